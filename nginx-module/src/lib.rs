@@ -1,0 +1,1 @@
+//! ngx-gateway as a dynamic module for nginx.

@@ -1,0 +1,74 @@
+use rkyv::{Archive, Deserialize, Serialize};
+
+/// How a peer is chosen.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Algorithm {
+    /// In proportion to weight, latency and error rate.
+    #[default]
+    Adaptive,
+}
+
+/// One server of an upstream as the document names it.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Host name or address literal.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Static weight, at least 1.
+    pub weight: u32,
+    /// 0 serves first, higher numbers when no lower one is available.
+    pub priority: u8,
+}
+
+/// Which outcomes are tried again elsewhere.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryOn {
+    /// Connection refused, reset, or garbage instead of a response.
+    pub error: bool,
+    /// No answer in time.
+    pub timeout: bool,
+    /// HTTP statuses, one bit each: 500, 502, 503, 504, 403, 404, 429.
+    pub statuses: u8,
+}
+
+impl RetryOn {
+    /// The statuses that nginx can try again on, in the order of their bits.
+    pub const STATUSES: [u16; 7] = [500, 502, 503, 504, 403, 404, 429];
+}
+
+/// When and how often a request is tried again, checked: `attempts` is 1 to 16, the budget at most 100 %.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct Retries {
+    /// Tries in all, the first included.
+    pub attempts: u8,
+    /// What is tried again.
+    pub on: RetryOn,
+    /// Only methods that may be sent twice (RFC 9110, 9.2.2); connect failures are tried again for any method.
+    pub idempotent_only: bool,
+    /// Retries per 1,000 requests, beside a small constant.
+    pub budget: u16,
+}
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self {
+            attempts: 2,
+            // error, timeout, http_502, http_503
+            on: RetryOn { error: true, timeout: true, statuses: 0b0000_0110 },
+            idempotent_only: true,
+            budget: 200,
+        }
+    }
+}
+
+/// Upstream timeouts, microseconds; 0 = nginx's own setting stays.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Timeouts {
+    /// To establish a connection.
+    pub connect: u64,
+    /// Between two writes of the request.
+    pub send: u64,
+    /// Between two reads of the response.
+    pub read: u64,
+}

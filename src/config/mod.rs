@@ -1,0 +1,1 @@
+//! The document: read, checked, and turned into what the tree stores.

@@ -1,0 +1,3 @@
+//! Routing: hosts, paths, and which of several routes wins.
+
+pub mod pattern;

@@ -1,0 +1,1 @@
+//! The region: all that outlives a request, in one flat block of memory.

@@ -1,0 +1,168 @@
+/// Why a request was refused: a stable code, the status it answers with, and words for a person.
+///
+/// The client sees `public`, `status`, `title` and `detail`; the log sees `code`. Where the precise reason would
+/// help an attacker, several codes share one public face.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[allow(missing_docs)]
+pub enum Reason {
+    RouteNone = 1,
+    RouteMethod,
+    PathRefused,
+    RequestMalformed,
+    ProtocolRefused,
+    AuthMissing,
+    AuthMalformed,
+    AuthAlgorithm,
+    AuthKeyUnknown,
+    AuthSignature,
+    AuthExpired,
+    AuthNotYet,
+    AuthClaims,
+    PermissionMissing,
+    LimitExceeded,
+    LimitTableFull,
+    BreakerOpen,
+    UpstreamNone,
+    UpstreamGone,
+    PolicyNone,
+    Internal,
+}
+
+impl Reason {
+    /// Every reason, for tables and tests.
+    pub const ALL: [Self; 21] = [
+        Self::RouteNone,
+        Self::RouteMethod,
+        Self::PathRefused,
+        Self::RequestMalformed,
+        Self::ProtocolRefused,
+        Self::AuthMissing,
+        Self::AuthMalformed,
+        Self::AuthAlgorithm,
+        Self::AuthKeyUnknown,
+        Self::AuthSignature,
+        Self::AuthExpired,
+        Self::AuthNotYet,
+        Self::AuthClaims,
+        Self::PermissionMissing,
+        Self::LimitExceeded,
+        Self::LimitTableFull,
+        Self::BreakerOpen,
+        Self::UpstreamNone,
+        Self::UpstreamGone,
+        Self::PolicyNone,
+        Self::Internal,
+    ];
+
+    /// The precise code, for the log and `$gateway_reason`.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::RouteNone => "route.none",
+            Self::RouteMethod => "route.method",
+            Self::PathRefused => "path.refused",
+            Self::RequestMalformed => "request.malformed",
+            Self::ProtocolRefused => "route.protocol",
+            Self::AuthMissing => "auth.missing",
+            Self::AuthMalformed => "auth.malformed",
+            Self::AuthAlgorithm => "auth.algorithm",
+            Self::AuthKeyUnknown => "auth.key_unknown",
+            Self::AuthSignature => "auth.signature",
+            Self::AuthExpired => "auth.expired",
+            Self::AuthNotYet => "auth.not_yet",
+            Self::AuthClaims => "auth.claims",
+            Self::PermissionMissing => "permission.missing",
+            Self::LimitExceeded => "limit.exceeded",
+            Self::LimitTableFull => "limit.table_full",
+            Self::BreakerOpen => "breaker.open",
+            Self::UpstreamNone => "upstream.none",
+            Self::UpstreamGone => "upstream.gone",
+            Self::PolicyNone => "policy.none",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// The code that the client is told.
+    #[must_use]
+    pub const fn public(self) -> &'static str {
+        match self {
+            Self::AuthMalformed
+            | Self::AuthAlgorithm
+            | Self::AuthKeyUnknown
+            | Self::AuthSignature
+            | Self::AuthExpired
+            | Self::AuthNotYet
+            | Self::AuthClaims => "auth.invalid",
+            other => other.code(),
+        }
+    }
+
+    /// The HTTP status of the answer.
+    #[must_use]
+    pub const fn status(self) -> u16 {
+        match self {
+            Self::PathRefused | Self::RequestMalformed => 400,
+            Self::AuthMissing
+            | Self::AuthMalformed
+            | Self::AuthAlgorithm
+            | Self::AuthKeyUnknown
+            | Self::AuthSignature
+            | Self::AuthExpired
+            | Self::AuthNotYet
+            | Self::AuthClaims => 401,
+            Self::PermissionMissing | Self::ProtocolRefused => 403,
+            Self::RouteNone => 404,
+            Self::RouteMethod => 405,
+            Self::LimitExceeded => 429,
+            Self::Internal => 500,
+            Self::LimitTableFull | Self::BreakerOpen | Self::UpstreamNone | Self::UpstreamGone | Self::PolicyNone => {
+                503
+            }
+        }
+    }
+
+    /// A sentence for the person at the other end; it says nothing that helps to get past the refusal.
+    #[must_use]
+    pub const fn detail(self) -> &'static str {
+        match self {
+            Self::RouteNone => "No route matches this request.",
+            Self::RouteMethod => "This resource does not accept the request's method.",
+            Self::PathRefused => "The request path is not acceptable.",
+            Self::RequestMalformed => "The request is malformed.",
+            Self::ProtocolRefused => "This resource does not speak the request's protocol.",
+            Self::AuthMissing => "Credentials are required.",
+            Self::AuthMalformed
+            | Self::AuthAlgorithm
+            | Self::AuthKeyUnknown
+            | Self::AuthSignature
+            | Self::AuthExpired
+            | Self::AuthNotYet
+            | Self::AuthClaims => "The credentials are not valid.",
+            Self::PermissionMissing => "The credentials do not permit this request.",
+            Self::LimitExceeded => "Too many requests; see Retry-After.",
+            Self::LimitTableFull => "Too many clients at once; see Retry-After.",
+            Self::BreakerOpen => "The service behind this resource is failing; see Retry-After.",
+            Self::UpstreamNone => "No server is available for this resource.",
+            Self::UpstreamGone => "The service behind this resource was removed.",
+            Self::PolicyNone => "The gateway has no configuration yet.",
+            Self::Internal => "The gateway failed.",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_listed_once_and_none_tells_why_a_token_failed() {
+        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, index + 1);
+            if reason.status() == 401 && reason != Reason::AuthMissing {
+                assert_eq!(reason.public(), "auth.invalid");
+                assert_eq!(reason.detail(), Reason::AuthSignature.detail());
+            }
+        }
+    }
+}

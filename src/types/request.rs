@@ -1,0 +1,55 @@
+use std::net::IpAddr;
+
+use super::Method;
+
+/// What a request brings under one header name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header<'a> {
+    /// No line with that name.
+    Absent,
+    /// Exactly one line.
+    One(&'a [u8]),
+    /// More than one line; which of them counts is nobody's guess, so whoever decides by this header refuses.
+    Many,
+}
+
+impl<'a> Header<'a> {
+    /// The value where there is exactly one.
+    #[must_use]
+    pub const fn one(self) -> Option<&'a [u8]> {
+        match self {
+            Self::One(value) => Some(value),
+            Self::Absent | Self::Many => None,
+        }
+    }
+}
+
+/// What is spoken after the request line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs)]
+pub enum Protocol {
+    Http,
+    WebSocket,
+    Grpc,
+}
+
+/// A request as the gateway looks at it. Adapters implement it over what their server already parsed; nothing is
+/// copied and no header is walked before a policy asks for it.
+pub trait Request {
+    /// The method.
+    fn method(&self) -> Method;
+    /// The host asked for, as received: any case, maybe with a port or a trailing dot; empty where there is none.
+    fn host(&self) -> &[u8];
+    /// The path, decoded and normalised (what nginx calls `$uri`).
+    fn path(&self) -> &[u8];
+    /// The request target as it came, undecoded, with the query.
+    fn target(&self) -> &[u8];
+    /// The query, undecoded, without the question mark.
+    fn query(&self) -> &[u8];
+    /// The client's address, as realip and PROXY protocol leave it.
+    fn client(&self) -> IpAddr;
+    /// What is spoken.
+    fn protocol(&self) -> Protocol;
+    /// The header called `name`, which is given in lower case.
+    fn header(&self, name: &[u8]) -> Header<'_>;
+}
