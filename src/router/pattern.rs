@@ -1,6 +1,14 @@
 //! What a route's `hosts` and `paths` mean once parsed. The tree turns them into keys; the naive matcher compares
 //! them as they are.
 
+mod display;
+mod error;
+mod host;
+mod path;
+
+pub use error::PatternError;
+pub use path::{PARAMS_MAX, PATH_MAX};
+
 /// A host that a route answers to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Host {
