@@ -52,10 +52,12 @@ pub fn normalise<'b>(raw: &[u8], buf: &'b mut [u8; 256]) -> Result<&'b [u8], Rea
 /// Stricter than RFC 3986, which also lets percent-encoding and sub-delims into a name: nothing that resolves has
 /// them, and what reads one host out of `a,b` may read another one elsewhere.
 #[inline]
+#[allow(clippy::indexing_slicing, reason = "a byte is never outside a table of 256")]
 pub(super) const fn fold(byte: u8) -> u8 {
     FOLD[byte as usize]
 }
 
+#[allow(clippy::indexing_slicing, reason = "runs in the compiler")]
 const FOLD: [u8; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;
