@@ -121,11 +121,8 @@ impl Outcome {
 }
 
 fn is_protected(resolved: &Resolved) -> bool {
-    match &resolved.segments.iter().map(Vec::as_slice).collect::<Vec<_>>()[..] {
-        [b"admin", ..] => true,
-        [b"users", _, b"orders"] => true,
-        _ => false,
-    }
+    let segments: Vec<&[u8]> = resolved.segments.iter().map(Vec::as_slice).collect();
+    matches!(segments[..], [b"admin", ..] | [b"users", _, b"orders"])
 }
 
 struct Table {
