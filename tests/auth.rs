@@ -166,8 +166,6 @@ fn wycheproof_jws() {
 #[test]
 fn wycheproof_jwk_sets() {
     let Some(text) = external("wycheproof/json_web_key_test.json") else { return };
-    // Sets that mix symmetric and asymmetric keys, and more of what the file leaves to the application, are looked
-    // at one by one below.
     let mut differs = Vec::new();
     let document: Value = serde_json::from_str(&text).unwrap();
     let mut claims = Claims::new();
@@ -208,7 +206,7 @@ fn wycheproof_signatures() {
                 match (test["result"].as_str().unwrap(), verdict) {
                     // Shorter keys and truncated tags are outside JWA.
                     (_, Err(KeyError::SecretShort(..))) => continue,
-                    ("valid", Ok(verdict)) if material_is_full(&material, group) => {
+                    ("valid", Ok(verdict)) if !is_truncated(algorithm, &signature) => {
                         assert!(verdict, "{file} {}", test["tcId"]);
                         valid += 1;
                     }
@@ -707,7 +705,16 @@ fn jws_groups(text: &str, expect: impl Fn(&Value) -> Option<bool>) -> usize {
     let mut claims = Claims::new();
     let (mut count, mut wrong) = (0, Vec::new());
     for group in document["testGroups"].as_array().unwrap() {
-        let verifier = verifier_for(group.get("public").or(group.get("private")).unwrap());
+        let jwk = group.get("public").or(group.get("private")).unwrap();
+        let verifier = match verifier_for(jwk) {
+            // Thirty-two zero bytes: no key for us, yet its tokens tell how we read base64url.
+            Err(KeyError::At(_, error)) if *error == KeyError::SecretKnown => {
+                let material = Material::Secret(URL_SAFE_NO_PAD.decode(jwk["k"].as_str().unwrap()).unwrap());
+                let key = Key { kid: jwk["kid"].as_str().map(str::to_owned), algorithm: Algorithm::Hs256, material };
+                Verifier::from_settings(&Jwt { keys: vec![key], ..settings() })
+            }
+            verifier => verifier,
+        };
         for test in group["tests"].as_array().unwrap() {
             let verdict = match &verifier {
                 Ok(verifier) => verifier
@@ -739,17 +746,13 @@ fn wycheproof_material(group: &Value, test: &Value, algorithm: Algorithm) -> Mat
     }
 }
 
-/// Whether the group's tags are whole, not truncated ones.
-fn material_is_full(material: &Material, group: &Value) -> bool {
-    match material {
-        Material::Secret(_) => group["tagSize"].as_u64().is_some_and(|bits| bits == group_tag(group)),
-        _ => true,
+fn is_truncated(algorithm: Algorithm, tag: &[u8]) -> bool {
+    match algorithm {
+        Algorithm::Hs256 => tag.len() < 32,
+        Algorithm::Hs384 => tag.len() < 48,
+        Algorithm::Hs512 => tag.len() < 64,
+        _ => false,
     }
-}
-
-fn group_tag(group: &Value) -> u64 {
-    let tags = group["tests"].as_array().unwrap().iter();
-    tags.map(|test| test["tag"].as_str().unwrap().len() as u64 * 4).max().unwrap().max(256)
 }
 
 fn unhex(value: &Value) -> Vec<u8> {

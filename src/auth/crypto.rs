@@ -127,6 +127,10 @@ pub enum KeyError {
     RsaSize(usize),
     /// An RSA exponent that is even, 1, or longer than 32 bits.
     RsaExponent,
+    /// An RSA modulus of the Infineon generator (ROCA, CVE-2017-15361): its factors can be found.
+    RsaWeak,
+    /// A set with symmetric and asymmetric keys: what may be public lies beside what must not.
+    Mixed,
     /// The key cannot be read; the words say what was met.
     Malformed(&'static str),
     /// The JWK is not for verifying signatures (`use`, `key_ops`).
@@ -158,6 +162,8 @@ impl fmt::Display for KeyError {
             Self::AlgorithmUnknown(name) => write!(f, "algorithm {name:?} is not supported"),
             Self::RsaSize(bits) => write!(f, "an RSA modulus of {bits} bits; 2048 to 8192 are accepted"),
             Self::RsaExponent => write!(f, "the RSA exponent is even, 1, or too long"),
+            Self::RsaWeak => write!(f, "an RSA modulus whose factors can be found (CVE-2017-15361)"),
+            Self::Mixed => write!(f, "secrets and public keys in one set"),
             Self::Malformed(what) => write!(f, "{what}"),
             Self::Use => write!(f, "`use` or `key_ops` does not let the key verify signatures"),
             Self::Unsupported(name) => write!(f, "key type or curve {name:?} is not supported"),
@@ -205,6 +211,9 @@ impl Crypto {
                 }
                 if e.len() > 4 || e == [1] || e.last().is_none_or(|last| last & 1 == 0) {
                     return Err(KeyError::RsaExponent);
+                }
+                if is_roca(n) {
+                    return Err(KeyError::RsaWeak);
                 }
                 let key = RsaPublicKeyComponents { n, e }
                     .to_parsed_public_key(padding)
@@ -273,6 +282,18 @@ fn curve(algorithm: Algorithm) -> Option<(&'static signature::EcdsaVerificationA
         Algorithm::Es512 => Some((&signature::ECDSA_P521_SHA512_FIXED, 66)),
         _ => None,
     }
+}
+
+/// Whether `n` has the fingerprint of CVE-2017-15361: modulo each of these primes it is a power of 65537. A modulus
+/// made otherwise has it once in 2^27.
+fn is_roca(n: &[u8]) -> bool {
+    const PRIMES: [u32; 17] = [11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157];
+    PRIMES.into_iter().all(|prime| {
+        let rest = n.iter().fold(0, |rest, octet| (rest << 8 | u32::from(*octet)) % prime);
+        std::iter::successors(Some(1), |power| Some(power * 65537 % prime))
+            .take(prime as usize)
+            .any(|power| power == rest)
+    })
 }
 
 /// Without leading zeros: DER has one where the top bit is set.

@@ -101,7 +101,8 @@ impl KeySet {
     /// `algorithm`. From a `remote` place no symmetric key is taken: whoever may read the set could sign.
     ///
     /// # Errors
-    /// Text that is not a set; more than 100 keys; two usable keys with one `kid`; no usable key.
+    /// Text that is not a set; more than 100 keys; two keys with one `kid`; secrets beside public
+    /// keys; no usable key.
     pub fn from_json(text: &str, algorithm: Option<Algorithm>, remote: bool) -> Result<Self, KeyError> {
         let mut document = Document::default();
         document.read(text.as_bytes(), usize::MAX).map_err(|_| KeyError::Malformed("the set is not strict JSON"))?;
@@ -114,17 +115,29 @@ impl KeySet {
             return Err(KeyError::TooMany(KEYS_MAX));
         }
         let mut set = Self { keys: Vec::new(), left_out: Vec::new() };
+        let mut kids = Vec::new();
         for (index, jwk) in list.children().enumerate() {
-            match from_jwk(jwk, algorithm) {
+            let read = from_jwk(jwk, algorithm);
+            // Keys for other purposes may share a name with ours; broken ones may not, who knows what they were.
+            if let Some(kid) = jwk.member("kid").and_then(Value::string)
+                && !matches!(read, Err(KeyError::Use | KeyError::Unsupported(_)))
+            {
+                if kids.contains(&kid) {
+                    return Err(KeyError::KidTwice(kid.to_owned()));
+                }
+                kids.push(kid);
+            }
+            match read {
                 Ok(Key { material: Material::Secret(_), .. }) if remote => {
                     set.left_out.push(at(jwk, index, KeyError::Unsupported("oct in a remote set".to_owned())));
-                }
-                Ok(key) if key.kid.is_some() && set.keys.iter().any(|other| other.kid == key.kid) => {
-                    return Err(KeyError::KidTwice(key.kid.unwrap_or_default()));
                 }
                 Ok(key) => set.keys.push(key),
                 Err(error) => set.left_out.push(at(jwk, index, error)),
             }
+        }
+        let secrets = set.keys.iter().filter(|key| matches!(key.material, Material::Secret(_))).count();
+        if secrets != 0 && secrets != set.keys.len() {
+            return Err(KeyError::Mixed);
         }
         if set.keys.is_empty() { Err(KeyError::None) } else { Ok(set) }
     }

@@ -140,8 +140,9 @@ impl Verifier {
             return Err(Reason::AuthMalformed);
         }
         let (message, signature) = split_last(token).ok_or(Reason::AuthMalformed)?;
+        // An empty payload is a JWS, though never a JWT: it is no JSON.
         let (header, payload) = split_last(message).ok_or(Reason::AuthMalformed)?;
-        if header.contains(&b'.') {
+        if header.is_empty() || signature.is_empty() || header.contains(&b'.') {
             return Err(Reason::AuthMalformed);
         }
         // The same header at the same verifier comes to the same end.
@@ -275,13 +276,12 @@ impl Rule<'_> {
     }
 }
 
-/// What stands before and behind the last dot, both not empty.
+/// What stands before and behind the last dot.
 #[inline]
 fn split_last(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let dot = memchr::memrchr(b'.', text)?;
     let (before, behind) = text.split_at_checked(dot)?;
-    let behind = behind.get(1..)?;
-    (!before.is_empty() && !behind.is_empty()).then_some((before, behind))
+    Some((before, behind.get(1..)?))
 }
 
 /// A claim that must be a string; control characters in it serve only to break what it is written into.
