@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use gateway::auth::{
-    Algorithm, ArchivedJwt, ArchivedRequirement, Claims, Jwt, Key, KeyError, KeySet, Material, Requirement, Source,
-    Verifier, allows, matches,
+    Algorithm, ArchivedJwt, ArchivedRequirement, ArchivedSource, Claims, Jwt, Key, KeyError, KeySet, Lookup, Material,
+    Requirement, Source, Verifier, allows, find_token, matches,
 };
-use gateway::types::{Reason, SECOND};
+use gateway::types::{Header, Method, Protocol, Reason, Request, SECOND};
 use proptest::prelude::*;
 use rkyv::rancor::Error;
 use serde_json::{Value, json};
@@ -46,6 +46,7 @@ fn attack_cases() {
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(document["cases"].as_array().unwrap().len(), 136);
     // What the vectors leave open, and we decide: a wrong type of `sub` or `iat`, control characters in `sub`, times
     // beyond the year 9999, `b64` in any form, half surrogates, depth, foreign `typ`, anything but one line.
     assert_eq!(
@@ -113,6 +114,74 @@ fn requirements_of_a_route_read_in_place() {
     plain().verify(token.as_bytes(), WALL, &mut claims).unwrap();
     assert!(!allows(claims.list("scope"), archived));
     assert!(allows(claims.list("scope").chain(claims.list("realm.roles")), archived));
+}
+
+#[test]
+fn authorization_headers() {
+    let document = own("header_cases.json");
+    let sources = rkyv::to_bytes::<Error>(&vec![Source::Header]).unwrap();
+    let sources = rkyv::access::<rkyv::vec::ArchivedVec<ArchivedSource>, Error>(&sources).unwrap();
+    let mut seen = 0;
+    for case in document["cases"].as_array().unwrap().iter().filter(|case| case["cat"] == "authorization") {
+        let headers = case["headers"].as_array().unwrap().iter();
+        let request = Headers(headers.map(|pair| [&pair[0], &pair[1]].map(|text| text.as_str().unwrap())).collect());
+        let found = find_token(&request, sources) == Lookup::Found(b"VALID");
+        assert_eq!(found, case["expect"] == "200", "{}", case["name"]);
+        seen += 1;
+    }
+    assert_eq!(seen, 7);
+}
+
+#[test]
+fn sources_in_their_order() {
+    let sources = vec![Source::Header, Source::Query("token".into()), Source::Cookie("jwt".into())];
+    let sources = rkyv::to_bytes::<Error>(&sources).unwrap();
+    let sources = rkyv::access::<rkyv::vec::ArchivedVec<ArchivedSource>, Error>(&sources).unwrap();
+    for (headers, expected) in [
+        (vec![["authorization", "Bearer a"], ["?", "token=b"], ["cookie", "jwt=c"]], Lookup::Found(b"a".as_slice())),
+        (vec![["authorization", "Basic a"], ["?", "token=b"], ["cookie", "jwt=c"]], Lookup::Found(b"b")),
+        (vec![["?", "token="], ["cookie", "jwt=c"]], Lookup::Found(b"c")),
+        (vec![["authorization", "Bearer"], ["cookie", "jwt=c"]], Lookup::Malformed),
+        (vec![["cookie", "jwt=c"], ["cookie", "a=b"]], Lookup::Malformed),
+        (vec![], Lookup::Absent),
+    ] {
+        assert_eq!(find_token(&Headers(headers.clone()), sources), expected, "{headers:?}");
+    }
+}
+
+/// A request of headers alone; the one called `?` is the query.
+struct Headers<'a>(Vec<[&'a str; 2]>);
+
+impl Request for Headers<'_> {
+    fn method(&self) -> Method {
+        Method::Get
+    }
+    fn host(&self) -> &[u8] {
+        b""
+    }
+    fn path(&self) -> &[u8] {
+        b"/"
+    }
+    fn target(&self) -> &[u8] {
+        b"/"
+    }
+    fn query(&self) -> &[u8] {
+        self.header(b"?").one().unwrap_or_default()
+    }
+    fn client(&self) -> std::net::IpAddr {
+        std::net::Ipv4Addr::LOCALHOST.into()
+    }
+    fn protocol(&self) -> Protocol {
+        Protocol::Http
+    }
+    fn header(&self, name: &[u8]) -> Header<'_> {
+        let mut lines = self.0.iter().filter(|[key, _]| key.as_bytes().eq_ignore_ascii_case(name));
+        match (lines.next(), lines.next()) {
+            (None, _) => Header::Absent,
+            (Some([_, value]), None) => Header::One(value.as_bytes()),
+            _ => Header::Many,
+        }
+    }
 }
 
 #[test]

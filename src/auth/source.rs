@@ -138,3 +138,66 @@ const fn is_tchar(byte: u8) -> bool {
 fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).map(|value| value as u8)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorization() {
+        for (value, expected) in [
+            ("Bearer a.b-_~+/c=", Lookup::Found(b"a.b-_~+/c=".as_slice())),
+            ("bearer x", Lookup::Found(b"x")),
+            ("BEARER    x", Lookup::Found(b"x")),
+            ("Bearer", Lookup::Malformed),
+            ("Bearer ", Lookup::Malformed),
+            ("Bearer\tx", Lookup::Malformed),
+            ("Bearer,x", Lookup::Malformed),
+            ("Bearer x ", Lookup::Malformed),
+            ("Bearer x y", Lookup::Malformed),
+            ("Bearer x, Bearer y", Lookup::Malformed),
+            ("Bearer x=y", Lookup::Malformed),
+            ("Bearer =", Lookup::Malformed),
+            ("Bearer x\u{e9}", Lookup::Malformed),
+            ("xBearer x", Lookup::Absent),
+            ("Bearerx y", Lookup::Absent),
+            (" Bearer x", Lookup::Absent),
+            ("Basic Bearer x", Lookup::Absent),
+            ("x", Lookup::Absent),
+            ("", Lookup::Absent),
+        ] {
+            assert_eq!(bearer(value.as_bytes()), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn queries() {
+        let find = |query: &'static str| {
+            single(parameters(query.as_bytes()).filter(|(name, _)| spells(name, b"access_token")))
+        };
+        assert_eq!(find("a=1&access_token=x.y&b"), Lookup::Found(b"x.y"));
+        assert_eq!(find("access%5Ftoken=x"), Lookup::Found(b"x"));
+        assert_eq!(find("access_token=x&access%5ftoken=y"), Lookup::Malformed, "two spellings are one name");
+        assert_eq!(find("access_token=x&access_token=x"), Lookup::Malformed);
+        assert_eq!(find("access_token=x%2ey"), Lookup::Malformed, "a token needs no encoding");
+        assert_eq!(find("access_token=x+y z"), Lookup::Malformed);
+        for query in ["", "&&", "access_token", "access_token=", "Access_token=x", "xaccess_token=x", "access_token2=x"]
+        {
+            assert_eq!(find(query), Lookup::Absent, "{query}");
+        }
+        assert!(spells(b"a%2", b"a%2") && spells(b"%zz", b"%zz") && !spells(b"%", b"") && spells(b"a+b", b"a b"));
+    }
+
+    #[test]
+    fn cookie_values() {
+        let find = |value: &'static str| single(cookies(value.as_bytes()).filter(|(name, _)| *name == b"jwt"));
+        assert_eq!(find("a=1; jwt=x.y; b=2"), Lookup::Found(b"x.y"));
+        assert_eq!(find("jwt=\"x.y\""), Lookup::Found(b"x.y"));
+        assert_eq!(find("jwt=x;jwt=y"), Lookup::Malformed);
+        assert_eq!(find("jwt=x y"), Lookup::Malformed);
+        assert_eq!(find("jwt=\"x"), Lookup::Malformed);
+        for value in ["", "jwt", "jwt=", "JWT=x", "xjwt=x", ";;;", "a=jwt=x"] {
+            assert_eq!(find(value), Lookup::Absent, "{value}");
+        }
+    }
+}
