@@ -157,7 +157,7 @@ impl<'a> Slots<'a> {
         let len = self.len();
         // Keys are ids and hashes that no client chooses; one multiplication spreads neighbouring ids.
         let spread = (key & !TRIAL).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        let home = (spread * u64::from(len) >> 32) as u32;
+        let home = ((spread * u64::from(len)) >> 32) as u32;
         (0..WINDOW.min(len)).filter_map(move |step| {
             let to_end = len - home;
             let index = if step < to_end { home + step } else { step - to_end };
