@@ -37,6 +37,8 @@ pub enum QuotaError {
 /// A charge that fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Admitted {
+    /// When it was made, microseconds.
+    pub at: u64,
     /// The bucket's new value; the old one when the cost was 0.
     pub due: Due,
     /// Whole tokens that are left.
@@ -161,7 +163,7 @@ impl Quota {
     pub fn admit(&self, due: Due, cost: i64, now: u64) -> Result<Admitted, Refused> {
         let debt = self.debt(due, now);
         if cost == 0 {
-            return Ok(Admitted { due, remaining: self.remaining(debt), reset: self.micros(debt) });
+            return Ok(Admitted { at: now, due, remaining: self.remaining(debt), reset: self.micros(debt) });
         }
         let Ok(cost) = u64::try_from(cost) else { return Err(Refused::Negative) };
         if cost > u64::from(self.burst) {
@@ -175,22 +177,31 @@ impl Quota {
                 reset: self.micros(debt),
             });
         }
-        Ok(Admitted { due: self.due(charged, now), remaining: self.remaining(charged), reset: self.micros(charged) })
+        Ok(Admitted {
+            at: now,
+            due: self.due(charged, now),
+            remaining: self.remaining(charged),
+            reset: self.micros(charged),
+        })
     }
 
-    /// Puts back what a charge took that left the bucket at `charged`, in a bucket that is at `due` now; `None` where
-    /// there is nothing to put back.
+    /// Puts the `cost` tokens of the charge `taken` back into its bucket, which is at `due` now; `None` where there is
+    /// nothing to put back.
     ///
-    /// Once the bucket could have been full again without later charges, the tokens are there already and would be
-    /// counted twice; and a bucket that is less in debt than the charge left it is not the one that was charged.
+    /// Tokens return by themselves, and what has returned may have been capped by the size of the bucket, so a charge
+    /// can be undone exactly only until its own tokens alone have had the time to come back: till then no cap can have
+    /// been reached. A bucket that is less in debt than this one charge must have left it is not the one that was
+    /// charged.
     #[inline]
-    pub fn give_back(&self, due: Due, charged: Due, cost: i64, now: u64) -> Option<Due> {
-        let (debt, left) = (self.debt(due, now), self.debt(charged, now));
-        let cost = u64::try_from(cost).ok().filter(|cost| *cost <= u64::from(self.burst))?;
-        if cost == 0 || left == 0 || debt < left {
+    #[must_use]
+    pub fn give_back(&self, due: Due, taken: Admitted, cost: i64, now: u64) -> Option<Due> {
+        let cost = u64::try_from(cost).ok().filter(|cost| (1..=u64::from(self.burst)).contains(cost))? * self.token;
+        let returned = now.saturating_sub(taken.at).checked_mul(self.ticks)?;
+        let debt = self.debt(due, now);
+        if returned >= cost || debt < cost - returned {
             return None;
         }
-        Some(self.due(debt.saturating_sub(cost * self.token), now))
+        Some(self.due(debt.saturating_sub(cost), now))
     }
 
     /// Ticks from `now` until the bucket is full.
@@ -396,17 +407,19 @@ mod tests {
     #[test]
     fn what_is_given_back_is_what_was_taken_and_only_while_it_is_missing() {
         let quota = Quota::new(10, SECOND, 5).unwrap();
-        let first = quota.admit(Due::rest(0), 3, 0).unwrap().due;
-        assert_eq!(quota.give_back(first, first, 3, 0), Some(Due::rest(0)));
-        let second = quota.admit(first, 2, 0).unwrap().due;
-        let back = quota.give_back(second, first, 3, 0).unwrap();
-        assert_eq!(quota.admit(back, 0, 0).unwrap().remaining, 3);
-        // At 300 ms the first charge has grown back by itself.
-        let late = quota.admit(first, 5, 300_000).unwrap().due;
+        let first = quota.admit(Due::rest(0), 3, 0).unwrap();
+        assert_eq!(quota.give_back(first.due, first, 3, 0), Some(Due::rest(0)));
+        let second = quota.admit(first.due, 2, 0).unwrap();
+        let without_first = quota.give_back(second.due, first, 3, 0).unwrap();
+        assert_eq!(quota.admit(without_first, 0, 0).unwrap().remaining, 3);
+        assert_eq!(quota.give_back(without_first, second, 2, 0), Some(Due::rest(0)), "in either order");
+        // At 299 ms one of its tokens is still missing, at 300 ms the first charge has grown back by itself.
+        let late = quota.admit(first.due, 2, 299_999).unwrap().due;
+        assert_eq!(quota.give_back(late, first, 3, 299_999), Some(Due::rest(299_999)));
         assert_eq!(quota.give_back(late, first, 3, 300_000), None);
         assert_eq!(quota.give_back(Due::rest(0), first, 3, 0), None, "another bucket");
-        assert_eq!(quota.give_back(first, first, -3, 0), None);
-        assert_eq!(quota.give_back(first, first, 0, 0), None);
+        assert_eq!(quota.give_back(first.due, first, -3, 0), None);
+        assert_eq!(quota.give_back(first.due, first, 0, 0), None);
     }
 
     proptest! {
