@@ -1,0 +1,209 @@
+//! Metric shards: one a worker slot of the region, written by one process, read by whoever renders.
+//!
+//! One writer means that counting is a plain load and a plain store of words that no other core writes. A shard
+//! outlives its process; the next owner of the worker slot adopts it and counts on, so a counter never falls.
+//!
+//! A shard is an open-addressed table of [`SLOT`]-word slots, word 0 the [`Series`], behind [`RESERVED`] slots that
+//! need no search. Slots are never freed. A series goes to the first free slot from its home on, at most [`PROBES`]
+//! away, as long as no more than three quarters are taken; what finds none is counted in a reserved slot and shows as
+//! `other`.
+//!
+//! A kill between the counter of a status and the bucket of its latency leaves the two families one apart, and one
+//! during a claim may leave a free slot with what the dead process had begun to write: the next claimer overwrites it.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+
+use crate::metrics::{
+    HEAD, OTHER_DURATION, OTHER_REQUESTS, OTHER_UPSTREAM, RESERVED, SLOT, Series, bucket, head, status_place,
+};
+use crate::types::{Id, Method};
+
+/// How far from its home a series may live.
+pub const PROBES: usize = 32;
+
+/// A worker's shard. Only the process that owns the worker slot may count, and from one thread.
+#[derive(Clone, Copy)]
+pub struct Shard<'a> {
+    words: &'a [AtomicU64],
+    /// Hashed slots.
+    len: usize,
+}
+
+/// A slot to count in.
+#[derive(Clone, Copy)]
+struct Counters<'a>(&'a [AtomicU64]);
+
+impl<'a> Shard<'a> {
+    /// The words of a shard with room for about `series` slots: a (route, method) takes two (more with rare
+    /// statuses), a peer and a (route, rule) one each.
+    #[must_use]
+    pub const fn words(series: usize) -> usize {
+        (RESERVED + series + series / 3 + 1) * SLOT
+    }
+
+    /// The shard over `words`, 128-byte aligned, zero at first; `None` where there is not even room for the reserved
+    /// slots.
+    #[must_use]
+    #[inline]
+    pub fn new(words: &'a [AtomicU64]) -> Option<Self> {
+        let len = (words.len() / SLOT).checked_sub(RESERVED)?;
+        Some(Self { words, len })
+    }
+
+    /// Makes the shard of a former process one's own: its counters stay, its gauge begins anew. To be called once by
+    /// each process that takes a worker slot, and by whoever finds the owner of one dead.
+    pub fn adopt(self) {
+        let head = self.slot(HEAD);
+        head.put(head::CONNECTIONS, 0);
+        // The former owner may have been killed between a claim and its count.
+        let used = (0..self.len).filter(|index| self.slot(RESERVED + index).word(0) != 0).count();
+        head.put(head::USED, used as u64);
+    }
+
+    /// Counts a request that ended with `status` after `micros` microseconds. [`Id::NONE`] is the route of what
+    /// reached none.
+    #[inline]
+    pub fn request(self, route: Id, method: Method, status: u16, micros: u64) {
+        let (group, word) = status_place(status);
+        match self.claim(Series::requests(route, method, group)) {
+            Some(counters) => counters.add(word, 1),
+            None if group == 0 => self.slot(OTHER_REQUESTS).add(word, 1),
+            None => self.slot(HEAD).add(head::OTHER_STATUS, 1),
+        }
+        self.claim(Series::duration(route, method)).unwrap_or(self.slot(OTHER_DURATION)).time(micros);
+    }
+
+    /// Counts `micros` microseconds from the start of a try to the response header of the peer with `key`
+    /// ([`balancer::key`](crate::balancer::key)).
+    #[inline]
+    pub fn upstream(self, key: u64, micros: u64) {
+        self.claim(Series::upstream(key)).unwrap_or(self.slot(OTHER_UPSTREAM)).time(micros);
+    }
+
+    /// Counts a request on `route` that limiter `rule` refused.
+    pub fn limited(self, route: Id, rule: Id) {
+        let about = [route.word(), rule.word()];
+        match self.claim_about(Series::limited(route, rule), about) {
+            Some(counters) => counters.add(Series::LIMITED_COUNT, 1),
+            None => self.slot(HEAD).add(head::OTHER_LIMITED, 1),
+        }
+    }
+
+    /// One connection more.
+    #[inline]
+    pub fn connected(self) {
+        self.slot(HEAD).add(head::CONNECTIONS, 1);
+    }
+
+    /// One connection less.
+    #[inline]
+    pub fn disconnected(self) {
+        self.slot(HEAD).add(head::CONNECTIONS, u64::MAX);
+    }
+
+    /// Sets the number of connections at this moment, for adapters whose server counts them.
+    pub fn set_connections(self, connections: u64) {
+        self.slot(HEAD).put(head::CONNECTIONS, connections);
+    }
+
+    /// Counts a panic that was caught.
+    pub fn panicked(self) {
+        self.slot(HEAD).add(head::PANICS, 1);
+    }
+
+    /// Counts a configuration that was refused.
+    pub fn config_error(self) {
+        self.slot(HEAD).add(head::CONFIG_ERRORS, 1);
+    }
+
+    /// The part of the room for series that is taken, 0 to 1; at 1 new ones go to `other`.
+    #[must_use]
+    pub fn fill(self) -> f64 {
+        self.slot(HEAD).word(head::USED) as f64 / self.room().max(1) as f64
+    }
+
+    /// The words, for `metrics::render`.
+    #[must_use]
+    pub const fn as_words(self) -> &'a [AtomicU64] {
+        self.words
+    }
+
+    /// How many series fit: beyond three quarters, searches get long.
+    const fn room(self) -> usize {
+        self.len - self.len / 4
+    }
+
+    #[inline]
+    fn claim(self, series: Series) -> Option<Counters<'a>> {
+        self.claim_about(series, [])
+    }
+
+    /// The slot of `series`; a new one begins with the words `about` behind the key.
+    #[inline]
+    fn claim_about<const N: usize>(self, series: Series, about: [u64; N]) -> Option<Counters<'a>> {
+        let home = ((u64::from(series.hash()) * self.len as u64) >> 32) as usize;
+        for step in 0..PROBES.min(self.len) {
+            let index = match home + step {
+                index if index < self.len => index,
+                beyond => beyond - self.len,
+            };
+            let counters = self.slot(RESERVED + index);
+            match counters.word(0) {
+                owner if owner == series.0 => return Some(counters),
+                0 => return self.take(counters, series, &about),
+                _ => {}
+            }
+        }
+        None
+    }
+
+    #[cold]
+    fn take(self, counters: Counters<'a>, series: Series, about: &[u64]) -> Option<Counters<'a>> {
+        let head = self.slot(HEAD);
+        if head.word(head::USED) >= self.room() as u64 {
+            return None;
+        }
+        for word in 1..SLOT {
+            counters.put(word, about.get(word - 1).copied().unwrap_or(0));
+        }
+        // Readers that see the key see the words before it.
+        counters.0.first()?.store(series.0, Release);
+        head.add(head::USED, 1);
+        Some(counters)
+    }
+
+    #[inline]
+    fn slot(self, index: usize) -> Counters<'a> {
+        Counters(self.words.get(index * SLOT..(index + 1) * SLOT).unwrap_or(&[]))
+    }
+}
+
+impl Counters<'_> {
+    #[inline]
+    fn word(self, index: usize) -> u64 {
+        self.0.get(index).map_or(0, |word| word.load(Relaxed))
+    }
+
+    #[inline]
+    fn put(self, index: usize, value: u64) {
+        if let Some(word) = self.0.get(index) {
+            word.store(value, Relaxed);
+        }
+    }
+
+    /// A load and a store: nobody else writes here.
+    #[inline]
+    fn add(self, index: usize, more: u64) {
+        if let Some(word) = self.0.get(index) {
+            word.store(word.load(Relaxed).wrapping_add(more), Relaxed);
+        }
+    }
+
+    /// Counts a duration in a histogram.
+    #[inline]
+    fn time(self, micros: u64) {
+        self.add(1, micros);
+        self.add(bucket(micros), 1);
+    }
+}
