@@ -1,1 +1,5 @@
 //! The document: read, checked, and turned into what the tree stores.
+#![allow(dead_code)]
+
+mod node;
+mod problem;
