@@ -1,0 +1,636 @@
+//! A strict JSON reader (RFC 8259) that allocates nothing once its buffers have grown.
+//!
+//! Tokens are the one place where a stranger's JSON decides who somebody is, so everything that two readers could
+//! understand differently is refused: a member twice (also when one of them is spelled with escapes), half a
+//! surrogate pair, invalid UTF-8, anything behind the value. What is left lies in one flat list in document order;
+//! each node knows where its subtree ends, so a walk over members skips what it does not ask for.
+
+use super::base64url::{self, Malformed};
+
+/// How deep arrays and objects may nest; the reader recurses.
+const DEPTH_MAX: u32 = 32;
+
+/// The types of JSON.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Null,
+    True,
+    False,
+    Number,
+    String,
+    Array,
+    Object,
+}
+
+/// Where a text stands: in the source as it is, or among the texts that had to be unescaped.
+#[derive(Clone, Copy, Default)]
+struct Span {
+    start: u32,
+    /// Bytes; the top bit is set for unescaped texts.
+    len: u32,
+}
+
+const UNESCAPED: u32 = 1 << 31;
+
+#[derive(Clone, Copy)]
+struct Node {
+    key: Span,
+    value: Span,
+    /// The first node behind this one's subtree.
+    end: u32,
+    kind: Kind,
+}
+
+/// A document that was read, and the buffers for the next one.
+#[derive(Default)]
+pub struct Document {
+    source: String,
+    unescaped: String,
+    nodes: Vec<Node>,
+    order: Vec<u32>,
+}
+
+/// One value of a document.
+#[derive(Clone, Copy)]
+pub struct Value<'a> {
+    document: &'a Document,
+    index: usize,
+    node: &'a Node,
+}
+
+impl Document {
+    /// Reads the document that `text` encodes in base64url, of at most `limit` values.
+    pub fn decode(&mut self, text: &[u8], limit: usize) -> Result<(), Malformed> {
+        self.nodes.clear();
+        let mut bytes = std::mem::take(&mut self.source).into_bytes();
+        let decoded = base64url::decode(text, &mut bytes);
+        self.take(bytes)?;
+        decoded?;
+        self.scan(limit)
+    }
+
+    /// Reads the document `text`, of at most `limit` values.
+    pub fn read(&mut self, text: &[u8], limit: usize) -> Result<(), Malformed> {
+        self.nodes.clear();
+        let mut bytes = std::mem::take(&mut self.source).into_bytes();
+        bytes.clear();
+        bytes.extend_from_slice(text);
+        self.take(bytes)?;
+        self.scan(limit)
+    }
+
+    /// Forgets the document, not the buffers.
+    pub fn clear(&mut self) {
+        self.nodes.clear();
+        self.unescaped.clear();
+        self.source.clear();
+    }
+
+    /// The whole document; `None` when none was read.
+    #[inline]
+    pub fn root(&self) -> Option<Value<'_>> {
+        self.at(0)
+    }
+
+    /// The whole document where it is an object.
+    #[inline]
+    pub fn object(&self) -> Option<Value<'_>> {
+        self.root().filter(|root| root.kind() == Kind::Object)
+    }
+
+    #[inline]
+    fn at(&self, index: usize) -> Option<Value<'_>> {
+        Some(Value { document: self, index, node: self.nodes.get(index)? })
+    }
+
+    fn take(&mut self, bytes: Vec<u8>) -> Result<(), Malformed> {
+        match String::from_utf8(bytes) {
+            Ok(text) => {
+                self.source = text;
+                Ok(())
+            }
+            Err(error) => {
+                // Only to keep the buffer.
+                let mut bytes = error.into_bytes();
+                bytes.clear();
+                self.source = String::from_utf8(bytes).unwrap_or_default();
+                Err(Malformed)
+            }
+        }
+    }
+
+    fn scan(&mut self, limit: usize) -> Result<(), Malformed> {
+        self.unescaped.clear();
+        let mut scanner = Scanner {
+            source: &self.source,
+            at: 0,
+            limit,
+            unescaped: &mut self.unescaped,
+            nodes: &mut self.nodes,
+            order: &mut self.order,
+        };
+        let read = scanner.document();
+        if read.is_err() {
+            self.nodes.clear();
+        }
+        read
+    }
+
+    #[inline]
+    fn text(&self, span: Span) -> &str {
+        text(&self.source, &self.unescaped, span)
+    }
+}
+
+impl<'a> Value<'a> {
+    /// Its type.
+    #[inline]
+    pub fn kind(self) -> Kind {
+        self.node.kind
+    }
+
+    /// The name under which it stands in its object; empty elsewhere.
+    #[inline]
+    pub fn key(self) -> &'a str {
+        self.document.text(self.node.key)
+    }
+
+    /// A string's content, unescaped.
+    #[inline]
+    pub fn string(self) -> Option<&'a str> {
+        (self.node.kind == Kind::String).then(|| self.text())
+    }
+
+    /// A string's content, or a number or literal as it is spelled; empty for arrays and objects.
+    #[inline]
+    pub fn text(self) -> &'a str {
+        self.document.text(self.node.value)
+    }
+
+    /// The members of an object or the elements of an array, in order; nothing for other types.
+    #[inline]
+    pub fn children(self) -> Children<'a> {
+        Children { document: self.document, next: self.index + 1, end: self.node.end as usize }
+    }
+
+    /// The member called `name`.
+    #[inline]
+    pub fn member(self, name: &str) -> Option<Value<'a>> {
+        if self.node.kind != Kind::Object {
+            return None;
+        }
+        self.children().find(|member| member.key() == name)
+    }
+}
+
+/// The values directly inside another one.
+#[derive(Clone)]
+pub struct Children<'a> {
+    document: &'a Document,
+    next: usize,
+    end: usize,
+}
+
+impl<'a> Iterator for Children<'a> {
+    type Item = Value<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Value<'a>> {
+        if self.next >= self.end {
+            return None;
+        }
+        let value = self.document.at(self.next)?;
+        self.next = value.node.end as usize;
+        Some(value)
+    }
+}
+
+#[inline]
+fn text<'a>(source: &'a str, unescaped: &'a str, span: Span) -> &'a str {
+    let from = if span.len & UNESCAPED == 0 { source } else { unescaped };
+    let start = span.start as usize;
+    from.get(start..start + (span.len & !UNESCAPED) as usize).unwrap_or_default()
+}
+
+struct Scanner<'a> {
+    source: &'a str,
+    at: usize,
+    limit: usize,
+    unescaped: &'a mut String,
+    nodes: &'a mut Vec<Node>,
+    order: &'a mut Vec<u32>,
+}
+
+impl Scanner<'_> {
+    fn document(&mut self) -> Result<(), Malformed> {
+        self.space();
+        self.value(Span::default(), 0)?;
+        self.space();
+        if self.at == self.source.len() { Ok(()) } else { Err(Malformed) }
+    }
+
+    #[inline]
+    fn peek(&self) -> Option<u8> {
+        self.source.as_bytes().get(self.at).copied()
+    }
+
+    #[inline]
+    fn space(&mut self) {
+        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, key: Span, value: Span, kind: Kind) -> Result<usize, Malformed> {
+        let index = self.nodes.len();
+        if index >= self.limit {
+            return Err(Malformed);
+        }
+        self.nodes.push(Node { key, value, end: index as u32 + 1, kind });
+        Ok(index)
+    }
+
+    fn value(&mut self, key: Span, depth: u32) -> Result<(), Malformed> {
+        let start = self.at;
+        let kind = match self.peek() {
+            Some(b'"') => {
+                let value = self.string()?;
+                return self.push(key, value, Kind::String).map(drop);
+            }
+            Some(b'{') if depth < DEPTH_MAX => return self.object(key, depth),
+            Some(b'[') if depth < DEPTH_MAX => return self.array(key, depth),
+            Some(b't') => self.literal("true", Kind::True)?,
+            Some(b'f') => self.literal("false", Kind::False)?,
+            Some(b'n') => self.literal("null", Kind::Null)?,
+            _ => self.number()?,
+        };
+        self.push(key, Span { start: start as u32, len: (self.at - start) as u32 }, kind).map(drop)
+    }
+
+    fn literal(&mut self, word: &str, kind: Kind) -> Result<Kind, Malformed> {
+        let rest = self.source.as_bytes().get(self.at..).unwrap_or_default();
+        if !rest.starts_with(word.as_bytes()) {
+            return Err(Malformed);
+        }
+        self.at += word.len();
+        Ok(kind)
+    }
+
+    fn number(&mut self) -> Result<Kind, Malformed> {
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        match self.peek() {
+            Some(b'0') => self.at += 1,
+            _ => self.digits()?,
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = self.peek() {
+            self.at += 1;
+            if let Some(b'+' | b'-') = self.peek() {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        Ok(Kind::Number)
+    }
+
+    #[inline]
+    fn digits(&mut self) -> Result<(), Malformed> {
+        let start = self.at;
+        while let Some(b'0'..=b'9') = self.peek() {
+            self.at += 1;
+        }
+        if self.at > start { Ok(()) } else { Err(Malformed) }
+    }
+
+    fn array(&mut self, key: Span, depth: u32) -> Result<(), Malformed> {
+        let index = self.push(key, Span::default(), Kind::Array)?;
+        self.at += 1;
+        self.space();
+        if self.peek() == Some(b']') {
+            self.at += 1;
+            return Ok(());
+        }
+        loop {
+            self.value(Span::default(), depth + 1)?;
+            self.space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b']') => break,
+                _ => return Err(Malformed),
+            }
+            self.space();
+        }
+        self.at += 1;
+        self.close(index);
+        Ok(())
+    }
+
+    fn object(&mut self, key: Span, depth: u32) -> Result<(), Malformed> {
+        let index = self.push(key, Span::default(), Kind::Object)?;
+        self.at += 1;
+        self.space();
+        if self.peek() == Some(b'}') {
+            self.at += 1;
+            return Ok(());
+        }
+        // A set of fingerprints: a name whose fingerprint is new is new. Few members are compared one by one, many
+        // are sorted at the end, so that the cost stays n log n whatever the names are.
+        let (mut seen, mut members, mut doubt) = (0_u64, 0_u32, false);
+        loop {
+            if self.peek() != Some(b'"') {
+                return Err(Malformed);
+            }
+            let name = self.string()?;
+            let mark = 1 << fingerprint(text(self.source, self.unescaped, name).as_bytes());
+            if seen & mark != 0 {
+                if members > 16 {
+                    doubt = true;
+                } else if self.has_member(index, name) {
+                    return Err(Malformed);
+                }
+            }
+            seen |= mark;
+            members += 1;
+            self.space();
+            if self.peek() != Some(b':') {
+                return Err(Malformed);
+            }
+            self.at += 1;
+            self.space();
+            self.value(name, depth + 1)?;
+            self.space();
+            match self.peek() {
+                Some(b',') => self.at += 1,
+                Some(b'}') => break,
+                _ => return Err(Malformed),
+            }
+            self.space();
+        }
+        self.at += 1;
+        self.close(index);
+        if doubt { self.distinct(index) } else { Ok(()) }
+    }
+
+    #[inline]
+    fn close(&mut self, index: usize) {
+        let end = self.nodes.len() as u32;
+        if let Some(node) = self.nodes.get_mut(index) {
+            node.end = end;
+        }
+    }
+
+    /// Whether the open object at `index` has a member called `name` already.
+    fn has_member(&self, index: usize, name: Span) -> bool {
+        let name = text(self.source, self.unescaped, name);
+        let mut at = index + 1;
+        while let Some(node) = self.nodes.get(at) {
+            if text(self.source, self.unescaped, node.key) == name {
+                return true;
+            }
+            at = node.end as usize;
+        }
+        false
+    }
+
+    /// Refuses the closed object at `index` if two members share a name.
+    fn distinct(&mut self, index: usize) -> Result<(), Malformed> {
+        self.order.clear();
+        let mut at = index + 1;
+        while let Some(node) = self.nodes.get(at) {
+            self.order.push(at as u32);
+            at = node.end as usize;
+        }
+        let name = |at: &u32| {
+            let key = self.nodes.get(*at as usize).map(|node| node.key).unwrap_or_default();
+            text(self.source, self.unescaped, key)
+        };
+        self.order.sort_unstable_by(|a, b| name(a).cmp(name(b)));
+        match self.order.array_windows().any(|[a, b]| name(a) == name(b)) {
+            true => Err(Malformed),
+            false => Ok(()),
+        }
+    }
+
+    /// Reads the string that begins here.
+    #[inline]
+    fn string(&mut self) -> Result<Span, Malformed> {
+        self.at += 1;
+        let start = self.at;
+        self.plain();
+        match self.peek() {
+            Some(b'"') => {
+                let len = self.at - start;
+                self.at += 1;
+                Ok(Span { start: start as u32, len: len as u32 })
+            }
+            Some(b'\\') => self.escaped(start),
+            _ => Err(Malformed),
+        }
+    }
+
+    /// Goes on to the next byte that a string cannot hold as it is: quote, backslash or control.
+    #[inline]
+    fn plain(&mut self) {
+        const ONES: u64 = u64::from_ne_bytes([1; 8]);
+        const HIGH: u64 = ONES << 7;
+        let bytes = self.source.as_bytes();
+        while let Some(word) = bytes.get(self.at..).and_then(<[u8]>::first_chunk) {
+            let word = u64::from_le_bytes(*word);
+            let below = |word: u64, bound: u64| word.wrapping_sub(ONES * bound) & !word;
+            let quote = below(word ^ (ONES * b'"' as u64), 1);
+            let slash = below(word ^ (ONES * b'\\' as u64), 1);
+            // Borrows spoil only bytes above the first hit.
+            let hit = (quote | slash | below(word, 0x20)) & HIGH;
+            if hit != 0 {
+                self.at += hit.trailing_zeros() as usize / 8;
+                return;
+            }
+            self.at += 8;
+        }
+        while let Some(0x20..=0x21 | 0x23..=0x5b | 0x5d..) = self.peek() {
+            self.at += 1;
+        }
+    }
+
+    #[cold]
+    fn escaped(&mut self, start: usize) -> Result<Span, Malformed> {
+        let from = self.unescaped.len();
+        let mut copied = start;
+        loop {
+            self.plain();
+            self.unescaped.push_str(self.source.get(copied..self.at).unwrap_or_default());
+            match self.peek() {
+                Some(b'"') => break,
+                Some(b'\\') => self.at += 1,
+                _ => return Err(Malformed),
+            }
+            let letter = self.peek().ok_or(Malformed)?;
+            self.at += 1;
+            let character = match letter {
+                b'"' | b'\\' | b'/' => char::from(letter),
+                b'b' => '\u{8}',
+                b'f' => '\u{c}',
+                b'n' => '\n',
+                b'r' => '\r',
+                b't' => '\t',
+                b'u' => self.unicode()?,
+                _ => return Err(Malformed),
+            };
+            self.unescaped.push(character);
+            copied = self.at;
+        }
+        self.at += 1;
+        Ok(Span { start: from as u32, len: (self.unescaped.len() - from) as u32 | UNESCAPED })
+    }
+
+    fn unicode(&mut self) -> Result<char, Malformed> {
+        let first = self.hex()?;
+        let scalar = match first {
+            0xd800..=0xdbff => {
+                if self.source.as_bytes().get(self.at..self.at + 2) != Some(b"\\u") {
+                    return Err(Malformed);
+                }
+                self.at += 2;
+                match self.hex()? {
+                    second @ 0xdc00..=0xdfff => 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00),
+                    _ => return Err(Malformed),
+                }
+            }
+            other => other,
+        };
+        char::from_u32(scalar).ok_or(Malformed)
+    }
+
+    fn hex(&mut self) -> Result<u32, Malformed> {
+        let digits = self.source.as_bytes().get(self.at..self.at + 4).ok_or(Malformed)?;
+        self.at += 4;
+        digits.iter().try_fold(0, |value, digit| {
+            char::from(*digit).to_digit(16).map(|digit| value << 4 | digit).ok_or(Malformed)
+        })
+    }
+}
+
+/// Six bits that tell most names of one object apart.
+#[inline]
+fn fingerprint(name: &[u8]) -> u32 {
+    let byte = |at: usize| u32::from(name.get(at).copied().unwrap_or_default());
+    let last = u32::from(name.last().copied().unwrap_or_default());
+    (byte(0) * 5 + byte(1) * 11 + last * 3 + name.len() as u32 * 7) & 63
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Document, Malformed> {
+        let mut document = Document::default();
+        document.read(text.as_bytes(), usize::MAX).map(|()| document)
+    }
+
+    #[test]
+    fn walks_members_and_skips_subtrees() {
+        let document =
+            read(r#" {"a":{"x":[1,{"y":2}],"z":null}, "b" : "\u00e9\n\ud83d\ude00/" ,"c":-1.5e+3} "#).unwrap();
+        let root = document.object().unwrap();
+        assert_eq!(root.children().map(Value::key).collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(root.member("b").unwrap().string(), Some("é\n😀/"));
+        assert_eq!(root.member("c").unwrap().text(), "-1.5e+3");
+        let x = root.member("a").unwrap().member("x").unwrap();
+        assert_eq!(x.children().count(), 2);
+        assert_eq!(x.children().nth(1).unwrap().member("y").unwrap().text(), "2");
+        assert!(root.member("y").is_none() && root.member("c").unwrap().member("x").is_none());
+    }
+
+    #[test]
+    fn refuses_a_name_twice_at_any_level_and_in_any_spelling() {
+        for text in [
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            r#"{"\u0061":1,"a":2}"#,
+            r#"{"x":[{"":1,"":1}]}"#,
+            r#"{"o":{"k":1,"l":{"k":1},"k":1}}"#,
+        ] {
+            assert!(read(text).is_err(), "{text}");
+        }
+        assert!(read(r#"{"a":{"a":{"a":1}},"b":[{"a":1},{"a":1}]}"#).is_ok());
+        for members in [2, 16, 17, 18, 40, 3000] {
+            let names: Vec<String> = (0..members).map(|i| format!(r#""k{i}":{{"k0":0}}"#)).collect();
+            assert!(read(&format!("{{{}}}", names.join(","))).is_ok(), "{members}");
+            for again in [0, members / 2, members - 1] {
+                let text = format!(r#"{{{},"k{again}":1}}"#, names.join(","));
+                assert!(read(&text).is_err(), "{members}, {again} again");
+            }
+        }
+    }
+
+    #[test]
+    fn refuses_what_the_grammar_does_not_have() {
+        for text in [
+            "",
+            " ",
+            "{",
+            "[1,]",
+            "{,}",
+            r#"{"a"}"#,
+            r#"{"a":}"#,
+            r#"{"a":1,}"#,
+            "01",
+            "-",
+            "1.",
+            ".5",
+            "1e",
+            "+1",
+            "0x1",
+            "NaN",
+            "tru",
+            "truex",
+            "\"",
+            "\"\\",
+            "\"\\x\"",
+            "\"\\u12\"",
+            r#""\ud800""#,
+            r#""\udc00""#,
+            r#""\ud800\u0041""#,
+            "\"\t\"",
+            "1 2",
+            "{} {}",
+            "[1 2]",
+            "\u{feff}1",
+            "//",
+            "'a'",
+        ] {
+            assert!(read(text).is_err(), "{text:?}");
+        }
+        for text in ["0", "-0", "0.0", "1E-2", "true", "null", "\"\"", "[]", "{}", " [ ] ", "\"\u{7f}é\""] {
+            assert!(read(text).is_ok(), "{text:?}");
+        }
+        assert!(Document::default().read(b"\"\xff\"", 9).is_err());
+        assert!(read(&("[".repeat(32) + &"]".repeat(32))).is_ok());
+        assert!(read(&("[".repeat(33) + &"]".repeat(33))).is_err());
+        assert!(read(&"[".repeat(100_000)).is_err());
+        assert!(Document::default().read(b"[1,2,3]", 4).is_ok() && Document::default().read(b"[1,2,3]", 3).is_err());
+    }
+
+    #[test]
+    fn control_bytes_are_found_wherever_they_stand() {
+        for len in 0..40 {
+            for place in 0..=len {
+                for byte in [0, 0x1f, b'\n'] {
+                    let mut text = "x".repeat(len);
+                    text.insert(place, char::from(byte));
+                    assert!(read(&format!("\"{text}\"")).is_err(), "{byte} at {place} of {len}");
+                }
+                let mut text = "x".repeat(len);
+                text.insert_str(place, "\\n");
+                let document = read(&format!("\"{text}\"")).unwrap();
+                assert_eq!(document.root().unwrap().string(), Some(text.replace("\\n", "\n").as_str()));
+            }
+        }
+    }
+}
