@@ -184,7 +184,8 @@ pub struct Crypto {
 }
 
 enum Engine {
-    Hmac(hmac::Key),
+    /// Boxed for its size: contexts of both passes, a kilobyte.
+    Hmac(Box<hmac::Key>),
     Public(ParsedPublicKey),
 }
 
@@ -200,7 +201,7 @@ impl Crypto {
                 if secret.len() < signature_len {
                     return Err(KeyError::SecretShort(secret.len(), signature_len));
                 }
-                Ok(Self { engine: Engine::Hmac(hmac::Key::new(hash, secret)), signature_len })
+                Ok(Self { engine: Engine::Hmac(Box::new(hmac::Key::new(hash, secret))), signature_len })
             }
             (_, Some(padding), _, View::Rsa { n, e }) => {
                 let n = trim(n);

@@ -443,8 +443,8 @@ impl Scanner<'_> {
         while let Some(word) = bytes.get(self.at..).and_then(<[u8]>::first_chunk) {
             let word = u64::from_le_bytes(*word);
             let below = |word: u64, bound: u64| word.wrapping_sub(ONES * bound) & !word;
-            let quote = below(word ^ ONES * b'"' as u64, 1);
-            let slash = below(word ^ ONES * b'\\' as u64, 1);
+            let quote = below(word ^ (ONES * b'"' as u64), 1);
+            let slash = below(word ^ (ONES * b'\\' as u64), 1);
             // Borrows spoil only bytes above the first hit.
             let hit = (quote | slash | below(word, 0x20)) & HIGH;
             if hit != 0 {
@@ -498,7 +498,7 @@ impl Scanner<'_> {
                 }
                 self.at += 2;
                 match self.hex()? {
-                    second @ 0xdc00..=0xdfff => 0x10000 + ((first - 0xd800) << 10 | second - 0xdc00),
+                    second @ 0xdc00..=0xdfff => 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00),
                     _ => return Err(Malformed),
                 }
             }
@@ -521,7 +521,7 @@ impl Scanner<'_> {
 fn fingerprint(name: &[u8]) -> u32 {
     let byte = |at: usize| u32::from(name.get(at).copied().unwrap_or_default());
     let last = u32::from(name.last().copied().unwrap_or_default());
-    (byte(0) * 5 ^ byte(1) * 11 ^ last * 3 ^ name.len() as u32 * 7) & 63
+    (byte(0) * 5 + byte(1) * 11 + last * 3 + name.len() as u32 * 7) & 63
 }
 
 #[cfg(test)]
