@@ -546,38 +546,44 @@ mod tests {
         assert_eq!(table.peek(key(2), &quota, 7).remaining, BURST / 50);
     }
 
+    /// The threads' clocks differ by a microsecond each and the slots become free a microsecond apart, the later ones
+    /// first, so every thread sees another slot as the best for the one new key.
     #[test]
     fn threads_that_bring_the_same_new_keys_share_their_buckets() {
-        const ROUNDS: u64 = 400;
-        const THREADS: usize = 4;
-        // Small, so that every round evicts or takes over and most trials meet.
+        const ROUNDS: u64 = 3_000;
+        const THREADS: u64 = 4;
         let words = words(2 * GROUP);
         let table = RateTable::new(&words);
         let quota = Quota::new(1, SECOND, 3).unwrap();
-        let start = Barrier::new(THREADS);
+        let start = Barrier::new(THREADS as usize);
         let admitted: Vec<AtomicU32> = (0..ROUNDS).map(|_| AtomicU32::new(0)).collect();
         std::thread::scope(|scope| {
-            for _ in 0..THREADS {
+            for thread in 0..THREADS {
                 let (start, admitted) = (&start, &admitted);
                 scope.spawn(move || {
                     for round in 0..ROUNDS {
-                        let now = 10 * SECOND * round;
-                        start.wait();
-                        for turn in 0..4 {
-                            let number = if turn % 2 == 0 { round } else { 1_000_000 + round };
-                            let outcome = table.take(key(number), &quota, 1, now);
-                            if number == round {
-                                admitted[round as usize].fetch_add(u32::from(taken(outcome).is_some()), Relaxed);
+                        let now = 10 * SECOND * (round + 1);
+                        if thread == 0 {
+                            for (index, slot) in (1..).zip(table.groups.iter().flat_map(slots)) {
+                                slot.key.store(index, Relaxed);
+                                slot.due.store(Due::rest(now + THREADS - 1 - index % THREADS).0, Relaxed);
                             }
                         }
                         start.wait();
+                        for _ in 0..4 {
+                            let outcome = table.take(key(round), &quota, 1, now + thread);
+                            admitted[round as usize].fetch_add(u32::from(taken(outcome).is_some()), Relaxed);
+                        }
+                        start.wait();
                         assert_eq!(settled(table, key(round)), 1, "round {round}");
+                        start.wait();
                     }
                 });
             }
         });
-        for (round, count) in admitted.iter().enumerate() {
-            assert_eq!(count.load(Relaxed), 3, "round {round}");
+        for (round, count) in admitted.into_iter().enumerate() {
+            // A clock that is behind the first charge's sees the bucket a few microseconds emptier.
+            assert!(matches!(count.into_inner(), 2..=3), "round {round}");
         }
     }
 }
