@@ -1,0 +1,76 @@
+# ngx-gateway: `make help` says what there is. Each target does all that it needs, from nothing.
+
+SHELL := /bin/bash
+export PATH := $(PATH):$(or $(CARGO_HOME),$(HOME)/.cargo)/bin
+
+NGINX       ?= /usr/sbin/nginx
+MODULES_DIR ?= /usr/lib/nginx/modules
+CONF_DIR    ?= /usr/share/nginx/modules-available
+ENABLED_DIR ?= /etc/nginx/modules-enabled
+CARGO       := timeout 2400 cargo
+MODULE      := target/ngx_http_gateway_module.so
+
+export TEST_NGINX_BINARY ?= $(NGINX)
+
+.PHONY: help deps nginx-tree module build run test test-rust test-nginx bench lint lint-rust lint-scripts install clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+deps: ## install what is missing (apt, rustup); nothing if all is there
+	@.ci/deps build test
+
+nginx-tree: deps ## configured nginx sources in target/nginx, against which the module is compiled
+	@.ci/nginx-tree target/nginx
+
+module: nginx-tree ## target/ngx_http_gateway_module.so for the installed nginx
+	$(CARGO) build --locked --release -p ngx-http-gateway-module
+	@# By rename: nginx may have the old file mapped.
+	@cp target/release/libngx_http_gateway_module.so $(MODULE).new && mv $(MODULE).new $(MODULE)
+
+build: module ## library and module
+	$(CARGO) build --locked --release
+
+run: module ## the demo on 127.0.0.1:8080; Ctrl-C stops all of it
+	@conf/demo/run
+
+test: test-rust test-nginx ## everything that can fail
+
+test-rust: deps ## the library alone: no nginx
+	$(CARGO) test --locked
+
+test-nginx: module ## t/: a real nginx with the module
+	timeout 1200 prove -r t
+
+bench: module ## side by side with a bare proxy_pass; writes target/bench.json
+	@.ci/deps bench
+	timeout 3000 benches/e2e --out target/bench.json
+
+lint: lint-rust lint-scripts ## format, clippy, layering, licences, perl, shell
+
+lint-rust: nginx-tree
+	cargo fmt --all --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked -p ngx-http-gateway-module -p gateway-lua -- -D warnings
+	@if [ -f tests/layering.rs ]; then $(CARGO) test --locked --test layering; fi
+	@if cargo deny --version > /dev/null 2>&1; then timeout 300 cargo deny --offline check licenses bans sources; \
+	 else echo "cargo-deny is not installed: licences not checked"; fi
+
+SCRIPTS := .ci/run .ci/deps .ci/nginx-tree conf/demo/run docker/chroot-test
+
+lint-scripts: deps
+	@for f in t/lib/Test/Nginx/*.pm t/Gateway.pm; do perl -It -It/lib -c $$f || exit 1; done
+	python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' benches/e2e conf/demo/backends
+	@if command -v shellcheck > /dev/null; then shellcheck $(SCRIPTS); \
+	 else echo "shellcheck is not installed: scripts get a syntax check alone"; for f in $(SCRIPTS); do bash -n $$f || exit 1; done; fi
+
+install: module ## module and load_module line where Debian's nginx looks for them (root)
+	install -D -m 644 $(MODULE) $(DESTDIR)$(MODULES_DIR)/ngx_http_gateway_module.so
+	install -d $(DESTDIR)$(CONF_DIR) $(DESTDIR)$(ENABLED_DIR)
+	echo 'load_module modules/ngx_http_gateway_module.so;' > $(DESTDIR)$(CONF_DIR)/mod-http-gateway.conf
+	@# Before 50-mod-http-lua.conf: our workers must have the zone when Lua's init_worker runs.
+	ln -sf $(CONF_DIR)/mod-http-gateway.conf $(DESTDIR)$(ENABLED_DIR)/40-mod-http-gateway.conf
+
+clean: ## everything that was built
+	rm -rf target t/servroot*
