@@ -3,6 +3,8 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests may")]
 
+#[path = "router/allocations.rs"]
+mod allocations;
 #[path = "router/model.rs"]
 mod model;
 #[path = "router/paths.rs"]

@@ -3,8 +3,9 @@
 use std::cmp::Ordering;
 
 use gateway::router::order::Candidate;
-use gateway::router::pattern::{Host, Path, Segment, Tail};
+use gateway::router::pattern::{Host, Path, Rule, Segment, Tail};
 use gateway::router::{headers, host, naive, path, query};
+use gateway::types::{Method, Methods};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -158,6 +159,44 @@ proptest! {
         prop_assert_eq!(a.cmp(&b) == Ordering::Equal, a == b);
         if a <= b && b <= c {
             prop_assert!(a <= c);
+        }
+    }
+
+    /// matchit knows no hosts, priorities and prefixes, but what it knows it must decide as we do.
+    #[test]
+    fn the_naive_matcher_agrees_with_matchit(
+        patterns in vec("(/(a|b|ab|\\{x\\})){1,3}(/|/\\{\\*rest\\})?", 1..8),
+        paths in vec("(/(a|b|ab|c|)){1,4}", 1..8),
+    ) {
+        let mut peer = matchit::Router::new();
+        let mut routes = Vec::new();
+        for pattern in patterns {
+            // Parameters are numbered by segment, since both ask for different names.
+            let segments = pattern.split('/').enumerate().map(|(n, segment)| match segment {
+                "{x}" => format!("{{p{n}}}"),
+                segment => segment.to_owned(),
+            });
+            let pattern = segments.collect::<Vec<_>>().join("/");
+            if peer.insert(&*pattern, routes.len()).is_ok() {
+                routes.push(naive::Route {
+                    name: pattern.clone(),
+                    rules: vec![Rule { host: Host::Any, path: Path::parse(&pattern).unwrap() }],
+                    methods: Methods::ANY,
+                    priority: 0,
+                    conditions: Vec::new(),
+                });
+            }
+        }
+        let ours = naive::Naive::new(routes).unwrap();
+        for path in paths {
+            let found = match ours.find(b"", path.as_bytes(), Method::Get) {
+                naive::Found::Route { route, captures, .. } => Some((route, captures)),
+                _ => None,
+            };
+            let theirs = peer.at(&path).ok().map(|found| {
+                (*found.value, found.params.iter().map(|(_, value)| value.as_bytes()).collect::<Vec<_>>())
+            });
+            prop_assert_eq!(found, theirs, "{} in {:?}", path, ours.routes());
         }
     }
 
