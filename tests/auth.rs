@@ -673,7 +673,7 @@ fn same(ours: gateway::auth::json::Value<'_>, value: &Value) -> bool {
             ours.children().count() == members.len()
                 && members.iter().all(|(name, value)| ours.member(name).is_some_and(|member| same(member, value)))
         }
-        other => ours.string().is_none() && other.to_string() == ours.text(),
+        other => ours.string().is_none() && other.to_string().as_str() == ours.text(),
     }
 }
 
