@@ -212,6 +212,14 @@ fn text<'a>(source: &'a str, unescaped: &'a str, span: Span) -> &'a str {
     from.get(start..start + (span.len & !UNESCAPED) as usize).unwrap_or_default()
 }
 
+/// The same without a look at character boundaries.
+#[inline]
+fn octets<'a>(source: &'a str, unescaped: &'a str, span: Span) -> &'a [u8] {
+    let from = if span.len & UNESCAPED == 0 { source } else { unescaped };
+    let start = span.start as usize;
+    from.as_bytes().get(start..start + (span.len & !UNESCAPED) as usize).unwrap_or_default()
+}
+
 struct Scanner<'a> {
     source: &'a str,
     at: usize,
@@ -347,7 +355,7 @@ impl Scanner<'_> {
                 return Err(Malformed);
             }
             let name = self.string()?;
-            let mark = 1 << fingerprint(text(self.source, self.unescaped, name).as_bytes());
+            let mark = 1 << fingerprint(octets(self.source, self.unescaped, name));
             if seen & mark != 0 {
                 if members > 16 {
                     doubt = true;
@@ -387,10 +395,10 @@ impl Scanner<'_> {
 
     /// Whether the open object at `index` has a member called `name` already.
     fn has_member(&self, index: usize, name: Span) -> bool {
-        let name = text(self.source, self.unescaped, name);
+        let name = octets(self.source, self.unescaped, name);
         let mut at = index + 1;
         while let Some(node) = self.nodes.get(at) {
-            if text(self.source, self.unescaped, node.key) == name {
+            if octets(self.source, self.unescaped, node.key) == name {
                 return true;
             }
             at = node.end as usize;
@@ -408,7 +416,7 @@ impl Scanner<'_> {
         }
         let name = |at: &u32| {
             let key = self.nodes.get(*at as usize).map(|node| node.key).unwrap_or_default();
-            text(self.source, self.unescaped, key)
+            octets(self.source, self.unescaped, key)
         };
         self.order.sort_unstable_by(|a, b| name(a).cmp(name(b)));
         match self.order.array_windows().any(|[a, b]| name(a) == name(b)) {
