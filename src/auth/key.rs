@@ -3,7 +3,8 @@
 //! No error holds a byte of a key.
 
 use super::base64url;
-use super::crypto::{Crypto, KeyError, View};
+use super::crypto::{Crypto, View};
+use super::error::KeyError;
 use super::json::{Document, Kind, Value};
 use super::pem::{self, Public};
 use super::settings::{Algorithm, Key, Material};
