@@ -15,9 +15,25 @@ fn main() {
         "iss": "https://issuer.example", "aud": "api", "sub": "user-1234567", "exp": 4_102_444_800_u64,
         "iat": 1_767_225_000, "jti": "0f8fad5bd9cb", "scope": "orders:read orders:write",
     });
+    // `-- loop N`: nothing but N verifications, for perf and callgrind.
+    let mut arguments = std::env::args().skip_while(|argument| argument != "loop").skip(1);
+    if let Some(rounds) = arguments.next() {
+        return only(&payload, rounds.parse().unwrap());
+    }
     hmac(&payload);
-    public_keys(&payload);
     parts(&payload);
+    public_keys(&payload);
+}
+
+fn only(payload: &Value, rounds: usize) {
+    let signing = jsonwebtoken::EncodingKey::from_secret(SECRET);
+    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), payload, &signing).unwrap();
+    let material = Material::Secret(SECRET.to_vec());
+    let verifier = Verifier::from_settings(&settings(vec![Key { kid: None, algorithm: Algorithm::Hs256, material }]));
+    let (verifier, mut claims) = (verifier.unwrap(), Claims::new());
+    for _ in 0..rounds {
+        verifier.verify(black_box(token.as_bytes()), WALL, &mut claims).unwrap();
+    }
 }
 
 fn hmac(payload: &Value) {
@@ -49,6 +65,7 @@ fn public_keys(payload: &Value) {
     let decoding = jsonwebtoken::DecodingKey::from_ed_der(&public);
     let theirs = jsonwebtoken::Algorithm::EdDSA;
     let token = jsonwebtoken::encode(&jsonwebtoken::Header::new(theirs), payload, &signing).unwrap();
+    unparsed("EdDSA", &signature::ED25519, &public, &token);
     let key = Key { kid: None, algorithm: Algorithm::EdDsa, material: Material::Ed25519(public) };
     compare("EdDSA", &token, key, theirs, &decoding);
 
@@ -60,6 +77,7 @@ fn public_keys(payload: &Value) {
     let decoding = jsonwebtoken::DecodingKey::from_ec_der(&public);
     let theirs = jsonwebtoken::Algorithm::ES256;
     let token = jsonwebtoken::encode(&jsonwebtoken::Header::new(theirs), payload, &signing).unwrap();
+    unparsed("ES256", &signature::ECDSA_P256_SHA256_FIXED, &public, &token);
     let key = Key { kid: None, algorithm: Algorithm::Es256, material: Material::Ec(public) };
     compare("ES256", &token, key, theirs, &decoding);
 
@@ -73,8 +91,27 @@ fn public_keys(payload: &Value) {
     let spki = pair.public_key().as_der().unwrap();
     let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(spki.as_ref()));
     let key = Key::from_pem(None, Some(Algorithm::Rs256), &pem).unwrap();
+    unparsed("RS256", &signature::RSA_PKCS1_2048_8192_SHA256, spki.as_ref(), &token);
     let decoding = jsonwebtoken::DecodingKey::from_rsa_pem(pem.as_bytes()).unwrap();
     compare("RS256", &token, key, jsonwebtoken::Algorithm::RS256, &decoding);
+}
+
+/// What the signature alone costs, with the key parsed once and for each token.
+fn unparsed(
+    name: &str,
+    algorithm: &'static dyn aws_lc_rs::signature::VerificationAlgorithm,
+    public: &[u8],
+    token: &str,
+) {
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
+    let (message, signature) = token.rsplit_once('.').unwrap();
+    let signature = B64.decode(signature).unwrap();
+    let key = aws_lc_rs::signature::UnparsedPublicKey::new(algorithm, public);
+    let parsed = key.parse().unwrap();
+    let each = time(|| key.verify(black_box(message.as_bytes()), &signature).unwrap());
+    let once = time(|| parsed.verify_sig(black_box(message.as_bytes()), &signature).unwrap());
+    println!("{name:6} signature alone: {once:.0} ns, with the key parsed for each {each:.0} ns");
 }
 
 fn compare(name: &str, token: &str, key: Key, theirs: jsonwebtoken::Algorithm, decoding: &jsonwebtoken::DecodingKey) {

@@ -654,6 +654,23 @@ proptest! {
     }
 
     #[test]
+    fn permissions_agree_with_their_definition(
+        granted in "(a|b|ab|\\*|\\*\\*|)(:(a|b|\\*|\\*\\*|a\\*|)){0,4}",
+        required in "(a|b|ab|)(:(a|b|ab|)){0,4}",
+    ) {
+        let (grants, needs) = (granted.split(':').collect::<Vec<_>>(), required.split(':').collect::<Vec<_>>());
+        let (plain, rest) = match grants.split_last() {
+            Some((&"**", plain)) => (plain, true),
+            _ => (grants.as_slice(), false),
+        };
+        let length = if rest { needs.len() > plain.len() } else { needs.len() == plain.len() };
+        let expected = length
+            && !needs.contains(&"")
+            && plain.iter().zip(&needs).all(|(grant, need)| *grant == "*" || grant == need);
+        prop_assert_eq!(matches(&granted, &required), expected);
+    }
+
+    #[test]
     fn reads_what_serde_json_writes(value in arbitrary_json()) {
         let mut document = gateway::auth::json::Document::default();
         for text in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
@@ -673,7 +690,7 @@ fn same(ours: gateway::auth::json::Value<'_>, value: &Value) -> bool {
             ours.children().count() == members.len()
                 && members.iter().all(|(name, value)| ours.member(name).is_some_and(|member| same(member, value)))
         }
-        other => ours.string().is_none() && other.to_string() == ours.text(),
+        other => ours.string().is_none() && other.to_string().as_str() == ours.text(),
     }
 }
 

@@ -18,77 +18,55 @@ pub fn decode(text: &[u8], out: &mut Vec<u8>) -> Result<(), Malformed> {
 
 fn decode_into(text: &[u8], out: &mut [u8]) -> Result<(), Malformed> {
     let mut wrong = 0;
-    let blocks = text.chunks_exact(BLOCK);
-    let rest = blocks.remainder();
-    let (whole, tail) = out.split_at_mut_checked(blocks.len() * BLOCK / 4 * 3).ok_or(Malformed)?;
-    for (block, room) in blocks.zip(whole.chunks_exact_mut(BLOCK / 4 * 3)) {
-        // Two plain loops: the compiler turns the first into vector compares.
-        let mut sextets = [0_u8; BLOCK];
-        for (sextet, letter) in sextets.iter_mut().zip(block) {
-            *sextet = value(*letter);
-            wrong |= *sextet;
-        }
-        for (eight, six) in sextets.as_chunks::<8>().0.iter().zip(room.chunks_exact_mut(6)) {
-            let [packed @ .., _, _] = pack(u64::from_be_bytes(*eight)).to_be_bytes();
-            six.copy_from_slice(&packed);
-        }
-    }
-    let quads = rest.chunks_exact(4);
-    let last = quads.remainder();
-    let (whole, tail) = tail.split_at_mut_checked(quads.len() * 3).ok_or(Malformed)?;
-    for (quad, room) in quads.zip(whole.chunks_exact_mut(3)) {
-        let mut bits = 0_u32;
-        for letter in quad {
-            let sextet = value(*letter);
-            wrong |= sextet;
-            bits = bits << 6 | u32::from(sextet & 63);
-        }
-        let [_, packed @ ..] = bits.to_be_bytes();
-        room.copy_from_slice(&packed);
+    let (quads, last) = text.as_chunks::<4>();
+    let (triples, tail) = out.as_chunks_mut::<3>();
+    for ([a, b, c, d], triple) in quads.iter().zip(triples) {
+        let bits = bits::<18>(*a) | bits::<12>(*b) | bits::<6>(*c) | bits::<0>(*d);
+        wrong |= bits;
+        [_, triple[0], triple[1], triple[2]] = bits.to_be_bytes();
     }
     match (last, tail) {
         ([], []) => {}
         ([a, b], [x]) => {
-            let (a, b) = (value(*a), value(*b));
+            let bits = bits::<18>(*a) | bits::<12>(*b);
             // Bits that no octet takes must be zero.
-            wrong |= a | b | if b & 15 != 0 { INVALID } else { 0 };
-            *x = a << 2 | b >> 4;
+            wrong |= bits | if bits & 0xffff != 0 { INVALID } else { 0 };
+            [_, *x, _, _] = bits.to_be_bytes();
         }
         ([a, b, c], [x, y]) => {
-            let (a, b, c) = (value(*a), value(*b), value(*c));
-            wrong |= a | b | c | if c & 3 != 0 { INVALID } else { 0 };
-            *x = a << 2 | b >> 4;
-            *y = b << 4 | c >> 2;
+            let bits = bits::<18>(*a) | bits::<12>(*b) | bits::<6>(*c);
+            wrong |= bits | if bits & 0xff != 0 { INVALID } else { 0 };
+            [_, *x, *y, _] = bits.to_be_bytes();
         }
         _ => return Err(Malformed),
     }
     if wrong & INVALID == 0 { Ok(()) } else { Err(Malformed) }
 }
 
-/// Letters that are looked at together.
-const BLOCK: usize = 32;
-/// The bit that no sextet has.
-const INVALID: u8 = 0x80;
+/// The bit that no 24 bits have.
+const INVALID: u32 = 1 << 31;
 
+/// The sextet of `letter` at its place among four. The table is small where letters are: five cache lines.
 #[inline(always)]
-fn value(letter: u8) -> u8 {
-    let upper = letter.wrapping_sub(b'A');
-    let lower = letter.wrapping_sub(b'a');
-    let digit = letter.wrapping_sub(b'0');
-    let mut sextet = INVALID;
-    sextet = if upper < 26 { upper } else { sextet };
-    sextet = if lower < 26 { lower + 26 } else { sextet };
-    sextet = if digit < 10 { digit + 52 } else { sextet };
-    sextet = if letter == b'-' { 62 } else { sextet };
-    if letter == b'_' { 63 } else { sextet }
+fn bits<const SHIFT: u32>(letter: u8) -> u32 {
+    const { &table(SHIFT) }.get(usize::from(letter)).copied().unwrap_or(INVALID)
 }
 
-/// Eight sextets, one a byte, to 48 bits at the high end.
-#[inline(always)]
-const fn pack(sextets: u64) -> u64 {
-    let twelve = sextets & 0x003f_003f_003f_003f | (sextets & 0x3f00_3f00_3f00_3f00) >> 2;
-    let four = twelve & 0x0000_0fff_0000_0fff | (twelve & 0x0fff_0000_0fff_0000) >> 4;
-    (four & 0x00ff_ffff | (four >> 32 & 0x00ff_ffff) << 24) << 16
+const fn table(shift: u32) -> [u32; 256] {
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut table = [INVALID; 256];
+    let mut rest = alphabet.as_slice();
+    let mut sextet = 0;
+    while let [letter, behind @ ..] = rest {
+        // A constant: an index beyond the table would not compile.
+        #[allow(clippy::indexing_slicing)]
+        {
+            table[*letter as usize] = sextet << shift;
+        }
+        sextet += 1;
+        rest = behind;
+    }
+    table
 }
 
 #[cfg(test)]

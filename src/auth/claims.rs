@@ -196,7 +196,8 @@ impl<'a> Iterator for List<'a> {
                 if text.is_empty() {
                     return None;
                 }
-                let (word, behind) = text.split_once(' ').unwrap_or((text, ""));
+                let end = text.bytes().position(|byte| byte == b' ').unwrap_or(text.len());
+                let (word, behind) = text.split_at_checked(end)?;
                 *rest = behind;
                 Some(word)
             }

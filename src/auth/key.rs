@@ -3,7 +3,8 @@
 //! No error holds a byte of a key.
 
 use super::base64url;
-use super::crypto::{Crypto, KeyError, View};
+use super::crypto::{Crypto, View};
+use super::error::KeyError;
 use super::json::{Document, Kind, Value};
 use super::pem::{self, Public};
 use super::settings::{Algorithm, Key, Material};
@@ -215,8 +216,8 @@ fn from_jwk(jwk: Value<'_>, algorithm: Option<Algorithm>) -> Result<Key, KeyErro
         ("EC", Some("P-384")) => (point(jwk, 48)?, Some(Algorithm::Es384)),
         ("EC", Some("P-521")) => (point(jwk, 66)?, Some(Algorithm::Es512)),
         ("OKP", Some("Ed25519")) => (Material::Ed25519(octets(jwk, "x")?), Some(Algorithm::EdDsa)),
-        (kty, None) => return Err(KeyError::Unsupported(kty.to_owned())),
-        (kty, Some(curve)) => return Err(KeyError::Unsupported(format!("{kty} {curve}"))),
+        (kty, None) => return Err(KeyError::Unsupported(brief(kty))),
+        (kty, Some(curve)) => return Err(KeyError::Unsupported(brief(&format!("{kty} {curve}")))),
     };
     let own = match jwk.member("alg") {
         Some(name) => {
@@ -236,8 +237,13 @@ fn from_jwk(jwk: Value<'_>, algorithm: Option<Algorithm>) -> Result<Key, KeyErro
 fn parse_algorithm(name: &str) -> Result<Algorithm, KeyError> {
     match name {
         "Ed25519" => Ok(Algorithm::EdDsa),
-        name => Algorithm::parse(name).ok_or_else(|| KeyError::AlgorithmUnknown(name.chars().take(32).collect())),
+        name => Algorithm::parse(name).ok_or_else(|| KeyError::AlgorithmUnknown(brief(name))),
     }
+}
+
+/// Enough of a name to find it again.
+fn brief(name: &str) -> String {
+    name.chars().take(32).collect()
 }
 
 fn required<'a>(jwk: Value<'a>, name: &'static str) -> Result<&'a str, KeyError> {

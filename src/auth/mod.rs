@@ -8,6 +8,7 @@
 mod base64url;
 mod claims;
 mod crypto;
+mod error;
 mod header;
 #[doc(hidden)]
 pub mod json;
@@ -19,7 +20,8 @@ mod source;
 mod verifier;
 
 pub use claims::{Claims, List};
-pub use crypto::{KeyError, verify_message};
+pub use crypto::verify_message;
+pub use error::KeyError;
 pub use key::KeySet;
 pub use permission::{ArchivedRequirement, PermissionError, Requirement, allows, check_granted, matches};
 pub use settings::{

@@ -3,7 +3,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::crypto::KeyError;
+use super::error::KeyError;
 
 /// What a PEM block held.
 pub enum Public {

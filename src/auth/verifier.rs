@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::base64url;
 use super::claims::{Claims, Times, printable};
-use super::crypto::{Crypto, KeyError, View};
+use super::crypto::{Crypto, View};
+use super::error::KeyError;
 use super::header::{self, Header};
 use super::json::{Kind, Value};
 use super::settings::{Algorithm, ArchivedJwt, Jwt};
@@ -22,6 +23,14 @@ pub const TOKEN_MAX: usize = 16 * 1024;
 const LAST_SECOND: i64 = 253_402_300_799;
 
 /// A `jwt` entry in the form that verifies; made once per process and generation of the entry.
+///
+/// Which key: a token with a `kid` is tried with the keys of exactly that name; where none has it, with the keys that
+/// have no name, since a token cannot name those wrongly. A token without `kid` is tried with the keys without a name,
+/// or with the only key there is. Of these only the keys whose algorithm the header repeats are tried.
+///
+/// Which claims: `iss` and `aud` must be there and equal ours where they are configured, and whatever `require` lists
+/// must be there. `exp`, `nbf` and `iat` are held against the clock wherever they occur, `iss`, `sub`, `jti` and `aud`
+/// must have their types, and no registered string holds control characters.
 pub struct Verifier {
     /// Tells verifiers of this process apart; never 0.
     id: u64,
@@ -177,9 +186,7 @@ impl Verifier {
         Ok(payload)
     }
 
-    /// Which keys a token may be tried with. A `kid` selects the keys of that name; where none has it, the keys
-    /// without a name, which no token can name wrongly. A token without `kid` gets the keys without a name, or the
-    /// only key there is.
+    /// Which keys a token may be tried with, as the type's documentation says.
     fn rule<'a>(&self, kid: Option<&'a str>) -> Rule<'a> {
         match kid {
             Some(kid) if self.keys.iter().any(|key| key.kid.as_deref() == Some(kid)) => Rule::Named(kid),
