@@ -1,4 +1,6 @@
 //! Breakers against the recorded sequences, against a sequential model, and with threads and processes that die.
+// Helpers of tests may fail as tests do; clippy knows only functions marked #[test].
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -145,6 +147,25 @@ fn a_late_probe_changes_nothing() {
     assert_eq!(state(slot, &settings, 60 * SECOND), State::HalfOpen);
     let probe = allow(slot, &settings, 1, 60 * SECOND).unwrap();
     assert_eq!(report(slot, &settings, probe, true, 90 * SECOND - 1), Some(Transition::Closed));
+}
+
+/// With `open_for` shortened in between, a probe can be in time and yet of a former half-open era.
+#[test]
+fn a_probe_of_a_former_era_changes_nothing() {
+    let long = Breaker { failures: 1, probes: 2, closes_after: 1, ..USUAL };
+    let short = Breaker { open_for: 15 * SECOND, ..long };
+    for ok in [true, false] {
+        let words = words();
+        let slot = slot(&words, 1);
+        let permit = allow(slot, &long, 1, 0).unwrap();
+        report(slot, &long, permit, false, 0);
+        let failing = allow(slot, &long, 1, 30 * SECOND).unwrap();
+        let old = allow(slot, &long, 1, 40 * SECOND).unwrap();
+        assert_eq!(report(slot, &short, failing, false, 50 * SECOND), Some(Transition::Opened));
+        assert!(allow(slot, &long, 1, 66 * SECOND).unwrap().is_probe());
+        assert_eq!(report(slot, &long, old, ok, 67 * SECOND), None);
+        assert_eq!(state(slot, &short, 67 * SECOND), State::HalfOpen);
+    }
 }
 
 /// The window slides in steps of a thirty-second: what is older does not count, what is younger than 31 of them does.
@@ -392,7 +413,7 @@ fn one_report_makes_the_change() {
 /// probes out than it may.
 #[test]
 fn killed_probers_lose_their_places() {
-    let settings = Breaker { failures: 3, probes: 4, closes_after: 1_000_000, ..USUAL };
+    let settings = Breaker { failures: 3, probes: 4, closes_after: u32::MAX, ..USUAL };
     // SAFETY: an anonymous mapping of that many bytes, zeroed and page-aligned by the kernel, never unmapped.
     let words: &'static [AtomicU64] = unsafe {
         let flags = libc::MAP_SHARED | libc::MAP_ANONYMOUS;

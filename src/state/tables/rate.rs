@@ -518,7 +518,7 @@ mod tests {
         assert!(taken(table.take(two, &quota, 1, 2 * SECOND)).is_some());
         assert!(slot.due_of(two).is_some());
         assert!(slot.due.compare_exchange(read.0, read.0 + 1, SeqCst, SeqCst).is_err(), "the charge fails");
-        assert_eq!(slot.key.load(Relaxed), 2 * OWNER | two);
+        assert_eq!(slot.key.load(Relaxed), (2 * OWNER) | two);
     }
 
     #[test]
