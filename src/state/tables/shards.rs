@@ -207,3 +207,109 @@ impl Counters<'_> {
         self.add(bucket(micros), 1);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(count: usize) -> Vec<AtomicU64> {
+        (0..count).map(|_| AtomicU64::new(0)).collect()
+    }
+
+    const ROUTE: Id = Id { slot: 1, birth: 1 };
+
+    #[test]
+    fn a_series_keeps_its_slot() {
+        let words = words(Shard::words(64));
+        let shard = Shard::new(&words).unwrap();
+        for _ in 0..10 {
+            shard.request(ROUTE, Method::Get, 200, 700);
+            shard.request(ROUTE, Method::Get, 404, 2_000);
+            shard.request(ROUTE, Method::Get, 418, 2_000);
+        }
+        let counts = shard.claim(Series::requests(ROUTE, Method::Get, 0)).unwrap();
+        assert_eq!((counts.word(1), counts.word(6)), (10, 10));
+        let times = shard.claim(Series::duration(ROUTE, Method::Get)).unwrap();
+        assert_eq!((times.word(1), times.word(2), times.word(3)), (10 * 4_700, 10, 20));
+        assert_eq!(shard.slot(HEAD).word(head::USED), 3);
+    }
+
+    #[test]
+    fn a_full_shard_counts_into_other_and_loses_nothing() {
+        const ROUTES: u32 = 500;
+        let words = words(Shard::words(64));
+        let shard = Shard::new(&words).unwrap();
+        for round in 0..3_u64 {
+            for slot in 0..ROUTES {
+                let route = Id { slot, birth: 9 };
+                shard.request(route, Method::Get, 200, 700);
+                shard.request(route, Method::Post, 999, 700);
+                shard.upstream(u64::from(slot) << 20 | 1, 700);
+                shard.limited(route, Id { slot: 1, birth: 1 });
+            }
+            assert!(shard.fill() <= 1.0, "{round}");
+        }
+        // What was counted anywhere, by kind.
+        let sum = |pick: &dyn Fn(usize, Counters) -> u64| -> u64 {
+            words.chunks(SLOT).enumerate().map(|(index, slot)| pick(index, Counters(slot))).sum()
+        };
+        let all = u64::from(ROUTES) * 3;
+        let kind = |slot: Counters| slot.word(0) >> 60;
+        let body = |slot: Counters| (1..SLOT).map(|word| slot.word(word)).sum::<u64>();
+        let requests = sum(&|index, slot| match index {
+            HEAD => slot.word(head::OTHER_STATUS),
+            OTHER_REQUESTS => body(slot),
+            RESERVED.. if kind(slot) == 1 => body(slot),
+            _ => 0,
+        });
+        assert_eq!(requests, 2 * all);
+        let micros = sum(&|index, slot| match index {
+            OTHER_DURATION | OTHER_UPSTREAM => slot.word(1),
+            RESERVED.. if kind(slot) == 2 || kind(slot) == 3 => slot.word(1),
+            _ => 0,
+        });
+        assert_eq!(micros, 3 * all * 700);
+        let limited = sum(&|index, slot| match index {
+            HEAD => slot.word(head::OTHER_LIMITED),
+            RESERVED.. if kind(slot) == 4 => slot.word(Series::LIMITED_COUNT),
+            _ => 0,
+        });
+        assert_eq!(limited, all);
+        assert!(shard.slot(HEAD).word(head::USED) as usize <= shard.room());
+    }
+
+    #[test]
+    fn most_of_the_room_can_be_used() {
+        let words = words(Shard::words(3_000));
+        let shard = Shard::new(&words).unwrap();
+        for slot in 0..1_500 {
+            shard.request(Id { slot, birth: 1 + slot / 7 }, Method::Get, 200, 1);
+        }
+        let (requests, durations) = (shard.slot(OTHER_REQUESTS).word(1), shard.slot(OTHER_DURATION).word(2));
+        assert!(requests + durations < 15, "{requests} + {durations} of 3,000 found no slot");
+    }
+
+    #[test]
+    fn who_adopts_a_shard_counts_on() {
+        let words = words(Shard::words(16));
+        let shard = Shard::new(&words).unwrap();
+        shard.connected();
+        shard.panicked();
+        shard.request(ROUTE, Method::Get, 200, 1);
+        shard.slot(HEAD).put(head::USED, 0);
+        shard.adopt();
+        shard.request(ROUTE, Method::Get, 200, 1);
+        let head = shard.slot(HEAD);
+        assert_eq!((head.word(head::CONNECTIONS), head.word(head::PANICS), head.word(head::USED)), (0, 1, 2));
+        assert_eq!(shard.claim(Series::requests(ROUTE, Method::Get, 0)).unwrap().word(1), 2);
+    }
+
+    #[test]
+    fn too_few_words_are_no_shard() {
+        assert!(Shard::new(&words(RESERVED * SLOT - 1)).is_none());
+        let words = words(RESERVED * SLOT);
+        let shard = Shard::new(&words).unwrap();
+        shard.request(ROUTE, Method::Get, 200, 1);
+        assert_eq!(shard.slot(OTHER_REQUESTS).word(1), 1);
+    }
+}
