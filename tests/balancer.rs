@@ -1,4 +1,5 @@
 //! The adaptive balancer as requests meet it: picks, statistics and rebuilt tables together, on a clock of numbers.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

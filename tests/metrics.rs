@@ -1,4 +1,5 @@
 //! Metrics from the request to the text that Prometheus reads.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
