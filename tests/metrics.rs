@@ -182,6 +182,9 @@ fn workers_count_apart_and_add_up_while_somebody_reads() {
                     let route = if request % 3 == 0 { GONE } else { ORDERS };
                     shard.request(route, Method::Get, [200, 404, 418][request as usize % 3], request);
                     shard.upstream(peer(), request);
+                    if request % 50 == 0 {
+                        shard.sweep(&Policy);
+                    }
                 }
             });
         }
