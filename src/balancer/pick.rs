@@ -17,18 +17,22 @@ impl PickTable<'_> {
         if self.len() == 1 {
             return (!tried.contains(0)).then_some(0);
         }
+        let first = tried.is_empty();
         for _ in 0..DRAWS {
-            let Some(drawn) = self.draw(rng.next_u64()) else { break };
-            if !tried.contains(drawn.place) && self.accepts(&drawn, statistics.standing(drawn.slot, mono), rng) {
+            let Some((drawn, fraction)) = self.draw(rng.next_u64()) else { break };
+            if (first || !tried.contains(drawn.place))
+                && self.accepts(&drawn, statistics.standing(drawn.slot, mono), fraction)
+            {
                 return Some(drawn.place);
             }
         }
         self.scan(statistics, tried, rng, mono)
     }
 
-    /// Accepts with probability weight now / weight in the table; the static weight cancels out.
+    /// Accepts with probability weight now / weight in the table; the static weight cancels out. `fraction` is random,
+    /// 0 to 1. Nearly always true, and the only branch that hangs on a random number.
     #[inline]
-    fn accepts(self, drawn: &Drawn, standing: Standing, rng: &mut Rng) -> bool {
+    fn accepts(self, drawn: &Drawn, standing: Standing, fraction: f32) -> bool {
         if !standing.available && !self.panics() {
             return false;
         }
@@ -37,7 +41,7 @@ impl PickTable<'_> {
             health if health < 0.0 => (standing.health(), -health),
             quality => (standing.quality(self.siblings_for(standing)), quality),
         };
-        now >= then || rng.fraction() * then < now.max(then * FLOOR)
+        fraction * then <= now.max(then * FLOOR)
     }
 
     /// The mean latency where [`Standing::effective`] wants it; the header line stays cold otherwise.
@@ -53,7 +57,7 @@ impl PickTable<'_> {
         let len = self.len();
         if len > WINDOW {
             // The peers with weight all have one priority: that of whatever a draw finds.
-            let serving = self.draw(rng.next_u64()).map_or(0, |drawn| self.settings(drawn.place).1);
+            let serving = self.draw(rng.next_u64()).map_or(0, |(drawn, _)| self.settings(drawn.place).1);
             let start = rng.below(len);
             for from in (0..len).step_by(WINDOW as usize) {
                 let window = (from..len.min(from + WINDOW)).map(|step| (start + step) % len);

@@ -51,7 +51,7 @@ impl Tried {
     /// Whether nobody was tried.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.low == 0 && self.count == 0
     }
 }
 

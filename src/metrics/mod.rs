@@ -19,6 +19,7 @@
 mod histogram;
 mod render;
 mod series;
+mod sums;
 
 pub use histogram::{BOUNDS, bucket};
 pub use render::{BreakerGauge, Gauges, Names, render};
@@ -59,4 +60,12 @@ pub mod head {
     pub const OTHER_LIMITED: usize = 5;
     /// Slots in use; the writer's own.
     pub const USED: usize = 6;
+    /// A sweep under way: {how many there were, u32; the slot whose numbers are being moved, plus 1, u32, or 0}.
+    pub const SWEEP: usize = 7;
+
+    /// The slot whose numbers are being moved, as [`SWEEP`] says.
+    #[must_use]
+    pub const fn swept_slot(word: u64) -> Option<usize> {
+        (word as u32 as usize).checked_sub(1)
+    }
 }

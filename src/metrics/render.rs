@@ -1,16 +1,14 @@
 //! From shards to text.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use prometheus::TextEncoder;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::histogram::{BOUNDS, FIRST, SUM};
-use super::series::{LIMITED_ROUTE, LIMITED_RULE, Meaning, RouteRef, Series, status};
-use super::{HEAD, NO_ROUTE, OTHER, OTHER_DURATION, OTHER_REQUESTS, OTHER_UPSTREAM, RESERVED, SLOT, head};
-use crate::types::{Id, Method};
+use super::OTHER;
+use super::histogram::BOUNDS;
+use super::sums::{Durations, Sums};
+use crate::types::Id;
 
 /// From ids to names. `None`: nobody has that name any more, and the numbers go to [`OTHER`].
 pub trait Names {
@@ -56,168 +54,96 @@ pub fn render<'s>(
         sums.add(shard, names);
     }
     let mut text = String::new();
-    for family in sums.families(gauges) {
+    for family in families(sums, gauges) {
         family.write(&mut text)?;
     }
     Ok(text)
 }
 
-/// Sum and buckets of a histogram slot.
-#[derive(Clone, Copy, Default)]
-struct Durations {
-    micros: u64,
-    buckets: [u64; BOUNDS.len() + 1],
-}
-
-/// All shards together. Label values borrow from `Names`, so nothing is allocated a slot.
-#[derive(Default)]
-struct Sums<'n> {
-    requests: BTreeMap<(&'n str, &'static str, Option<u16>), u64>,
-    durations: BTreeMap<(&'n str, &'static str), Durations>,
-    upstreams: BTreeMap<(&'n str, &'n str), Durations>,
-    limited: BTreeMap<(&'n str, &'n str), u64>,
-    connections: u64,
-    panics: u64,
-    config_errors: u64,
-}
-
-impl<'n> Sums<'n> {
-    fn add(&mut self, shard: &[AtomicU64], names: &'n dyn Names) {
-        for (index, slot) in shard.chunks_exact(SLOT).enumerate() {
-            match index {
-                HEAD => {
-                    self.connections = self.connections.wrapping_add(at(slot, head::CONNECTIONS));
-                    self.panics += at(slot, head::PANICS);
-                    self.config_errors += at(slot, head::CONFIG_ERRORS);
-                    count(&mut self.requests, (OTHER, OTHER, None), at(slot, head::OTHER_STATUS));
-                    count(&mut self.limited, (OTHER, OTHER), at(slot, head::OTHER_LIMITED));
-                }
-                OTHER_REQUESTS => self.requests(slot, OTHER, OTHER, 0),
-                OTHER_DURATION => add(&mut self.durations, (OTHER, OTHER), slot),
-                OTHER_UPSTREAM => add(&mut self.upstreams, (OTHER, OTHER), slot),
-                RESERVED.. => self.series(slot, names),
-            }
-        }
-    }
-
-    fn series(&mut self, slot: &[AtomicU64], names: &'n dyn Names) {
-        // The writer fills in a new slot before it writes the key.
-        let key = slot.first().map_or(0, |word| word.load(Acquire));
-        match Series(key).meaning() {
-            Some(Meaning::Requests { route, method, group }) => match labels(route, method, names) {
-                Some((route, method)) => self.requests(slot, route, method, group),
-                None => self.requests(slot, OTHER, OTHER, group),
-            },
-            Some(Meaning::Duration { route, method }) => {
-                add(&mut self.durations, labels(route, method, names).unwrap_or((OTHER, OTHER)), slot);
-            }
-            Some(Meaning::Upstream(key)) => add(&mut self.upstreams, names.peer(key).unwrap_or((OTHER, OTHER)), slot),
-            Some(Meaning::Limited) => {
-                let (route, rule) = (id(at(slot, LIMITED_ROUTE)), id(at(slot, LIMITED_RULE)));
-                let route = if route.is_some() { names.route(route.slot, route.birth as u16) } else { Some(NO_ROUTE) };
-                let labels = route.zip(names.rule(rule)).unwrap_or((OTHER, OTHER));
-                count(&mut self.limited, labels, at(slot, Series::LIMITED_COUNT));
-            }
-            None => {}
-        }
-    }
-
-    fn requests(&mut self, slot: &[AtomicU64], route: &'n str, method: &'static str, group: u16) {
-        for word in 1..SLOT {
-            count(&mut self.requests, (route, method, status(group, word)), at(slot, word));
-        }
-    }
-
-    fn families(self, gauges: &Gauges) -> Vec<Family> {
-        let requests = self.requests.into_iter().map(|((route, method, status), count)| {
-            let status = status.map_or_else(|| OTHER.to_owned(), |status| format!("{status:03}"));
-            counter(&[("route", route), ("method", method), ("status", &status)], count)
-        });
-        let durations = self
-            .durations
-            .into_iter()
-            .map(|((route, method), durations)| histogram(&[("route", route), ("method", method)], &durations));
-        let upstreams = self
-            .upstreams
-            .into_iter()
-            .map(|((upstream, peer), durations)| histogram(&[("upstream", upstream), ("peer", peer)], &durations));
-        let limited =
-            self.limited.into_iter().map(|((route, rule), count)| counter(&[("route", route), ("rule", rule)], count));
-        let breakers =
-            gauges.breakers.iter().map(|breaker| gauge(&[("upstream", breaker.upstream)], f64::from(breaker.state)));
-        let fill = gauges.fill.iter().map(|(table, fill)| gauge(&[("table", table)], *fill));
-        // A connection that one worker accepted and another closed leaves one count too high and one too low.
-        let connections = (self.connections as i64).max(0) as f64;
-        use MetricType::{COUNTER, GAUGE, HISTOGRAM};
-        vec![
-            Family::new(
-                "gateway_requests_total",
-                "Requests by route, method and status; route \"-\" is what reached no route.",
-                COUNTER,
-                requests,
-            ),
-            Family::new(
-                "gateway_request_duration_seconds",
-                "Time from the first byte of a request to the last of its response.",
-                HISTOGRAM,
-                durations,
-            ),
-            Family::new(
-                "gateway_upstream_duration_seconds",
-                "Time from the start of a try to the response header.",
-                HISTOGRAM,
-                upstreams,
-            ),
-            Family::new(
-                "gateway_active_connections",
-                "Client connections at this moment.",
-                GAUGE,
-                [gauge(&[], connections)],
-            ),
-            Family::new(
-                "gateway_rate_limit_hits_total",
-                "Requests that a limiter refused, or would have in shadow mode.",
-                COUNTER,
-                limited,
-            ),
-            Family::new(
-                "gateway_circuit_breaker_state",
-                "Circuit breakers: 0 closed, 1 open, 2 half-open.",
-                GAUGE,
-                breakers,
-            ),
-            Family::new(
-                "gateway_config_generation",
-                "Generation of the configuration in use; 0 = none.",
-                GAUGE,
-                [gauge(&[], f64::from(gauges.generation))],
-            ),
-            Family::new(
-                "gateway_config_age_seconds",
-                "Time since the configuration in use was published.",
-                GAUGE,
-                [gauge(&[], gauges.age)],
-            ),
-            Family::new(
-                "gateway_region_fill_ratio",
-                "How full the tables of the shared region are, 0 to 1.",
-                GAUGE,
-                fill,
-            ),
-            Family::new(
-                "gateway_panics_total",
-                "Panics that were caught; each answered one request with 500.",
-                COUNTER,
-                [counter(&[], self.panics)],
-            ),
-            Family::new(
-                "gateway_config_errors_total",
-                "Configurations that were refused.",
-                COUNTER,
-                [counter(&[], self.config_errors)],
-            ),
-        ]
-    }
+fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
+    let requests = sums.requests.into_iter().map(|((route, method, status), count)| {
+        let status = status.map_or_else(|| OTHER.to_owned(), |status| format!("{status:03}"));
+        counter(&[("route", route), ("method", method), ("status", &status)], count)
+    });
+    let durations = sums
+        .durations
+        .into_iter()
+        .map(|((route, method), durations)| histogram(&[("route", route), ("method", method)], &durations));
+    let upstreams = sums
+        .upstreams
+        .into_iter()
+        .map(|((upstream, peer), durations)| histogram(&[("upstream", upstream), ("peer", peer)], &durations));
+    let limited =
+        sums.limited.into_iter().map(|((route, rule), count)| counter(&[("route", route), ("rule", rule)], count));
+    let breakers =
+        gauges.breakers.iter().map(|breaker| gauge(&[("upstream", breaker.upstream)], f64::from(breaker.state)));
+    let fill = gauges.fill.iter().map(|(table, fill)| gauge(&[("table", table)], *fill));
+    // A connection that one worker accepted and another closed leaves one count too high and one too low.
+    let connections = (sums.connections as i64).max(0) as f64;
+    use MetricType::{COUNTER, GAUGE, HISTOGRAM};
+    vec![
+        Family::new(
+            "gateway_requests_total",
+            "Requests by route, method and status; route \"-\" is what reached no route.",
+            COUNTER,
+            requests,
+        ),
+        Family::new(
+            "gateway_request_duration_seconds",
+            "Time from the first byte of a request to the last of its response.",
+            HISTOGRAM,
+            durations,
+        ),
+        Family::new(
+            "gateway_upstream_duration_seconds",
+            "Time from the start of a try to the response header.",
+            HISTOGRAM,
+            upstreams,
+        ),
+        Family::new(
+            "gateway_active_connections",
+            "Client connections at this moment.",
+            GAUGE,
+            [gauge(&[], connections)],
+        ),
+        Family::new(
+            "gateway_rate_limit_hits_total",
+            "Requests that a limiter refused, or would have in shadow mode.",
+            COUNTER,
+            limited,
+        ),
+        Family::new(
+            "gateway_circuit_breaker_state",
+            "Circuit breakers: 0 closed, 1 open, 2 half-open.",
+            GAUGE,
+            breakers,
+        ),
+        Family::new(
+            "gateway_config_generation",
+            "Generation of the configuration in use; 0 = none.",
+            GAUGE,
+            [gauge(&[], f64::from(gauges.generation))],
+        ),
+        Family::new(
+            "gateway_config_age_seconds",
+            "Time since the configuration in use was published.",
+            GAUGE,
+            [gauge(&[], gauges.age)],
+        ),
+        Family::new("gateway_region_fill_ratio", "How full the tables of the shared region are, 0 to 1.", GAUGE, fill),
+        Family::new(
+            "gateway_panics_total",
+            "Panics that were caught; each answered one request with 500.",
+            COUNTER,
+            [counter(&[], sums.panics)],
+        ),
+        Family::new(
+            "gateway_config_errors_total",
+            "Configurations that were refused.",
+            COUNTER,
+            [counter(&[], sums.config_errors)],
+        ),
+    ]
 }
 
 /// A family whose header is written even when it has no series yet, so that a scrape shows what there can be.
@@ -242,44 +168,6 @@ impl Family {
         let name = self.0.name();
         text.push_str(&format!("# HELP {name} {}\n# TYPE {name} {kind}\n", self.0.help()));
         Ok(())
-    }
-}
-
-fn labels(route: RouteRef, method: Method, names: &dyn Names) -> Option<(&str, &'static str)> {
-    let route = match route {
-        None => NO_ROUTE,
-        Some((slot, birth)) => names.route(slot, birth)?,
-    };
-    Some((route, method.name()))
-}
-
-fn at(slot: &[AtomicU64], word: usize) -> u64 {
-    slot.get(word).map_or(0, |word| word.load(Relaxed))
-}
-
-const fn id(word: u64) -> Id {
-    Id { slot: word as u32, birth: (word >> 32) as u32 }
-}
-
-/// A status that was never answered is no series.
-fn count<K: Ord>(sums: &mut BTreeMap<K, u64>, key: K, value: u64) {
-    if value > 0 {
-        *sums.entry(key).or_default() += value;
-    }
-}
-
-fn add<K: Ord>(sums: &mut BTreeMap<K, Durations>, key: K, slot: &[AtomicU64]) {
-    let mut durations = Durations { micros: at(slot, SUM), ..Durations::default() };
-    for (index, bucket) in durations.buckets.iter_mut().enumerate() {
-        *bucket = at(slot, FIRST + index);
-    }
-    if durations.buckets.iter().all(|bucket| *bucket == 0) {
-        return;
-    }
-    let sum = sums.entry(key).or_default();
-    sum.micros = sum.micros.wrapping_add(durations.micros);
-    for (sum, bucket) in sum.buckets.iter_mut().zip(durations.buckets) {
-        *sum += bucket;
     }
 }
 

@@ -1,3 +1,4 @@
+use super::{NO_ROUTE, Names, OTHER_DURATION, OTHER_REQUESTS, OTHER_UPSTREAM};
 use crate::types::{Id, Method};
 
 /// The name of a slot of a shard: one word, made of ids and numbers at hand, with no text and no hash of text.
@@ -11,10 +12,6 @@ const REQUESTS: u64 = 1;
 const DURATION: u64 = 2;
 const UPSTREAM: u64 = 3;
 const LIMITED: u64 = 4;
-
-/// Words 1 and 2 of a slot of limit hits say whose they are; word 3 counts.
-pub(super) const LIMITED_ROUTE: usize = 1;
-pub(super) const LIMITED_RULE: usize = 2;
 
 const KEY: u64 = (1 << 60) - 1;
 
@@ -73,6 +70,44 @@ impl Series {
     #[inline]
     pub const fn hash(self) -> u32 {
         ((self.0 ^ self.0 >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+    }
+
+    /// The label values: (route, method), (upstream, peer) or (route, rule). `None` where a name is gone, or the word
+    /// is no series. `about` is words 1 and 2 of the slot, which say whose limit hits it counts.
+    #[must_use]
+    pub fn labels(self, about: [u64; 2], names: &dyn Names) -> Option<(&str, &str)> {
+        let name = |route: RouteRef| match route {
+            None => Some(NO_ROUTE),
+            Some((slot, birth)) => names.route(slot, birth),
+        };
+        match self.meaning()? {
+            Meaning::Requests { route, method, .. } | Meaning::Duration { route, method } => {
+                Some((name(route)?, method.name()))
+            }
+            Meaning::Upstream(key) => names.peer(key),
+            Meaning::Limited => {
+                let [route, rule] = about.map(|word| Id { slot: word as u32, birth: (word >> 32) as u32 });
+                Some((name(route.is_some().then_some((route.slot, route.birth as u16)))?, names.rule(rule)?))
+            }
+        }
+    }
+
+    /// The reserved slot whose words take up this series' words one by one when its name is gone; `None` where one
+    /// word of [`super::HEAD`] takes the sum of them all.
+    #[must_use]
+    pub fn heir(self) -> Option<usize> {
+        match self.meaning()? {
+            Meaning::Requests { group: 0, .. } => Some(OTHER_REQUESTS),
+            Meaning::Duration { .. } => Some(OTHER_DURATION),
+            Meaning::Upstream(_) => Some(OTHER_UPSTREAM),
+            Meaning::Requests { .. } | Meaning::Limited => None,
+        }
+    }
+
+    /// Whether this is a slot of limit hits.
+    #[must_use]
+    pub const fn is_limited(self) -> bool {
+        self.0 >> 60 == LIMITED
     }
 
     pub(super) fn meaning(self) -> Option<Meaning> {

@@ -276,3 +276,125 @@ fn update(word: &AtomicU64, change: impl Fn(u64) -> Option<u64>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::MILLISECOND;
+
+    fn words(slots: usize) -> Vec<AtomicU64> {
+        (0..slots * WIDTH).map(|_| AtomicU64::new(0)).collect()
+    }
+
+    #[test]
+    fn counts_hold_over_threads() {
+        const THREADS: u64 = 4;
+        const TRIES: u64 = 20_000;
+        let words = words(16);
+        let peers = Peers::new(&words);
+        let slot = peers.claim(77);
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                scope.spawn(move || {
+                    for step in 0..TRIES {
+                        let peer = peers.started(slot);
+                        let outcome = if step % 4 == 0 { Outcome::Failure } else { Outcome::Latency(20_000) };
+                        peers.observe(peer, outcome, (step * THREADS + thread) * 50);
+                        peers.finished(peer);
+                    }
+                });
+            }
+        });
+        let end = THREADS * TRIES * 50;
+        let snapshot = peers.snapshot(77, end).unwrap();
+        assert_eq!((snapshot.picks, snapshot.in_flight), (THREADS * TRIES, 0));
+        assert_eq!(snapshot.failures, THREADS * TRIES / 4);
+        assert!((snapshot.standing.latency.unwrap() - 20.0).abs() < 1e-3, "{snapshot:?}");
+        assert!(snapshot.standing.errors > 0.0 && snapshot.standing.errors < 1.0, "{snapshot:?}");
+    }
+
+    #[test]
+    fn a_request_of_a_former_owner_touches_nothing() {
+        let words = words(1);
+        let peers = Peers::new(&words);
+        let slot = peers.claim(1);
+        let late = peers.started(slot);
+        let twin = peers.started(slot);
+        assert_eq!(peers.sweep(|_| true, 0), 0);
+        peers.observe(twin, Outcome::Latency(5), SECOND);
+        peers.finished(twin);
+        assert_eq!(peers.sweep(|_| false, 2 * SECOND), 0, "in flight");
+        assert_eq!(peers.sweep(|_| false, 62 * SECOND), 1, "but not for ever");
+        assert_eq!(peers.claim(2), slot);
+        peers.observe(late, Outcome::Failure, 63 * SECOND);
+        peers.finished(late);
+        let snapshot = peers.snapshot(2, 63 * SECOND).unwrap();
+        assert_eq!((snapshot.picks, snapshot.in_flight, snapshot.failures), (0, 0, 0));
+        assert_eq!(snapshot.standing, Standing::UNKNOWN);
+    }
+
+    #[test]
+    fn finishing_twice_borrows_nothing_from_the_picks() {
+        let words = words(4);
+        let peers = Peers::new(&words);
+        let peer = peers.started(peers.claim(1));
+        peers.finished(peer);
+        peers.finished(peer);
+        let snapshot = peers.snapshot(1, 0).unwrap();
+        assert_eq!((snapshot.picks, snapshot.in_flight), (1, 0));
+    }
+
+    #[test]
+    fn a_full_table_leaves_peers_without_statistics() {
+        let words = words(2);
+        let peers = Peers::new(&words);
+        assert!(peers.claim(1) != NONE && peers.claim(2) != NONE);
+        assert_eq!(peers.claim(3), NONE);
+        assert_eq!(peers.started(NONE), Peer::NONE);
+        peers.observe(Peer::NONE, Outcome::Failure, 0);
+        peers.finished(Peer::NONE);
+        assert_eq!(peers.standing(NONE, 0), Standing::UNKNOWN);
+        assert_eq!(peers.fill(), 1.0);
+    }
+
+    #[test]
+    fn an_ejection_ends_by_itself_or_by_hand_and_never_comes_back() {
+        let words = words(4);
+        let peers = Peers::new(&words);
+        let slot = peers.claim(1);
+        let available = |mono| peers.standing(slot, mono).available;
+        peers.eject(slot, 40 * SECOND, 10 * SECOND);
+        for (second, expected) in [(10, false), (39, false), (40, true), (3_600, true), (100_000, true)] {
+            assert_eq!(available(second * SECOND), expected, "{second}");
+        }
+        peers.tend(50 * SECOND);
+        // Ticks have gone around once: without `tend` it would be out again.
+        let around = (u64::from(u32::MAX) + 1) * crate::balancer::TICK;
+        assert!(available(around + 35 * SECOND));
+        peers.eject(slot, 40 * SECOND, 10 * SECOND);
+        peers.eject(slot, 20 * SECOND, 20 * SECOND);
+        assert!(available(21 * SECOND), "brought back by hand");
+    }
+
+    #[test]
+    fn tending_keeps_averages_and_forgets_what_has_decayed() {
+        let words = words(4);
+        let peers = Peers::new(&words);
+        let peer = peers.peer(peers.claim(1));
+        peers.observe(peer, Outcome::Latency(50 * MILLISECOND), SECOND);
+        peers.observe(peer, Outcome::Failure, 2 * SECOND);
+        peers.tend(3 * SECOND);
+        assert!(peers.standing(peer.slot, 3 * SECOND).errors > 0.1);
+        let mut mono = 3 * SECOND;
+        // A week without a request.
+        for _ in 0..7 * 24 {
+            mono += 3_601 * SECOND;
+            peers.tend(mono);
+            assert_eq!(peers.standing(peer.slot, mono).errors, 0.0);
+        }
+        assert_eq!(peers.standing(peer.slot, mono).latency, Some(50.0));
+        peers.observe(peer, Outcome::Latency(10 * MILLISECOND), mono);
+        let ms = peers.standing(peer.slot, mono).latency.unwrap();
+        assert!((ms - 10.0).abs() < 0.001, "the first sample after a week counts in full: {ms}");
+    }
+}
