@@ -162,8 +162,8 @@ fn patterns<T: Clone + Eq + Hash>(at: &At<'_>, name: &str, parse: fn(&str) -> Op
 
 fn permissions(at: &At<'_>) -> Option<Permissions> {
     match (at.texts("any"), at.texts("all")) {
-        (Some(required), None) => Some(Permissions { all: false, required }),
-        (None, Some(required)) => Some(Permissions { all: true, required }),
+        (Some(required), None) => Permissions::new(false, required).ok(),
+        (None, Some(required)) => Permissions::new(true, required).ok(),
         (Some(_), Some(_)) => {
             at.error("needs `any` or `all`, not both");
             None
