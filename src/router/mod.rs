@@ -12,4 +12,4 @@ pub mod order;
 pub mod path;
 pub mod pattern;
 pub mod query;
-mod swar;
+mod scan;

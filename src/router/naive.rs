@@ -173,8 +173,9 @@ pub fn path_matches<'p>(path: &Path, asked: &'p [u8]) -> Option<Vec<&'p [u8]>> {
             match tail {
                 Tail::None if rest.is_empty() => {}
                 Tail::Any if is_end_or_slash(rest) => {}
-                Tail::Captured(_) => captures.push(rest.strip_prefix(b"/")?),
-                Tail::None | Tail::Any => return None,
+                // Never empty, as a parameter is not.
+                Tail::Captured(_) if rest.len() > 1 => captures.push(rest.strip_prefix(b"/")?),
+                Tail::None | Tail::Any | Tail::Captured(_) => return None,
             }
             Some(captures)
         }
@@ -254,9 +255,11 @@ mod tests {
             ("/u/{id}/*", "/u/1/x/y", Some("1")),
             ("/u/{id}/*", "/u/", None),
             ("/f/{*rest}", "/f/a/b", Some("a/b")),
-            ("/f/{*rest}", "/f/", Some("")),
+            ("/f/{*rest}", "/f/", None),
+            ("/f/{*rest}", "/f/a/", Some("a/")),
             ("/f/{*rest}", "/f", None),
-            ("/{*rest}", "/", Some("")),
+            ("/{*rest}", "/", None),
+            ("/{*rest}", "/a", Some("a")),
             ("/{a}/{*rest}", "/x/y/z", Some("x|y/z")),
             ("/{a}/{*rest}", "/x", None),
         ] {

@@ -1,6 +1,7 @@
 //! Which of two routes that match one request is asked first.
 
 use std::cmp::{Ordering, Reverse};
+use std::mem::discriminant;
 
 use super::pattern::{Host, Path, Segment, Tail};
 
@@ -11,7 +12,7 @@ use super::pattern::{Host, Path, Segment, Tail};
 /// 1. an exact host, then the longest wildcard, then none;
 /// 2. the higher priority;
 /// 3. an exact path, then patterns, then the longest prefix. Among patterns the leftmost segment in which they differ
-///    decides: a literal, then a parameter, then the end, then a captured tail, then `/*`;
+///    decides: a literal, then a parameter, then the end, then a tail, captured or not;
 /// 4. more conditions;
 /// 5. the name.
 ///
@@ -95,8 +96,7 @@ enum Piece {
     Literal,
     Param,
     End,
-    Captured,
-    Any,
+    Tail,
 }
 
 fn shape(path: &Path) -> impl Iterator<Item = Piece> {
@@ -110,20 +110,21 @@ fn shape(path: &Path) -> impl Iterator<Item = Piece> {
     });
     pieces.chain([match tail {
         Tail::None => Piece::End,
-        Tail::Captured(_) => Piece::Captured,
-        Tail::Any => Piece::Any,
+        Tail::Captured(_) | Tail::Any => Piece::Tail,
     }])
 }
 
 fn matches_the_same(one: &Path, other: &Path) -> bool {
-    let (Path::Pattern { segments: left, .. }, Path::Pattern { segments: right, .. }) = (one, other) else {
+    let (Path::Pattern { segments: left, tail: end }, Path::Pattern { segments: right, tail: other_end }) =
+        (one, other)
+    else {
         return one == other;
     };
     let literals_agree = left.iter().zip(right).all(|pair| match pair {
         (Segment::Literal(one), Segment::Literal(other)) => one == other,
         _ => true,
     });
-    literals_agree && shape(one).eq(shape(other))
+    literals_agree && shape(one).eq(shape(other)) && discriminant(end) == discriminant(other_end)
 }
 
 #[cfg(test)]
@@ -157,13 +158,11 @@ mod tests {
             "/a/{b}/c",
             "/a/{b}/{c}",
             "/a/{b}",
-            "/a/{b}/{*rest}",
             "/a/{b}/*",
             "/a/{*rest}",
             "/{a}/b/c",
             "/{a}/b/*",
             "/{a}/{*rest}",
-            "/{a}/*",
             "/{*rest}",
             "/a/b/*",
             "/a/*",
@@ -174,6 +173,12 @@ mod tests {
                 assert_eq!(by_path(&path(one), &path(other)), index.cmp(&other_index), "{one} {other}");
             }
         }
+    }
+
+    #[test]
+    fn a_captured_tail_ranks_with_one_that_is_not() {
+        assert_eq!(by_path(&path("/a/{b}/*"), &path("/a/{b}/{*rest}")), Ordering::Equal);
+        assert_eq!(by_path(&path("/a/*"), &path("/a/{*rest}")), Ordering::Greater, "a prefix is no pattern");
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub use escape::{escape, escaped_len};
 pub use strict::check_strict;
 pub use strip::{Stripped, recheck, strip_prefix};
 
-use super::swar;
+use super::scan;
 use crate::types::Reason;
 
 /// `path_policy: normal`: refuses, with [`Reason::PathRefused`], a request whose path could mean something else to the
@@ -45,28 +45,37 @@ pub fn is_verbatim(path: &[u8], target: &[u8]) -> bool {
 /// Begins with a slash, holds no control byte and no dot segment.
 #[inline]
 fn is_resolved(path: &[u8]) -> bool {
-    path.first() == Some(&b'/') && !swar::has_below_or_del(path, 0x20) && !has_dot_segment(path)
+    path.first() == Some(&b'/') && (!scan::has_control_or_slash_dot(path) || is_resolved_after_all(path))
 }
 
-#[inline]
-fn has_dot_segment(path: &[u8]) -> bool {
-    // Most paths have no dot, most of the others one in a file name.
-    swar::any(path, |word| swar::equal(word, b'.'), |byte| byte == b'.')
-        && path.split(|&byte| byte == b'/').any(|segment| matches!(segment, b"." | b".."))
+/// A hidden file is neither control byte nor dot segment.
+#[cold]
+fn is_resolved_after_all(path: &[u8]) -> bool {
+    !scan::has_below_or_del(path, 0x20)
+        && !path.split(|&byte| byte == b'/').any(|segment| matches!(segment, b"." | b".."))
 }
 
 #[inline]
 fn is_target_plain(target: &[u8]) -> bool {
-    let mut rest = target;
-    while let Some(at) = memchr::memchr3(b'%', b'#', b'?', rest) {
-        match rest.get(at..).unwrap_or_default() {
-            [b'?', ..] => return true,
-            [b'%', b'2', b'f' | b'F', ..] | [b'%', b'5', b'c' | b'C', ..] => return false,
-            [b'%', high, low, after @ ..] if hex(*high, *low).is_some() => rest = after,
-            _ => return false,
-        }
+    match memchr::memchr3(b'%', b'#', b'?', target).and_then(|at| target.get(at..)) {
+        None | Some([b'?', ..]) => true,
+        Some(rest @ [b'%', ..]) => is_encoding_plain(rest),
+        Some(_) => false,
     }
-    true
+}
+
+/// The same without looking for the next one each time: where one byte is encoded, many are.
+fn is_encoding_plain(target: &[u8]) -> bool {
+    let mut rest = target;
+    loop {
+        rest = match rest {
+            [] | [b'?', ..] => return true,
+            [b'%', b'2', b'f' | b'F', ..] | [b'%', b'5', b'c' | b'C', ..] | [b'#', ..] => return false,
+            [b'%', high, low, after @ ..] if hex(*high, *low).is_some() => after,
+            [b'%', ..] => return false,
+            [_, after @ ..] => after,
+        };
+    }
 }
 
 #[cold]

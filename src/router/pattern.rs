@@ -7,7 +7,8 @@ mod host;
 mod path;
 
 pub use error::PatternError;
-pub use path::{PARAMS_MAX, PATH_MAX};
+pub use host::LABELS_MAX;
+pub use path::{PARAMS_MAX, PATH_MAX, SEGMENTS_MAX};
 
 /// A host that a route answers to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,7 +37,7 @@ pub enum Tail {
     None,
     /// `/*`: this and everything below.
     Any,
-    /// `{*name}`: what is left, captured.
+    /// `{*name}`: what is left, captured, never empty.
     Captured(String),
 }
 

@@ -1,6 +1,6 @@
 //! The query of a request.
 
-use super::swar;
+use super::scan;
 
 /// Whether a query can stand in a request line as it is.
 ///
@@ -8,7 +8,7 @@ use super::swar;
 #[inline]
 #[must_use]
 pub fn is_safe(args: &[u8]) -> bool {
-    !swar::has_below_or_del(args, 0x21)
+    !scan::has_below_or_del(args, 0x21)
 }
 
 #[cfg(test)]

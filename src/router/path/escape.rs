@@ -30,12 +30,18 @@ const fn digit(nibble: u8) -> u8 {
     if nibble < 10 { b'0' + nibble } else { b'A' + nibble - 10 }
 }
 
-/// One bit for each byte below 128: in a table of 16 bytes, which stays in two registers.
-const PLAIN: u128 = {
-    let mut set = 0;
+#[inline]
+#[allow(clippy::indexing_slicing, reason = "a byte is never outside a table of 256")]
+const fn is_plain(byte: u8) -> bool {
+    PLAIN[byte as usize]
+}
+
+#[allow(clippy::indexing_slicing, reason = "runs in the compiler")]
+const PLAIN: [bool; 256] = {
+    let mut table = [false; 256];
     let mut byte = 0;
     while byte < 128_u8 {
-        let is_plain = byte.is_ascii_alphanumeric()
+        table[byte as usize] = byte.is_ascii_alphanumeric()
             || matches!(
                 byte,
                 b'-' | b'.'
@@ -56,18 +62,10 @@ const PLAIN: u128 = {
                     | b'@'
                     | b'/'
             );
-        if is_plain {
-            set |= 1 << byte;
-        }
         byte += 1;
     }
-    set
+    table
 };
-
-#[inline]
-const fn is_plain(byte: u8) -> bool {
-    byte < 128 && PLAIN >> byte & 1 != 0
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 use std::fmt;
 
-use super::path::{PARAMS_MAX, PATH_MAX};
+use super::host::LABELS_MAX;
+use super::path::{PARAMS_MAX, PATH_MAX, SEGMENTS_MAX};
 use crate::router::host::HOST_MAX;
 
 /// Why a host or a path of the document is none. The message names the culprit and says what would be right; where it
@@ -33,12 +34,14 @@ pub enum PatternError {
     /// The tail that something follows.
     TailNotLast(String),
     TooManyParams,
+    TooManySegments(usize),
     HostEmpty,
     HostTooLong(usize),
     /// The host as it would be right.
     HostUrl(String),
     HostPort(String),
     HostLabel(String),
+    TooManyLabels(usize),
     HostWildcard(String),
     HostIpv6(String),
     /// What may not stand in a host.
@@ -101,6 +104,9 @@ impl fmt::Display for PatternError {
                 write!(f, "`{tail}` takes all that is left, so nothing can follow it: write `{{name}}` for one segment")
             }
             Self::TooManyParams => write!(f, "a path has at most {PARAMS_MAX} parameters"),
+            Self::TooManySegments(count) => {
+                write!(f, "the path has {count} segments, with parameters or `/*` at most {SEGMENTS_MAX} are possible")
+            }
             Self::HostEmpty => write!(f, "the host is empty: leave `hosts` out to answer to any host"),
             Self::HostTooLong(length) => write!(f, "the host has {length} bytes, at most {HOST_MAX} are possible"),
             Self::HostUrl(right) => write!(f, "a host is a name alone, without scheme, user and path: write `{right}`"),
@@ -108,6 +114,9 @@ impl fmt::Display for PatternError {
                 write!(f, "ports are ignored when hosts are compared, so none can be given: write `{right}`")
             }
             Self::HostLabel(host) => write!(f, "`{host}` has an empty label: one dot stands between two labels"),
+            Self::TooManyLabels(count) => {
+                write!(f, "the wildcard has {count} labels, at most {LABELS_MAX} are possible")
+            }
             Self::HostWildcard(host) => write!(
                 f,
                 "`{host}`: a star stands alone as the first label and means one or more labels (`*.example.com`)"

@@ -1,6 +1,9 @@
 use super::{Host, PatternError};
 use crate::router::host::{HOST_MAX, fold, split_literal};
 
+/// The most labels of a wildcard, without the star.
+pub const LABELS_MAX: usize = 32;
+
 impl Host {
     /// Reads a host of the document: `api.example.com`, `*.example.com`, `[2001:db8::1]`, or `*` for any. Case and one
     /// trailing dot do not count.
@@ -42,6 +45,10 @@ impl Host {
         let length = if is_wildcard { name.len() + 2 } else { name.len() };
         if length > HOST_MAX {
             return Err(PatternError::HostTooLong(length));
+        }
+        let labels = name.split('.').count();
+        if is_wildcard && labels > LABELS_MAX {
+            return Err(PatternError::TooManyLabels(labels));
         }
         let name = name.to_ascii_lowercase().into_bytes();
         Ok(if is_wildcard { Self::Wildcard(name) } else { Self::Exact(name) })
@@ -117,6 +124,7 @@ mod tests {
             ("a\n", "'\\n' cannot stand"),
             ("bücher.example", "xn--"),
             (&"a".repeat(254), "254 bytes"),
+            (&format!("*{}", ".a".repeat(33)), "33 labels"),
         ] {
             let error = Host::parse(text).unwrap_err().to_string();
             assert!(error.contains(part), "{text}: {error}");

@@ -6,6 +6,9 @@ pub const PATH_MAX: usize = 1024;
 /// The most parameters of one path, a captured tail included.
 pub const PARAMS_MAX: usize = 16;
 
+/// The most segments of a path with parameters or a tail; more than that have only exact paths.
+pub const SEGMENTS_MAX: usize = 32;
+
 impl Path {
     /// Reads a path of the document, decoded or percent-encoded: `/a`, `/a/*`, `/users/{id}`, `/u/{id}/*`,
     /// `/f/{*rest}`.
@@ -95,6 +98,14 @@ impl Path {
         };
         if length > PATH_MAX {
             return Err(PatternError::PathTooLong(length));
+        }
+        let segments = match self {
+            Self::Exact(_) => 0,
+            Self::Prefix(path) => path.iter().filter(|&&byte| byte == b'/').count(),
+            Self::Pattern { segments, .. } => segments.len(),
+        };
+        if segments > SEGMENTS_MAX {
+            return Err(PatternError::TooManySegments(segments));
         }
         let params: Vec<&str> = self.params().collect();
         if params.len() > PARAMS_MAX {
@@ -280,6 +291,7 @@ mod tests {
             ("/{*rest}/x", "`{*rest}` takes all"),
             (&format!("/{}", "a".repeat(1024)), "1025 bytes"),
             (&"/{x}".repeat(2000), "bytes"),
+            (&format!("{}/*", "/a".repeat(33)), "33 segments"),
             (&(0..17).map(|n| format!("/{{a{n}}}")).collect::<String>(), "at most 16"),
         ] {
             let error = Path::parse(text).unwrap_err().to_string();
