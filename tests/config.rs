@@ -1,6 +1,9 @@
 //! Documents as people write them, and the lines that they are told.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "config/fields.rs"]
+mod fields;
+
 use gateway::config::{Checked, HostHeader, Secrets, parse};
 use gateway::limiter::{HeaderStyle, KeyPart};
 use gateway::router::pattern::{Host, Path};
@@ -339,7 +342,7 @@ fn numbers_and_units() {
         ("rate: 10/s, burst: 99999999999999999999999", vec!["f:2: limiters[0].burst: must be at most 4294967295"]),
         (
             "rate: 1/h, burst: 10000",
-            vec!["f:2: limiters[0]: a bucket of this `burst` would take more than a year to fill at this `rate`"],
+            vec!["f:2: limiters[0]: a bucket of this `burst` would take more than 50 days to fill at this `rate`"],
         ),
         ("burst: 5", vec!["f:2: limiters[0]: needs `rate`: a rate such as `10/s`"]),
         ("rate: 5/h, key: [ip]", vec!["f:2: `key` stands here a second time; the first is in line 2"]),
@@ -484,7 +487,8 @@ fn routes_that_nothing_tells_apart() {
         ("paths: [\"/u/{id}\"]", "paths: [\"/u/{uid}\"]", Some("/u/{uid}")),
         ("paths: [/a], hosts: [x.example]", "paths: [/a], hosts: [X.example.]", Some("x.example/a")),
         ("paths: [/a], methods: [GET, PUT]", "paths: [/a], methods: [PUT]", Some("/a")),
-        ("paths: [/a], methods: [GET]", "paths: [/a]", Some("/a")),
+        ("paths: [/a], methods: [GET]", "paths: [/a]", None),
+        ("paths: [/a], methods: [GET]", "paths: [/a], methods: [GET, PUT]", Some("/a")),
         ("hosts: [x]", "hosts: [x], paths: [/*]", Some("x/*")),
         ("paths: [/a], methods: [GET]", "paths: [/a], methods: [POST]", None),
         ("paths: [/a], priority: 1", "paths: [/a]", None),
@@ -498,7 +502,7 @@ fn routes_that_nothing_tells_apart() {
         ("paths: [\"/a\", \"/u/{a}\", \"/u/{b}\"]", "paths: [/b]", None),
     ] {
         let expected: Vec<String> = what
-            .map(|what| format!("f:4: routes[1]: `b` and routes[0] `a` (line 3) both take {what}, {tail}"))
+            .map(|what| format!("f:4: routes[1]: `b` and `a` of routes[0] (line 3) both take {what}, {tail}"))
             .into_iter()
             .collect();
         assert_eq!(pair(first, second), expected, "for {first} and {second}");
@@ -576,7 +580,17 @@ fn warnings_stand_beside_a_good_document() {
         warnings(&format!(
             "{limiters}\nroutes:\n- {{name: a, paths: [/a], limits: [ip, u]}}\n- {{name: b, paths: [/b], limits: [ip]}}\n"
         )),
-        ["f:4: routes[0].limits[1]: counts by who the caller is, which nobody knows on a route without `auth`"]
+        [
+            "f:4: routes[0].limits[1]: counts by who the caller is, which nobody knows on a route without `auth`: all such requests share one bucket"
+        ]
+    );
+    let limiters = "limiters: [{name: p, key: [\"path:id\"], rate: 1/s}, {name: u, key: [upstream], rate: 1/s}]\ndefaults: {limits: [p, u]}";
+    assert_eq!(
+        warnings(&format!("{limiters}\nroutes: [{{name: a, paths: [\"/u/{{id}}\", /u/me]}}]\n")),
+        [
+            "f:4: routes[0]: limits[0] (by `defaults`) counts by the parameter `id`, which /u/me does not have: all such requests share one bucket",
+            "f:4: routes[0]: limits[1] (by `defaults`) counts by upstream, and the route has none: all such requests share one bucket",
+        ]
     );
 }
 
