@@ -1,6 +1,9 @@
 //! Documents as people write them, and the lines that they are told.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "config/fields.rs"]
+mod fields;
+
 use gateway::config::{Checked, HostHeader, Secrets, parse};
 use gateway::limiter::{HeaderStyle, KeyPart};
 use gateway::router::pattern::{Host, Path};
@@ -339,7 +342,7 @@ fn numbers_and_units() {
         ("rate: 10/s, burst: 99999999999999999999999", vec!["f:2: limiters[0].burst: must be at most 4294967295"]),
         (
             "rate: 1/h, burst: 10000",
-            vec!["f:2: limiters[0]: a bucket of this `burst` would take more than a year to fill at this `rate`"],
+            vec!["f:2: limiters[0]: a bucket of this `burst` would take more than 50 days to fill at this `rate`"],
         ),
         ("burst: 5", vec!["f:2: limiters[0]: needs `rate`: a rate such as `10/s`"]),
         ("rate: 5/h, key: [ip]", vec!["f:2: `key` stands here a second time; the first is in line 2"]),
@@ -447,7 +450,7 @@ fn objects_fit_together() {
             "routes: [{name: a, paths: [/a], permissions: {any: [\"a:*\"], all: [b]}}]",
             &[
                 "f:2: routes[0].permissions: needs `any` or `all`, not both",
-                "f:2: routes[0].permissions.any[0]: what a route requires holds no wildcard; wildcards stand in what is granted",
+                "f:2: routes[0].permissions.any[0]: required permission \"a:*\" holds a wildcard",
             ],
         ),
         (
@@ -484,7 +487,8 @@ fn routes_that_nothing_tells_apart() {
         ("paths: [\"/u/{id}\"]", "paths: [\"/u/{uid}\"]", Some("/u/{uid}")),
         ("paths: [/a], hosts: [x.example]", "paths: [/a], hosts: [X.example.]", Some("x.example/a")),
         ("paths: [/a], methods: [GET, PUT]", "paths: [/a], methods: [PUT]", Some("/a")),
-        ("paths: [/a], methods: [GET]", "paths: [/a]", Some("/a")),
+        ("paths: [/a], methods: [GET]", "paths: [/a]", None),
+        ("paths: [/a], methods: [GET]", "paths: [/a], methods: [GET, PUT]", Some("/a")),
         ("hosts: [x]", "hosts: [x], paths: [/*]", Some("x/*")),
         ("paths: [/a], methods: [GET]", "paths: [/a], methods: [POST]", None),
         ("paths: [/a], priority: 1", "paths: [/a]", None),
@@ -498,7 +502,7 @@ fn routes_that_nothing_tells_apart() {
         ("paths: [\"/a\", \"/u/{a}\", \"/u/{b}\"]", "paths: [/b]", None),
     ] {
         let expected: Vec<String> = what
-            .map(|what| format!("f:4: routes[1]: `b` and routes[0] `a` (line 3) both take {what}, {tail}"))
+            .map(|what| format!("f:4: routes[1]: `b` and `a` of routes[0] (line 3) both take {what}, {tail}"))
             .into_iter()
             .collect();
         assert_eq!(pair(first, second), expected, "for {first} and {second}");
@@ -576,7 +580,17 @@ fn warnings_stand_beside_a_good_document() {
         warnings(&format!(
             "{limiters}\nroutes:\n- {{name: a, paths: [/a], limits: [ip, u]}}\n- {{name: b, paths: [/b], limits: [ip]}}\n"
         )),
-        ["f:4: routes[0].limits[1]: counts by who the caller is, which nobody knows on a route without `auth`"]
+        [
+            "f:4: routes[0].limits[1]: counts by who the caller is, which nobody knows on a route without `auth`: all such requests share one bucket"
+        ]
+    );
+    let limiters = "limiters: [{name: p, key: [\"path:id\"], rate: 1/s}, {name: u, key: [upstream], rate: 1/s}]\ndefaults: {limits: [p, u]}";
+    assert_eq!(
+        warnings(&format!("{limiters}\nroutes: [{{name: a, paths: [\"/u/{{id}}\", /u/me]}}]\n")),
+        [
+            "f:4: routes[0]: limits[0] (by `defaults`) counts by the parameter `id`, which /u/me does not have: all such requests share one bucket",
+            "f:4: routes[0]: limits[1] (by `defaults`) counts by upstream, and the route has none: all such requests share one bucket",
+        ]
     );
 }
 
@@ -592,11 +606,8 @@ fn secrets_are_checked_and_never_shown() {
         ("alg: HS256, secret: $file:///nope", ".secret: cannot read `/nope`: No such file or directory (os error 2)"),
         ("alg: HS256, secret: \"${JWT_SECRET}\"", ".secret: a reference is written `$env://NAME` or `$file:///path`"),
         ("alg: HS256", ": needs exactly one of `secret`, `pem` and `jwk`"),
-        (
-            "alg: RS256, secret: $env://JWT_SECRET",
-            ": a `secret` verifies HS256, HS384 and HS512; this algorithm takes a `pem` or a `jwk`",
-        ),
-        ("secret: $env://JWT_SECRET", ": needs `alg`, such as `HS256`"),
+        ("alg: RS256, secret: $env://JWT_SECRET", ".secret: RS256 does not go with this kind of key"),
+        ("secret: $env://JWT_SECRET", ": the key does not say its algorithm; set `alg`"),
         (
             "alg: none, secret: $env://JWT_SECRET",
             ".alg: must be one of `HS256`, `HS384`, `HS512`, `RS256`, `RS384`, `RS512`, `PS256`, `PS384`, `PS512`, `ES256`, `ES384`, `ES512`, `EdDSA`, found `none`",
@@ -623,4 +634,124 @@ fn secrets_are_checked_and_never_shown() {
     let text = format!("version: 1\nauth: [{{name: a, jwt: {{keys: [{{alg: HS256, secret: {SECRET}}}]}}}}]\n");
     let shown = format!("{:?}", load(&text).unwrap());
     assert!(!shown.contains(SECRET) && !shown.contains(&format!("{:?}", SECRET.as_bytes())), "{shown}");
+}
+
+#[test]
+fn public_keys() {
+    let vectors: serde_json::Value = serde_json::from_str(&read_data("tests/data/own/jwks_cases.json")).unwrap();
+    let rsa = &vectors["meta"]["good_key"];
+    let pem = "-----BEGIN PUBLIC KEY-----\\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\\n-----END PUBLIC KEY-----";
+    let keys = |fields: &str| format!("version: 1\nauth: [{{name: a, jwt: {{issuer: i, audience: a, {fields}}}}}]\n");
+    let read = |fields: &str| {
+        let checked = load(&keys(fields)).unwrap();
+        assert_eq!(checked.warnings, [], "for {fields}");
+        let gateway::auth::Scheme::Jwt(jwt) = checked.document.auth.into_iter().next().unwrap().scheme;
+        jwt.keys.into_iter().map(|key| (key.kid.unwrap_or_default(), key.algorithm.name())).collect::<Vec<_>>()
+    };
+    let of = |kid: &str, name: &'static str| vec![(kid.to_owned(), name)];
+    assert_eq!(read(&format!("keys: [{{jwk: {rsa}}}]")), of("rsa1", "RS256"));
+    assert_eq!(read(&format!("keys: [{{jwk: '{rsa}', kid: mine}}]")), of("mine", "RS256"));
+    assert_eq!(read(&format!("keys: [{{kid: e, pem: \"{pem}\"}}]")), of("e", "EdDSA"));
+    for (fields, expected) in [
+        (format!("algorithms: [ES256], keys: [{{jwk: {rsa}}}]"), ".keys[0]: RS256 is not among `algorithms`"),
+        (
+            format!("keys: [{{jwk: {rsa}, alg: PS256}}]"),
+            ".keys[0].jwk: the key is for RS256, the configuration says PS256",
+        ),
+        (
+            format!("keys: [{{kid: k, alg: RS256, pem: \"{pem}\"}}]"),
+            ".keys[0].pem: RS256 does not go with this kind of key",
+        ),
+        (format!("keys: [{{jwk: {rsa}}}, {{jwk: {rsa}}}]"), ".keys[1]: has the `kid` of a key before it"),
+        ("keys: [{pem: nonsense}]".to_owned(), ".keys[0].pem: not one PEM block"),
+        ("keys: [{jwk: {kty: RSA}}]".to_owned(), ".keys[0].jwk: `n` is missing or not a string"),
+        ("keys: []".to_owned(), ".keys: must not be empty; leave it out instead"),
+        (
+            "leeway: 1s".to_owned(),
+            ": needs `keys`: a list of `{kid, alg, secret}`, or with `pem` or `jwk` instead of `secret`",
+        ),
+    ] {
+        assert_eq!(load(&keys(&fields)).unwrap_err(), format!("f:2: auth[0].jwt{expected}"), "for {fields}");
+    }
+    let oct = "keys: [{jwk: {kty: oct, alg: HS256, k: a0Q4M25mMHNMMm1acTl4VmI0dFl3N2NSaDF1RWo2R2FQcA}}]";
+    let warnings = load(&keys(oct)).unwrap().warnings;
+    assert_eq!(warnings.len(), 1);
+    assert_eq!(warnings[0].message, "a secret in clear; write `$env://NAME` or `$file:///path`");
+}
+
+#[test]
+fn the_rest_of_a_jwt_entry() {
+    let text = "version: 1\nauth:\n- name: a\n  optional: true\n  jwt:\n    issuer: i\n    audience: b\n    keys: [{alg: HS256, secret: $env://JWT_SECRET}]\n    \
+        leeway: 5s\n    max_lifetime: 1h\n    require: [exp, nbf]\n    source: [header, \"query:t\", \"cookie:T\"]\n    \
+        claims: {consumer: client.id, roles: r, headers: {X-User: sub}}\n";
+    let auth = load(text).unwrap().document.auth.remove(0);
+    let gateway::auth::Scheme::Jwt(jwt) = auth.scheme;
+    assert!(auth.optional);
+    assert_eq!((jwt.leeway, jwt.max_lifetime, jwt.require.len()), (5, 3600, 2));
+    use gateway::auth::Source;
+    assert_eq!(jwt.source, [Source::Header, Source::Query("t".into()), Source::Cookie("T".into())]);
+    assert_eq!(
+        (&*jwt.consumer_claim, jwt.roles_claim.as_deref(), jwt.permissions_claim),
+        ("client.id", Some("r"), None)
+    );
+    assert_eq!(jwt.headers, [("x-user".to_owned(), "sub".to_owned())]);
+    let with = |fields: &str| {
+        errors(&format!(
+            "auth: [{{name: a, jwt: {{issuer: i, audience: b, keys: [{{alg: HS256, secret: $env://JWT_SECRET}}], {fields}}}}}]"
+        ))
+    };
+    for (fields, expected) in [
+        ("claims: {headers: {Host: sub}}", "claims.headers.Host: this header is not a claim's to set"),
+        (
+            "claims: {headers: {X_User: sub}}",
+            "claims.headers.X_User: nginx drops headers with an underscore in their name; write `-`",
+        ),
+        (
+            "claims: {headers: {X-A: sub, x-a: sub}}",
+            "claims.headers.x-a: stands here twice; the case of a header's name does not count",
+        ),
+        ("claims: {headers: {\"a b\": sub}}", "claims.headers.`a b`: must be the name of a header"),
+        (
+            "claims: {consumer: a..b}",
+            "claims.consumer: must be the name of a claim, dotted to walk objects, of at most 128 bytes",
+        ),
+        ("source: [body]", "source[0]: must be `header`, `query:NAME` or `cookie:NAME`"),
+        ("max_lifetime: 0s", "max_lifetime: must be above 0"),
+    ] {
+        assert_eq!(with(fields), [format!("f:2: auth[0].jwt.{expected}")], "for {fields}");
+    }
+    assert_errors(&[
+        ("auth: [{name: a}]", &["f:2: auth[0]: needs a scheme: `jwt`"]),
+        ("auth: [{name: a, jwt: {keys: [x]}}]", &["f:2: auth[0].jwt.keys[0]: must be an object, found text"]),
+    ]);
+}
+
+#[test]
+fn consumers_and_roles() {
+    let document = load(
+        "version: 1\n\
+         roles: [{name: admin, permissions: [\"**\"]}]\n\
+         consumers:\n\
+         - {name: \"https://id.example/a b\", roles: [admin], permissions: [\"a:*\"], priority: -3, labels: {team: x, n: 5}, enabled: false}\n",
+    )
+    .unwrap()
+    .document;
+    let consumer = &document.consumers[0];
+    assert_eq!((&*consumer.name, consumer.priority, consumer.enabled), ("https://id.example/a b", -3, false));
+    assert_eq!(consumer.labels, [("team".to_owned(), "x".to_owned()), ("n".to_owned(), "5".to_owned())]);
+    assert_eq!(document.roles[0].permissions, ["**"]);
+    assert_errors(&[
+        (
+            "consumers: [{name: a, permissions: [\"a:b*\", \"\"]}]",
+            &[
+                "f:2: consumers[0].permissions[0]: permission \"a:b*\": `*` is a whole segment, `**` the last one",
+                "f:2: consumers[0].permissions[1]: must not be empty",
+            ],
+        ),
+        ("roles: [{name: a}]", &["f:2: roles[0]: needs `permissions`: a list"]),
+        (
+            "consumers: [{name: a}, {name: a}]",
+            &["f:2: consumers[1].name: `a` is the name of consumers[0] too, in line 2"],
+        ),
+    ]);
 }

@@ -3,14 +3,20 @@
 use super::Context;
 use super::read::At;
 use super::scalar;
-use super::secrets::{fetch, weakness};
-use crate::auth::{Algorithm, Auth, Jwt, Key, Material, Scheme, Source};
+use super::secrets::{Secret, fetch};
+use crate::auth::{Algorithm, Auth, Jwt, Key, KeyError, Scheme, Source};
 use crate::types::SECOND;
 
 /// The names of the algorithms (RFC 7518, 3.1; RFC 8037, 3.1).
-pub(super) const ALGORITHMS: [&str; 13] = [
-    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
-];
+pub(super) const ALGORITHMS: [&str; Algorithm::ALL.len()] = {
+    let mut names = [""; Algorithm::ALL.len()];
+    let mut rest: (&mut [&str], &[Algorithm]) = (&mut names, &Algorithm::ALL);
+    while let ([name, names @ ..], [algorithm, algorithms @ ..]) = rest {
+        *name = algorithm.name();
+        rest = (names, algorithms);
+    }
+    names
+};
 
 /// Reads an entry that the tables have checked; `None` where something was reported.
 pub(super) fn read(at: &At<'_>, name: String, context: &Context<'_>) -> Option<Auth> {
@@ -32,9 +38,10 @@ fn jwt(at: &At<'_>, context: &Context<'_>) -> Option<Jwt> {
         at.error("needs `keys`: a list of `{kid, alg, secret}`, or with `pem` or `jwk` instead of `secret`");
     }
     let algorithms: Option<Vec<Algorithm>> =
-        at.texts("algorithms").map(|words| words.iter().filter_map(|word| algorithm(word)).collect());
+        at.texts("algorithms").map(|words| words.iter().filter_map(|word| Algorithm::parse(word)).collect());
     let list = at.get("keys");
-    let keys: Vec<Option<Key>> = list.iter().flat_map(At::items).map(|at| key(&at, &algorithms, context)).collect();
+    let keys: Vec<Option<Key>> =
+        list.iter().flat_map(At::items).map(|at| key(&at, algorithms.as_deref(), context)).collect();
     let mut kids: Vec<&str> = Vec::new();
     for (item, key) in list.iter().flat_map(At::items).zip(&keys) {
         let Some(kid) = key.as_ref().and_then(|key| key.kid.as_deref()) else { continue };
@@ -79,62 +86,83 @@ fn sources(at: &At<'_>) -> Option<Vec<Source>> {
     words.iter().map(|word| source(word).ok()).collect()
 }
 
-fn key(at: &At<'_>, allowed: &Option<Vec<Algorithm>>, context: &Context<'_>) -> Option<Key> {
+fn key(at: &At<'_>, allowed: Option<&[Algorithm]>, context: &Context<'_>) -> Option<Key> {
     if !at.is_object() {
         return None;
     }
-    let written = ["secret", "pem", "jwk"].into_iter().filter(|name| at.get(name).is_some()).count();
-    if written != 1 {
+    let written: Vec<&str> = ["secret", "pem", "jwk"].into_iter().filter(|name| at.get(name).is_some()).collect();
+    let [form] = written.as_slice() else {
         at.error("needs exactly one of `secret`, `pem` and `jwk`");
         return None;
-    }
-    let alg = at.get("alg");
-    let Some(algorithm) = at.text("alg").and_then(algorithm) else {
-        if alg.is_none() {
-            at.error("needs `alg`, such as `HS256`");
-        }
-        return None;
     };
-    if let (Some(allowed), Some(alg)) = (allowed, &alg)
-        && !allowed.contains(&algorithm)
-    {
-        alg.error("is not among `algorithms`");
-    }
-    let is_secret = at.get("secret").is_some();
-    let is_hmac = matches!(algorithm, Algorithm::Hs256 | Algorithm::Hs384 | Algorithm::Hs512);
-    if is_secret && !is_hmac {
-        at.error("a `secret` verifies HS256, HS384 and HS512; this algorithm takes a `pem` or a `jwk`");
-        return None;
-    }
     let kid = at.text("kid").map(str::to_owned);
-    for name in ["pem", "jwk"] {
-        if let Some(at) = at.get(name) {
-            at.error("not supported yet");
+    let alg = at.get("alg");
+    let algorithm = at.text("alg").and_then(Algorithm::parse);
+    if algorithm.is_none() && alg.is_some() {
+        return None;
+    }
+    let value = at.get(form)?;
+    let bytes = content(form, &value, context)?;
+    let key = match (*form, algorithm) {
+        ("secret", Some(algorithm)) => Key::from_secret(kid, algorithm, &bytes),
+        ("secret", None) => Err(KeyError::AlgorithmMissing),
+        ("pem", algorithm) => utf8(&bytes).and_then(|text| Key::from_pem(kid, algorithm, text)),
+        (_, algorithm) => {
+            utf8(&bytes).and_then(|text| Key::from_jwk(text, algorithm)).map(|key| Key { kid: kid.or(key.kid), ..key })
+        }
+    };
+    let key = match key {
+        Ok(key) => key,
+        // Which key it is, the path says.
+        Err(KeyError::At(_, error)) => {
+            value.error(error.to_string());
             return None;
         }
-    }
-    let at = at.get("secret")?;
-    let secret = match fetch(at.node.text()?, context.secrets) {
-        Ok(secret) => secret,
-        Err(message) => {
-            at.error(message);
+        Err(error) => {
+            let place = if error == KeyError::AlgorithmMissing { at } else { &value };
+            place.error(error.to_string());
             return None;
         }
     };
-    if let Some(weakness) = weakness(&secret.bytes) {
-        at.error(weakness);
-        return None;
+    if allowed.is_some_and(|allowed| !allowed.contains(&key.algorithm)) {
+        alg.as_ref().unwrap_or(at).error(format!("{} is not among `algorithms`", key.algorithm.name()));
     }
-    if secret.in_clear {
-        at.warn("a secret in clear; write `$env://NAME` or `$file:///path`");
-    }
-    Some(Key { kid, algorithm, material: Material::Secret(secret.bytes) })
+    Some(key)
 }
 
-fn algorithm(name: &str) -> Option<Algorithm> {
-    use Algorithm::{EdDsa, Es256, Es384, Es512, Hs256, Hs384, Hs512, Ps256, Ps384, Ps512, Rs256, Rs384, Rs512};
-    let all = [Hs256, Hs384, Hs512, Rs256, Rs384, Rs512, Ps256, Ps384, Ps512, Es256, Es384, Es512, EdDsa];
-    ALGORITHMS.into_iter().zip(all).find(|(other, _)| *other == name).map(|(_, algorithm)| algorithm)
+fn utf8(bytes: &[u8]) -> Result<&str, KeyError> {
+    std::str::from_utf8(bytes).map_err(|_| KeyError::Malformed("not UTF-8 text"))
+}
+
+/// What a `secret`, `pem` or `jwk` holds, wherever that is.
+fn content(form: &str, at: &At<'_>, context: &Context<'_>) -> Option<Vec<u8>> {
+    let fetched = match at.node.text() {
+        Some(text) => fetch(text, context.secrets),
+        None if at.is_object() => Ok(Secret { bytes: at.node.to_json().to_string().into_bytes(), in_clear: true }),
+        None => return None,
+    };
+    match fetched {
+        Ok(secret) => {
+            if secret.in_clear && is_secret(form, at) {
+                at.warn("a secret in clear; write `$env://NAME` or `$file:///path`");
+            }
+            Some(secret.bytes)
+        }
+        Err(message) => {
+            at.error(message);
+            None
+        }
+    }
+}
+
+/// Whether what stands here in clear should not; public keys may, and a JWK is secret where it has a `k`.
+fn is_secret(form: &str, at: &At<'_>) -> bool {
+    match (form, at.node.text()) {
+        ("secret", _) => true,
+        ("jwk", Some(text)) => text.contains("\"k\""),
+        ("jwk", None) => at.get("k").is_some(),
+        _ => false,
+    }
 }
 
 /// Checks one place to look for a token.

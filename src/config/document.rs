@@ -1,7 +1,5 @@
 //! The document once it is checked: nothing here can be wrong, nothing is left to look up.
 
-use std::fmt;
-
 use crate::router::pattern::Rule;
 use crate::types::{Methods, Protocol};
 use crate::{auth, balancer, breaker, limiter};
@@ -13,7 +11,7 @@ pub type Labels = Vec<(String, String)>;
 /// the place of a name have a made one, such as `orders/limits[0]`.
 ///
 /// Names are unique within a list. Lists are in the order of the document, made objects after the others.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Document {
     /// Always 1.
     pub version: u32,
@@ -29,22 +27,6 @@ pub struct Document {
     pub upstreams: Vec<Upstream>,
     /// Routes.
     pub routes: Vec<Route>,
-}
-
-impl fmt::Debug for Document {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Of `auth` the names alone: the rest holds keys.
-        let auth: Vec<&str> = self.auth.iter().map(|auth| &*auth.name).collect();
-        out.debug_struct("Document")
-            .field("version", &self.version)
-            .field("auth", &auth)
-            .field("consumers", &self.consumers)
-            .field("roles", &self.roles)
-            .field("limiters", &self.limiters)
-            .field("upstreams", &self.upstreams)
-            .field("routes", &self.routes)
-            .finish()
-    }
 }
 
 /// A known caller.
@@ -139,14 +121,8 @@ pub struct Route {
     pub labels: Labels,
 }
 
-/// What a route requires of a caller.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Permissions {
-    /// Whether all are needed, or any one.
-    pub all: bool,
-    /// At least one; without wildcards.
-    pub required: Vec<String>,
-}
+/// What a route requires of a caller: `{all, required}`.
+pub type Permissions = auth::Requirement;
 
 /// How strange paths are treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

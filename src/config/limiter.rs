@@ -3,11 +3,7 @@
 use super::read::At;
 use super::scalar;
 use super::shape::header;
-use crate::limiter::{HeaderStyle, KeyPart, Limiter};
-use crate::types::SECOND;
-
-/// The longest time in which an empty bucket may fill up again, in microseconds.
-const FILL_MAX: u128 = 366 * 24 * 3_600 * SECOND as u128;
+use crate::limiter::{HeaderStyle, KeyPart, Limiter, Quota, QuotaError};
 
 /// Reads a limiter that the tables have checked; `None` where something was reported.
 pub(super) fn read(at: &At<'_>, name: String) -> Option<Limiter> {
@@ -30,10 +26,7 @@ pub(super) fn read(at: &At<'_>, name: String) -> Option<Limiter> {
         item.error(format!("is above the burst of {burst}, so that no request would ever pass"));
     }
     let (rate, burst) = (rate?, burst?);
-    if u128::from(burst) * u128::from(rate.per) / u128::from(rate.count) > FILL_MAX {
-        at.error("a bucket of this `burst` would take more than a year to fill at this `rate`");
-    }
-    Some(Limiter {
+    let limiter = Limiter {
         name,
         key: key.filter(|key| !key.is_empty())?,
         count: rate.count,
@@ -46,7 +39,13 @@ pub(super) fn read(at: &At<'_>, name: String) -> Option<Limiter> {
             Some("both") => HeaderStyle::Both,
             _ => HeaderStyle::Ietf,
         },
-    })
+    };
+    // Its other errors are those of one number alone, which the tables have told.
+    if Quota::of(&limiter) == Err(QuotaError::TooSlow) {
+        at.error("a bucket of this `burst` would take more than 50 days to fill at this `rate`");
+        return None;
+    }
+    Some(limiter)
 }
 
 /// Checks one part of a key.

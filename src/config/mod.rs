@@ -21,7 +21,7 @@ pub mod shape;
 pub mod tables;
 mod upstream;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 pub use document::{Consumer, Document, HostHeader, Labels, PathPolicy, Permissions, Protocols, Role, Route, Upstream};
 pub use node::{ALIASED_MAX, DEPTH_MAX, SIZE_MAX};
@@ -75,8 +75,8 @@ struct Context<'c> {
     document: Document,
     /// What routes inherit from their upstream, by its name.
     upstreams: HashMap<String, (Timeouts, WrittenRetries)>,
-    /// Names of limiters that count by who the caller is.
-    identity_limiters: HashSet<String>,
+    /// What limiters count by, as far as not every route knows it, by the limiter's name.
+    limiter_keys: HashMap<String, Vec<KeyPart>>,
     rules: usize,
 }
 
@@ -115,7 +115,7 @@ fn read_document(at: &At<'_>, secrets: &dyn Secrets) -> Option<Document> {
             routes: Vec::new(),
         },
         upstreams: HashMap::new(),
-        identity_limiters: HashSet::new(),
+        limiter_keys: HashMap::new(),
         rules: 0,
     };
     each(at, "auth", |at, name| {
@@ -163,8 +163,11 @@ impl Context<'_> {
 
     fn keep_limiter(&mut self, at: &At<'_>, entry: Option<Limiter>) {
         let Some(entry) = entry else { return unread(at) };
-        if entry.key.iter().any(KeyPart::needs_identity) {
-            self.identity_limiters.insert(entry.name.clone());
+        let is_particular =
+            |part: &&KeyPart| part.needs_identity() || matches!(part, KeyPart::Path(_) | KeyPart::Upstream);
+        let particular: Vec<KeyPart> = entry.key.iter().filter(is_particular).cloned().collect();
+        if !particular.is_empty() {
+            self.limiter_keys.insert(entry.name.clone(), particular);
         }
         self.document.limiters.push(entry);
     }

@@ -124,6 +124,20 @@ impl Node {
         self.entries().iter().find(|entry| entry.key == name).map(|entry| &entry.node)
     }
 
+    /// The same as JSON.
+    pub(super) fn to_json(&self) -> serde_json::Value {
+        let text = self.scalar().unwrap_or_default();
+        match self.kind() {
+            Kind::Null => serde_json::Value::Null,
+            Kind::Bool => self.bool().into(),
+            Kind::Integer => self.integer().into(),
+            Kind::Float => text.parse::<f64>().ok().into(),
+            Kind::Text => text.into(),
+            Kind::List => self.items().iter().map(Node::to_json).collect(),
+            Kind::Map => self.entries().iter().map(|entry| (entry.key.clone(), entry.node.to_json())).collect(),
+        }
+    }
+
     /// The items of a list; empty for anything else.
     pub(super) fn items(&self) -> &[Node] {
         match self.value() {

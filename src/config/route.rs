@@ -8,6 +8,7 @@ use super::read::At;
 use super::upstream::{WrittenRetries, timeouts, timeouts_or};
 use super::{Context, auth, limiter, upstream};
 use crate::balancer::Timeouts;
+use crate::limiter::KeyPart;
 use crate::router::pattern::{Host, Path, Rule};
 use crate::types::{Method, Methods};
 
@@ -106,18 +107,32 @@ fn agree(at: &At<'_>, route: &Route, context: &Context<'_>) {
             }
         }
     }
-    if !route.auth.is_empty() {
-        return;
-    }
     let written = at.get("limits");
     for (index, limit) in route.limits.iter().enumerate() {
-        if context.identity_limiters.contains(limit) {
-            let message = "counts by who the caller is, which nobody knows on a route without `auth`";
+        for part in context.limiter_keys.get(limit).into_iter().flatten() {
+            let Some(why) = unknown(route, part) else { continue };
+            let message = format!("{why}: all such requests share one bucket");
             match written.as_ref().and_then(|at| at.items().nth(index)) {
                 Some(at) => at.warn(message),
-                None => at.warn(format!("limits[{index}] {message}")),
+                None => at.warn(format!("limits[{index}] (by `defaults`) {message}")),
             }
         }
+    }
+}
+
+/// Why a limiter of `route` cannot know what it counts by.
+fn unknown(route: &Route, part: &KeyPart) -> Option<String> {
+    match part {
+        KeyPart::Path(name) => {
+            let lacks = |rule: &&Rule| rule.path.params().all(|other| other != name);
+            let rule = route.rules.iter().find(lacks)?;
+            Some(format!("counts by the parameter `{name}`, which {} does not have", rule.path))
+        }
+        KeyPart::Upstream if route.upstream.is_none() => Some("counts by upstream, and the route has none".to_owned()),
+        _ if part.needs_identity() && route.auth.is_empty() => {
+            Some("counts by who the caller is, which nobody knows on a route without `auth`".to_owned())
+        }
+        _ => None,
     }
 }
 
@@ -162,8 +177,8 @@ fn patterns<T: Clone + Eq + Hash>(at: &At<'_>, name: &str, parse: fn(&str) -> Op
 
 fn permissions(at: &At<'_>) -> Option<Permissions> {
     match (at.texts("any"), at.texts("all")) {
-        (Some(required), None) => Some(Permissions { all: false, required }),
-        (None, Some(required)) => Some(Permissions { all: true, required }),
+        (Some(required), None) => Permissions::new(false, required).ok(),
+        (None, Some(required)) => Permissions::new(true, required).ok(),
         (Some(_), Some(_)) => {
             at.error("needs `any` or `all`, not both");
             None

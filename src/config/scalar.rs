@@ -1,7 +1,8 @@
 //! Texts with a unit or a form of their own: durations, rates, sizes, percentages, names.
 //!
-//! Each error completes "must be …" or is a sentence of its own; none repeats the text, which may be anything.
+//! Each error says what would be right.
 
+use crate::auth;
 use crate::types::{MILLISECOND, NAME_MAX, SECOND};
 
 const MINUTE: u64 = 60 * SECOND;
@@ -162,20 +163,8 @@ pub fn is_token(text: &str) -> bool {
 ///
 /// What would be right.
 pub fn granted(text: &str) -> Result<(), String> {
-    permission(text)?;
-    let mut segments = text.split(':').peekable();
-    while let Some(segment) = segments.next() {
-        match segment {
-            "*" => {}
-            "**" if segments.peek().is_none() => {}
-            "**" => return Err("`**` stands for the rest, so nothing can follow it".to_owned()),
-            _ if segment.contains('*') => {
-                return Err("a `*` stands for one whole segment, such as in `orders:*`".to_owned());
-            }
-            _ => {}
-        }
-    }
-    Ok(())
+    length(text)?;
+    auth::check_granted(text).map_err(|error| error.to_string())
 }
 
 /// Checks a permission that a route requires: segments between colons, no wildcard.
@@ -184,22 +173,8 @@ pub fn granted(text: &str) -> Result<(), String> {
 ///
 /// What would be right.
 pub fn required(text: &str) -> Result<(), String> {
-    permission(text)?;
-    if text.contains('*') {
-        return Err("what a route requires holds no wildcard; wildcards stand in what is granted".to_owned());
-    }
-    Ok(())
-}
-
-fn permission(text: &str) -> Result<(), String> {
     length(text)?;
-    if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("must be a permission such as `orders:read`, without blanks".to_owned());
-    }
-    if text.split(':').any(str::is_empty) {
-        return Err("has an empty segment; a permission is such as `orders:read`".to_owned());
-    }
-    Ok(())
+    auth::Requirement::new(false, vec![text.to_owned()]).map(drop).map_err(|error| error.to_string())
 }
 
 fn length(text: &str) -> Result<(), String> {

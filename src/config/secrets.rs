@@ -86,51 +86,6 @@ pub(super) fn fetch(text: &str, secrets: &dyn Secrets) -> Result<Secret, String>
     Ok(Secret { bytes: text.as_bytes().to_vec(), in_clear: true })
 }
 
-/// Secrets that everybody knows, from documentation and tutorials.
-const WELL_KNOWN: [&str; 22] = [
-    "your-secret-key",
-    "your-256-bit-secret",
-    "your-384-bit-secret",
-    "your-512-bit-secret",
-    "your-secret-key-change-this-in-production",
-    "your-super-secret-key-change-in-production",
-    "your_jwt_secret_key_change_in_production",
-    "your-very-secure-and-long-secret-key",
-    "a-string-secret-at-least-256-bits-long",
-    "a-valid-string-secret-that-is-at-least-384-bits-long",
-    "a-valid-string-secret-that-is-at-least-512-bits-long-which-is-very-long",
-    "09d25e094faa6ca2556c818166b7a9563b93f7099f6f0f4caa6cf63b88e8d3e7",
-    "0123456789abcdef0123456789abcdef",
-    "12345678901234567890123456789012",
-    "abcdefghijklmnopqrstuvwxyz123456",
-    "abcdefghijklmnopqrstuvwxyz012345",
-    "secret",
-    "changeme",
-    "change-me",
-    "password",
-    "django-insecure",
-    "replace-me",
-];
-
-/// Why `secret` cannot be an HMAC key, if so.
-pub(super) fn weakness(secret: &[u8]) -> Option<&'static str> {
-    let lower = secret.to_ascii_lowercase();
-    let repeats = |period: usize| {
-        !lower.is_empty() && lower.iter().zip(lower.iter().skip(period)).all(|(byte, later)| byte == later)
-    };
-    if secret.is_empty() {
-        Some("the secret is empty")
-    } else if WELL_KNOWN.iter().any(|known| known.as_bytes() == lower) {
-        Some("everybody knows this secret from some documentation; make one with `openssl rand -base64 48`")
-    } else if secret.len() < 32 {
-        Some("the secret has less than 32 bytes; make one with `openssl rand -base64 48`")
-    } else if (1..=12).any(repeats) {
-        Some("the secret repeats a short piece; make one with `openssl rand -base64 48`")
-    } else {
-        None
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,23 +127,5 @@ mod tests {
         }
         assert!(fetch("in clear", &Fixed).unwrap().in_clear);
         assert_eq!(format!("{:?}", fetch("in clear", &Fixed).unwrap()), "Secret(…)");
-    }
-
-    #[test]
-    fn weak_secrets() {
-        for (secret, part) in [
-            ("", "empty"),
-            ("your-secret-key", "everybody knows"),
-            ("Your-256-Bit-Secret", "everybody knows"),
-            ("a-string-secret-at-least-256-bits-long", "everybody knows"),
-            ("short", "less than 32"),
-            ("0123456789012345678901234567890", "less than 32"),
-            (&"x".repeat(64), "repeats"),
-            (&"secret".repeat(8), "repeats"),
-            (&"changeme-".repeat(8), "repeats"),
-        ] {
-            assert!(weakness(secret.as_bytes()).is_some_and(|why| why.contains(part)), "for {secret}");
-        }
-        assert_eq!(weakness(b"kD83nf0sL2mZq9xVb4tYw7cRh1uEj6Ga"), None);
     }
 }
