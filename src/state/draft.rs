@@ -139,6 +139,10 @@ impl Draft {
         {
             self.waiting -= batch.bytes;
             for block in self.batches.pop_front().map(|batch| batch.blocks).unwrap_or_default() {
+                if cfg!(debug_assertions) {
+                    // Whoever still reads it should notice.
+                    self.memory.write(offset(block), &vec![0xdd; self.arena.size_of(block)]);
+                }
                 self.arena.free(block);
             }
         }

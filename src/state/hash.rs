@@ -59,7 +59,7 @@ pub(super) fn bytes(seed: u64, bytes: &[u8]) -> u64 {
     fold(hash ^ word(rest), OTHER)
 }
 
-/// A path in pieces: `/a/b` is `a`, `b`; `/a/` is `a` and an empty one; `/` is one empty segment.
+/// A path in pieces: `/a/b` is `a`, `b`; `/a/` is `a` and an empty one; `/` is one empty segment, nothing is none.
 pub(super) struct Segments {
     /// How many there are; one more than [`SEGMENTS_MAX`] means "more than that".
     pub count: usize,
@@ -75,11 +75,14 @@ impl Segments {
     /// Takes `path` apart; `None` for one that does not begin with a slash or is longer than spans can say.
     #[inline]
     pub(super) fn of(path: &[u8]) -> Option<Self> {
+        let mut segments = Self { count: 0, empty: 0, starts: [0; SEGMENTS_MAX + 2], hashes: [0; SEGMENTS_MAX] };
+        if path.is_empty() {
+            return Some(segments);
+        }
         let mut rest = path.strip_prefix(b"/")?;
         if path.len() >= usize::from(u16::MAX) {
             return None;
         }
-        let mut segments = Self { count: 0, empty: 0, starts: [0; SEGMENTS_MAX + 2], hashes: [0; SEGMENTS_MAX] };
         let mut start = 1;
         loop {
             let index = segments.count;
@@ -166,7 +169,7 @@ mod tests {
                 .collect();
             assert_eq!(found, expected, "{path}");
         }
-        assert!(Segments::of(b"*").is_none() && Segments::of(b"").is_none());
+        assert!(Segments::of(b"*").is_none() && Segments::of(b"").is_some_and(|segments| segments.count == 0));
         assert!(Segments::of(&[b'/'; 1 << 16]).is_none());
         assert_eq!(Segments::of(&[b'/'; 100]).unwrap().count, SEGMENTS_MAX + 1);
         assert_eq!(Segments::of(&[b'/'; 32]).unwrap().count, 32);

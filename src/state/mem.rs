@@ -22,11 +22,13 @@ const MAGIC: u64 = u64::from_le_bytes(*b"gwregion");
 const LAYOUT: u64 = 2;
 
 const PAGE: usize = 4096;
-/// How many threads can read at a time: twice the workers of a large machine, since old ones overlap with new ones
-/// at a reload.
+/// How many threads can read at a time in all but small zones: twice the workers of a large machine, since old ones
+/// overlap with new ones at a reload.
 pub(super) const SLOTS: usize = 64;
 /// Words of a worker slot, which is one cache line.
 pub(super) const SLOT_WORDS: usize = 8;
+/// Two lines, which the prefetcher takes together.
+const SHARD_ALIGN: usize = 128;
 const COUNTERS: usize = 64;
 /// Below this nothing useful fits; 1 MiB less what an allocator takes for itself.
 const SMALLEST: usize = 960 << 10;
@@ -72,9 +74,8 @@ impl Plan {
         };
         let peers = take(part(1, 16));
         let breakers = take(part(1, 16));
-        let shard_count = if size < 8 << 20 { 32 } else { SLOTS };
-        let shards = take(part(1, 8) / (shard_count * 64) * (shard_count * 64));
-        let shards = (shards.0, shards.1);
+        let shard_count = if size < 8 << 20 { SLOTS / 2 } else { SLOTS };
+        let shards = take(part(1, 8) / (shard_count * SHARD_ALIGN) * (shard_count * SHARD_ALIGN));
         // The next table begins on a page again.
         take(shards.1.next_multiple_of(PAGE) - shards.1);
         let rates = take(part(3, 8));
@@ -388,10 +389,10 @@ impl Region {
         self.lease().load(Relaxed)
     }
 
-    /// How many worker slots there are.
+    /// How many worker slots there are, each with a metric shard of its own: 32 below 8 MiB, else 64.
     #[must_use]
     pub fn workers(&self) -> u32 {
-        SLOTS as u32
+        self.plan.shard_count as u32
     }
 
     /// The table of rate keys, in slots of two words.
@@ -415,20 +416,17 @@ impl Region {
         self.memory.words(self.plan.breakers)
     }
 
-    /// How many metric shards there are: 32 below 8 MiB, else one for each worker slot.
-    #[must_use]
-    pub fn shards(&self) -> u32 {
-        self.plan.shard_count as u32
-    }
-
-    /// The metric shard of a worker slot. Where there are fewer shards than slots two workers share one, and a dead
-    /// worker's shard goes on with its slot: counters only grow.
+    /// The metric shard of a worker slot, aligned to 128 bytes; empty beyond the last. Only the slot's owner counts in
+    /// it, and it goes on with the next one.
     #[must_use]
     #[inline]
     pub fn shard_words(&self, worker_slot: u32) -> &[AtomicU64] {
         let (start, length) = self.plan.shards;
+        if worker_slot as usize >= self.plan.shard_count {
+            return &[];
+        }
         let each = length / self.plan.shard_count;
-        self.memory.words((start + worker_slot as usize % self.plan.shard_count * each, each))
+        self.memory.words((start + worker_slot as usize * each, each))
     }
 
     /// Counters of the whole region; what each counts is its users' business, except the first ones, which have
@@ -504,7 +502,7 @@ mod tests {
             }
             assert!(at <= size && at + PAGE > size, "{size}");
             assert!(plan.arena.1 >= size / 3, "{size}: {}", plan.arena.1);
-            assert_eq!(plan.shards.1 / plan.shard_count % 64, 0);
+            assert_eq!(plan.shards.1 / plan.shard_count % SHARD_ALIGN, 0);
         }
         assert!(1_000_000.0 / (Plan::of((64 << 20) * 994 / 1000).rates.1 / 16) as f64 <= 0.7);
     }

@@ -245,7 +245,8 @@ impl<'t> Walk<'t> {
         for left in (1..labels).rev() {
             let dot = rest.iter().position(|&byte| byte == b'.')?;
             rest = rest.get(dot + 1..)?;
-            if left > LABELS_MAX || root.label_counts >> left & 1 == 0 {
+            // `*.` is one label at least, and a label is not empty.
+            if rest.len() + 1 == self.host.len() || left > LABELS_MAX || root.label_counts >> left & 1 == 0 {
                 continue;
             }
             let at = At { kind: HostKind::Wildcard, name: rest, hash: host_hash(HostKind::Wildcard, rest) };

@@ -313,8 +313,8 @@ impl Transaction<'_> {
     }
 
     /// Stores a route and the rules by which it is reached, in place of the one that had the name, and its rules.
-    /// `conditions` is how many conditions the caller will ask besides: of routes that are equal otherwise the one
-    /// with more is offered first.
+    /// `conditions` is as of `router::order::Candidate`: how many the caller will ask besides, and one for `methods`
+    /// where they are not all; of routes that are equal otherwise the one with more is offered first.
     #[allow(clippy::too_many_arguments)]
     pub fn put_route<T: Object>(
         &mut self,
@@ -331,8 +331,9 @@ impl Transaction<'_> {
         for (index, rule) in rules.iter().enumerate() {
             let index = u16::try_from(index).map_err(|_| self.fail(Refusal::Keys, 0))?;
             let key = Key::of(rule, index).map_err(|why| self.fail(why, 0))?;
-            // Two rules that differ in the names of their parameters alone are one, by the first of them.
-            if !keys.iter().any(|other| other.same_place(&key)) {
+            // Two rules that differ in the names of their parameters alone are one, by the first of them; and where a
+            // tail need not be captured it covers one that must.
+            if !keys.iter().any(|other| other.same_place(&key) && (key.captured || !other.captured)) {
                 keys.push(key);
             }
         }
@@ -471,8 +472,8 @@ impl Transaction<'_> {
                     && old_keys.iter().zip(value.keys).all(|((old, _), new)| old.same_place(new))
             });
             if let Some(old) = old {
-                for (key, _) in old_keys.iter().filter(|_| !ranks_alike) {
-                    draft.remove_key(key, old)?;
+                for (key, place) in old_keys.iter().filter(|_| !ranks_alike) {
+                    draft.remove_key(key, *place, old)?;
                 }
                 for (key, &place) in value.keys.iter().zip(&places).filter(|_| ranks_alike) {
                     draft.swap_key(key, old, entry(place))?;
@@ -525,8 +526,8 @@ impl<'a> Value<'a> {
 
 fn remove(draft: &mut Draft, kind: Kind, name: &str, id: Id) -> Result<(), KeyError> {
     if let Some(block) = draft.tree().blob_of(id) {
-        for (key, _) in draft.keys_of(block) {
-            draft.remove_key(&key, block)?;
+        for (key, place) in draft.keys_of(block) {
+            draft.remove_key(&key, place, block)?;
         }
         draft.clear_blob(id)?;
     }

@@ -44,13 +44,13 @@ impl Draft {
         Ok(())
     }
 
-    /// `key` does not lead to the route at `route` any more.
-    pub(in crate::state) fn remove_key(&mut self, key: &Key, route: Ref) -> Result<(), KeyError> {
+    /// `key`, which stands at `place` in the route at `route`, does not lead there any more.
+    pub(in crate::state) fn remove_key(&mut self, key: &Key, place: u16, route: Ref) -> Result<(), KeyError> {
         let hash = key.hash();
         let Some(old) = self.find_leaf(key, hash) else { return Ok(()) };
         let mut entries = self.leaf_entries(old);
         let before = entries.len();
-        entries.retain(|entry| entry.blob != route);
+        entries.retain(|entry| entry.blob != route || entry.key != place);
         if entries.len() == before {
             return Ok(());
         }
@@ -63,12 +63,12 @@ impl Draft {
         self.count_key(key, blob::priority(&self.memory, route), false)
     }
 
-    /// `key` leads to `entry` where it led to the route at `old`: both have the same rank.
+    /// `key` leads to `entry` where it led to the route at `old`: both have the same rank and the same keys.
     pub(in crate::state) fn swap_key(&mut self, key: &Key, old: Ref, entry: Entry) -> Result<(), KeyError> {
         let hash = key.hash();
         let Some(block) = self.find_leaf(key, hash) else { return Ok(()) };
         let mut entries = self.leaf_entries(block);
-        for other in entries.iter_mut().filter(|other| other.blob == old) {
+        for other in entries.iter_mut().filter(|other| other.blob == old && other.key == entry.key) {
             *other = entry;
         }
         self.rewrite_leaf(hash, block, entries.len(), &entries)?;
