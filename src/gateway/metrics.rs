@@ -28,8 +28,8 @@ impl Worker {
             Some(BreakerGauge { upstream: upstream.name(), state })
         });
         let counter = |index: usize| region.counters().get(index).map_or(0, |word| word.load(Relaxed));
-        let shards: Vec<_> = (0..region.shards()).map(|slot| region.shard_words(slot)).collect();
-        let fullest = (0..region.shards())
+        let shards: Vec<_> = (0..region.workers()).map(|slot| region.shard_words(slot)).collect();
+        let fullest = (0..region.workers())
             .filter_map(|slot| Self::shard(&region, slot))
             .map(|shard| shard.fill())
             .fold(0.0, f64::max);
