@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use gateway::balancer;
-use gateway::metrics::{BreakerGauge, Gauges, Names, render};
+use gateway::metrics::{BreakerGauge, Gauges, Names, Series, render};
 use gateway::state::tables::shards::Shard;
 use gateway::types::{Id, Method};
 
@@ -36,7 +36,7 @@ impl Names for Policy {
     }
 
     fn peer(&self, key: u64) -> Option<(&str, &str)> {
-        (key == peer() << 4 >> 4).then_some(("pool", "10.0.0.1:80"))
+        (key == peer() & Series::PEER_KEY).then_some(("pool", "10.0.0.1:80"))
     }
 }
 
