@@ -85,7 +85,7 @@ impl<'a> PickTable<'a> {
     #[must_use]
     #[inline]
     pub fn slot(self, place: u32) -> Option<u32> {
-        self.words.get(hot(place) + 1).map(|word| word.load(Relaxed) as u32)
+        self.at(place).map(|drawn| drawn.slot)
     }
 
     /// The retry budget that lives in the table; a new table has a new one.
@@ -127,9 +127,8 @@ impl<'a> PickTable<'a> {
         };
         let mean = mean_latency(&seats);
         if let Some(ms) = mean {
-            for (seat, standing) in seats.iter().filter(|(_, standing)| standing.latency.is_none()) {
-                // Which changes nothing now: unknown counts as the mean.
-                debug_assert!(standing.latency.is_none());
+            for (seat, _) in seats.iter().filter(|(_, standing)| standing.latency.is_none()) {
+                // Which changes no weight: unknown counts as the mean.
                 statistics.seed(seat.slot, ms, mono);
             }
         }
@@ -171,9 +170,12 @@ impl<'a> PickTable<'a> {
         self.at(place).map(|drawn| (drawn, fraction))
     }
 
-    /// The peer at `place`.
+    /// The peer at `place`; `None` beyond the last, whatever a damaged table says.
     #[inline]
     pub(super) fn at(self, place: u32) -> Option<Drawn> {
+        if place >= self.peers {
+            return None;
+        }
         Some(Drawn::new(place, self.words.get(hot(place) + 1)?.load(Relaxed)))
     }
 
