@@ -8,7 +8,7 @@ use nginx_sys::{
 };
 
 use crate::context::{self, Context};
-use crate::process::{now, with_worker};
+use crate::process::{now, recent, with_worker};
 use crate::raw::{self, bytes, fence, headers, rc};
 use crate::view::View;
 use crate::{conf, reply};
@@ -177,7 +177,7 @@ pub unsafe extern "C" fn log_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
             {
                 context.completed = true;
                 let outcome = outcome(r);
-                let now = now();
+                let now = recent();
                 with_worker(|worker| worker.complete(&mut context.ticket, &outcome, now));
             }
         }

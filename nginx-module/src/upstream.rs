@@ -21,7 +21,7 @@ use nginx_sys::{
 use crate::access::apply;
 use crate::context::{self, Context};
 use crate::ngx_http_upstream_module;
-use crate::process::{now, with_worker};
+use crate::process::{now, recent, with_worker};
 use crate::raw::{self, CONF_ERROR, CONF_OK, Level, bytes, conf_error, fence, rc};
 use crate::view::View;
 
@@ -263,7 +263,7 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
         };
         // SAFETY: the record lives in the request's pool.
         let Some(context) = (unsafe { tries.context.as_mut() }) else { return rc::ERROR };
-        let now = now();
+        let now = recent();
         let chosen = with_worker(|worker| {
             worker.pick(&mut context.ticket, now, |peer| {
                 // SAFETY: the request is live.
@@ -345,7 +345,7 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
             (false, _) => TryEnd::Answered(status),
         };
         if let Some(context) = context {
-            let now = now();
+            let now = recent();
             with_worker(|worker| worker.tried(&mut context.ticket, end, now));
         }
         pc.tries = pc.tries.saturating_sub(1);

@@ -7,7 +7,7 @@ use nginx_sys::{
 };
 
 use crate::context::{self, Context};
-use crate::process::{now, secret, with_worker};
+use crate::process::{now, recent, secret, with_worker};
 use crate::raw::{self, bytes, fence, rc, text};
 use crate::view::View;
 use gateway::types::{Header, Protocol, Request};
@@ -200,7 +200,7 @@ fn is_well_formed(id: &[u8]) -> bool {
 /// `r` is a live request.
 unsafe fn made(r: *mut ngx_http_request_t) -> Option<ngx_str_t> {
     let [first, second] = with_worker(Worker::random).unwrap_or_else(secret);
-    let id = gateway::gateway::uuid_v7(now(), first, second);
+    let id = gateway::gateway::uuid_v7(recent(), first, second);
     // SAFETY: the caller's promise.
     unsafe { raw::copy((*r).pool, &id) }
 }

@@ -166,6 +166,6 @@ fn note(ticket: &mut Ticket, limiter: &ArchivedLimiter, name: &str, quota: Quota
             ArchivedHeaderStyle::Both => HeaderStyle::Both,
         };
         ticket.limit = Some(LimitNote { quota, remaining, reset, style });
-        ticket.names.set_limit(name);
+        ticket.names.limit.set(name);
     }
 }
