@@ -221,12 +221,6 @@ fn expansion(upstream: &str) -> String {
          proxy_set_header Host $gateway_host;
          proxy_set_header Connection $gateway_connection;
          proxy_set_header Upgrade $http_upgrade;
-         proxy_set_header X-Real-IP $remote_addr;
-         proxy_set_header X-Forwarded-For $remote_addr;
-         proxy_set_header X-Forwarded-Host $host;
-         proxy_set_header X-Forwarded-Proto $scheme;
-         proxy_set_header X-Forwarded-Port $server_port;
-         proxy_set_header X-Request-Id $gateway_request_id;
          "
     )
 }

@@ -18,12 +18,11 @@ use nginx_sys::{
     ngx_peer_connection_t, ngx_str_t, ngx_uint_t, sockaddr,
 };
 
-use crate::access::apply;
 use crate::context::{self, Context};
-use crate::ngx_http_upstream_module;
 use crate::process::{now, recent, with_worker};
 use crate::raw::{self, CONF_ERROR, CONF_OK, Level, bytes, conf_error, fence, rc};
 use crate::view::View;
+use crate::{forward, ngx_http_upstream_module};
 
 /// The directive.
 pub unsafe extern "C" fn set(cf: *mut ngx_conf_t, _: *mut ngx_command_t, _: *mut c_void) -> *mut c_char {
@@ -164,7 +163,7 @@ unsafe fn decided<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> {
         let entry = Entry::Subrequest(main.unwrap_or_default());
         let forward = with_worker(|worker| {
             matches!(worker.access(&view, entry, now(), &mut context.ticket), gateway::gateway::Decision::Forward)
-                && apply(r, worker)
+                && forward::apply(r, worker)
         });
         if forward != Some(true) {
             raw::log(
