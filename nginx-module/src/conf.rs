@@ -217,7 +217,7 @@ fn expansion(upstream: &str) -> String {
     format!(
         "proxy_pass http://{upstream};
          proxy_http_version 1.1;
-         proxy_next_upstream error timeout http_502 http_503;
+         proxy_next_upstream error timeout invalid_header http_502 http_503;
          proxy_set_header Host $gateway_host;
          proxy_set_header Connection $gateway_connection;
          proxy_set_header Upgrade $http_upgrade;
