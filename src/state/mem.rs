@@ -162,7 +162,7 @@ unsafe impl Sync for Memory {}
 impl Memory {
     #[inline(always)]
     fn at(&self, offset: usize, length: usize, align: usize) -> Option<NonNull<u8>> {
-        debug_assert!(offset % align == 0, "offset {offset} for {align} bytes");
+        debug_assert!(offset.is_multiple_of(align), "offset {offset} for {align} bytes");
         if offset > self.size.wrapping_sub(length) || offset & (align - 1) != 0 {
             return None;
         }
@@ -342,7 +342,7 @@ impl Region {
     }
 
     fn over(base: NonNull<u8>, size: usize) -> Result<Self, RegionError> {
-        if base.as_ptr().addr() % 64 != 0 {
+        if !base.as_ptr().addr().is_multiple_of(64) {
             return Err(RegionError::Unaligned);
         }
         if size < SMALLEST {
