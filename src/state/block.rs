@@ -3,6 +3,8 @@
 //! Blocks are not tagged. Where a reference stands says what it leads to, and how many bytes a block has follows from
 //! its own first words, which is all that mark and sweep needs.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::hash;
 use super::key::{End, HostKind, KEY_HEADER, Shape};
 use super::mem::{Memory, Ref, UNIT};
@@ -170,10 +172,15 @@ pub(super) fn find(memory: &Memory, root: Ref, hash: u64, mut is: impl FnMut(Ref
         return None;
     }
     let count = bucket::count(memory, node);
-    (0..count)
-        .filter(|&index| bucket::hash(memory, node, index) == hash)
-        .map(|index| bucket::record(memory, node, count, index))
-        .find(|&record| is(record))
+    for (index, other) in memory.words_at(offset(node) + 8, count).iter().enumerate() {
+        if other.load(Relaxed) == hash {
+            let record = bucket::record(memory, node, count, index);
+            if is(record) {
+                return Some(record);
+            }
+        }
+    }
+    None
 }
 
 /// One route under a key.
@@ -219,6 +226,7 @@ pub(super) mod leaf {
 /// What the tree knows of a host: its shapes in order of precedence, and counts.
 pub(super) mod host {
     use super::*;
+    use std::sync::atomic::AtomicU32;
 
     pub const HEADER: usize = 24;
     pub const SHAPE: usize = 12;
@@ -238,16 +246,14 @@ pub(super) mod host {
         memory.u16(offset(block) + 4).into()
     }
 
+    /// The shapes, each with how many keys have it.
     #[inline(always)]
-    pub fn shape(memory: &Memory, block: Ref, index: usize) -> Shape {
-        let at = offset(block) + HEADER + SHAPE * index;
-        let literal = memory.u32(at);
-        let [count, end] = memory.u16(at + 4).to_ne_bytes();
-        Shape { literal, count, end: End::from_number(end) }
-    }
-
-    pub fn shape_keys(memory: &Memory, block: Ref, index: usize) -> u32 {
-        memory.u32(offset(block) + HEADER + SHAPE * index + 8)
+    pub fn iter<'a>(memory: &Memory, block: Ref) -> impl Iterator<Item = (Shape, u32)> + use<'a> {
+        let words: &'a [AtomicU32] = memory.halves_at(offset(block) + HEADER, 3 * shapes(memory, block));
+        words.as_chunks().0.iter().map(|[literal, kind, keys]: &[AtomicU32; 3]| {
+            let [count, end, ..] = kind.load(Relaxed).to_ne_bytes();
+            (Shape { literal: literal.load(Relaxed), count, end: End::from_number(end) }, keys.load(Relaxed))
+        })
     }
 
     /// How many keys with an exact path.

@@ -261,7 +261,7 @@ impl Memory {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn words<'a>(&self, (offset, length): (usize, usize)) -> &'a [AtomicU64] {
         if length > self.size {
             return &[];
@@ -272,9 +272,21 @@ impl Memory {
     }
 
     /// `count` words at `offset` that are only ever used as atomics.
-    #[inline]
+    #[inline(always)]
     pub(super) fn words_at<'a>(&self, offset: usize, count: usize) -> &'a [AtomicU64] {
         self.words((offset, count.saturating_mul(8)))
+    }
+
+    /// `count` halves of words at `offset`, likewise.
+    #[inline(always)]
+    pub(super) fn halves_at<'a>(&self, offset: usize, count: usize) -> &'a [AtomicU32] {
+        let length = count.saturating_mul(4);
+        if length > self.size {
+            return &[];
+        }
+        let Some(at) = self.at(offset, length, 4) else { return &[] };
+        // SAFETY: as for `words`.
+        unsafe { slice::from_raw_parts(at.cast().as_ptr(), count) }
     }
 
     #[inline(always)]

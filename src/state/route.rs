@@ -158,14 +158,7 @@ impl<'v> Tree<'v> {
         if !missed {
             return Lookup::None;
         }
-        let mut allowed = Methods::NONE;
-        walk.run(&mut |entry: Entry| {
-            if entry.methods & wanted == 0 && accept(self.reference(entry)) {
-                allowed = allowed.union(Methods(entry.methods));
-            }
-            ControlFlow::Continue(())
-        });
-        match allowed {
+        match walk.allowed(&mut |entry| entry.methods & wanted == 0 && accept(self.reference(entry))) {
             Methods::NONE => Lookup::None,
             allowed => Lookup::MethodNotAllowed(allowed),
         }
@@ -186,9 +179,9 @@ struct Walk<'t> {
     host: &'t [u8],
     path: &'t [u8],
     exact: u64,
-    /// Taken apart when a host with shapes is met.
-    segments: Option<Segments>,
-    taken_apart: bool,
+    /// Taken apart when a host with shapes is met; whether that was done, and could be.
+    segments: Segments,
+    taken_apart: Option<bool>,
 }
 
 /// The host record being walked, or for exact paths just a host.
@@ -204,7 +197,7 @@ impl<'t> Walk<'t> {
     fn new(tree: &'t Tree<'_>, host: &'t [u8], path: &'t [u8]) -> Self {
         // No host is longer, and the labels of one that were would cost.
         let host = if host.len() > HOST_MAX { &[] } else { host };
-        Self { tree, host, path, exact: exact_hash(path), segments: None, taken_apart: false }
+        Self { tree, host, path, exact: exact_hash(path), segments: Segments::new(), taken_apart: None }
     }
 
     /// Calls `offer` with one candidate after the other and returns the one at which it broke off.
@@ -235,6 +228,19 @@ impl<'t> Walk<'t> {
         }
         let at = At { kind: HostKind::Any, name: &[], hash: host_hash(HostKind::Any, &[]) };
         self.host(at, root.any, false, offer)
+    }
+
+    /// The methods of every candidate that `accept` takes.
+    #[cold]
+    fn allowed(&mut self, accept: &mut dyn FnMut(Entry) -> bool) -> Methods {
+        let mut allowed = Methods::NONE;
+        self.run(&mut |entry: Entry| {
+            if accept(entry) {
+                allowed = allowed.union(Methods(entry.methods));
+            }
+            ControlFlow::Continue(())
+        });
+        allowed
     }
 
     fn wildcards(&mut self, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
@@ -277,15 +283,11 @@ impl<'t> Walk<'t> {
         {
             return Some(entry);
         }
-        let shapes = host::shapes(memory, record);
-        if shapes == 0 {
+        if host::shapes(memory, record) == 0 || !self.take_apart() {
             return None;
         }
-        self.take_apart();
-        let segments = self.segments.as_ref()?;
-        for index in 0..shapes {
-            let shape = host::shape(memory, record, index);
-            if let Some(leaf) = self.shaped(at, shape, segments)
+        for (shape, _) in host::iter(memory, record) {
+            if let Some(leaf) = self.shaped(at, shape)
                 && let Some(entry) = self.offer_leaf(leaf, offer)
             {
                 return Some(entry);
@@ -308,10 +310,9 @@ impl<'t> Walk<'t> {
             }
         };
         add(self.exact_leaf(at));
-        self.take_apart();
-        if let Some(segments) = &self.segments {
-            for index in 0..host::shapes(memory, record) {
-                add(self.shaped(at, host::shape(memory, record, index), segments));
+        if self.take_apart() {
+            for (shape, _) in host::iter(memory, record) {
+                add(self.shaped(at, shape));
             }
         }
         let leaves = leaves.get_mut(..count)?;
@@ -338,10 +339,10 @@ impl<'t> Walk<'t> {
     }
 
     #[inline(always)]
-    fn take_apart(&mut self) {
-        if !self.taken_apart {
-            self.taken_apart = true;
-            self.segments = Segments::of(self.path);
+    fn take_apart(&mut self) -> bool {
+        match self.taken_apart {
+            Some(done) => done,
+            None => *self.taken_apart.insert(self.segments.take_apart(self.path)),
         }
     }
 
@@ -364,7 +365,8 @@ impl<'t> Walk<'t> {
 
     /// The leaf of `shape` that the request reaches.
     #[inline(always)]
-    fn shaped(&self, at: At<'_>, shape: Shape, segments: &Segments) -> Option<Ref> {
+    fn shaped(&self, at: At<'_>, shape: Shape) -> Option<Ref> {
+        let segments = &self.segments;
         let count = usize::from(shape.count);
         let all = ((1_u64 << count) - 1) as u32;
         let fits = match shape.end {
@@ -382,13 +384,14 @@ impl<'t> Walk<'t> {
             key.shape(memory) == shape
                 && key.host_kind(memory) == at.kind as u8
                 && key.host(memory) == at.name
-                && self.has_literals(shape, key.path(memory), segments)
+                && self.has_literals(shape, key.path(memory))
         })
     }
 
     /// Whether the literal segments of `key` are those of the request.
     #[inline(always)]
-    fn has_literals(&self, shape: Shape, key: &[u8], segments: &Segments) -> bool {
+    fn has_literals(&self, shape: Shape, key: &[u8]) -> bool {
+        let segments = &self.segments;
         let count = usize::from(shape.count);
         if shape.literal.count_ones() as usize == count {
             // Literals alone: the request begins with them, and a segment ends there.
@@ -430,7 +433,7 @@ impl<'t> Walk<'t> {
 
     /// Where the captured tail begins.
     fn tail(&self, key: StoredKey) -> Option<u16> {
-        let segments = self.segments.as_ref()?;
+        let segments = &self.segments;
         let count = usize::from(key.shape(&self.tree.memory).count);
         let start = *segments.starts.get(count)?;
         (segments.count > count && usize::from(start) < self.path.len()).then_some(start)
@@ -441,7 +444,7 @@ impl<'t> Walk<'t> {
         captures.count = 0;
         let key = StoredKey::of(entry);
         let shape = key.shape(&self.tree.memory);
-        let Some(segments) = &self.segments else { return };
+        let segments = &self.segments;
         if !matches!(shape.end, End::Here | End::Tail) {
             return;
         }

@@ -144,11 +144,8 @@ impl Draft {
         };
         let mut exact = record.map_or(0, |record| host::exact(&memory, record));
         let mut prioritised = record.map_or(0, |record| host::prioritised(&memory, record));
-        let mut shapes: Vec<(Shape, u32)> = record.map_or_else(Vec::new, |record| {
-            (0..host::shapes(&memory, record))
-                .map(|index| (host::shape(&memory, record, index), host::shape_keys(&memory, record, index)))
-                .collect()
-        });
+        let mut shapes: Vec<(Shape, u32)> =
+            record.map_or_else(Vec::new, |record| host::iter(&memory, record).collect());
         let step = |count: u32| if is_in { count + 1 } else { count.saturating_sub(1) };
         if priority != 0 {
             prioritised = step(prioritised);
