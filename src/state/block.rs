@@ -47,20 +47,30 @@ impl Root {
 
     #[inline(always)]
     pub(super) fn read(memory: &Memory, block: Ref) -> Self {
-        let at = offset(block);
+        let Some(words) = memory.words_at(offset(block), Self::SIZE / 8).first_chunk::<8>() else {
+            return Self::default();
+        };
+        let [_, one, two, three, four, label_counts, five, six] = words.each_ref().map(|word| word.load(Relaxed));
+        let halves = |word: u64| {
+            let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
+            (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]))
+        };
+        let ((generation, paths), (hosts, names)) = (halves(one), halves(two));
+        let ((ids, levels), (next_slot, objects)) = (halves(three), halves(four));
+        let ((wildcards, any), (prioritised, _)) = (halves(five), halves(six));
         Self {
-            generation: memory.u32(at + 8),
-            paths: memory.u32(at + 12),
-            hosts: memory.u32(at + 16),
-            names: memory.u32(at + 20),
-            ids: memory.u32(at + 24),
-            levels: memory.u32(at + 28),
-            next_slot: memory.u32(at + 32),
-            objects: memory.u32(at + 36),
-            label_counts: memory.u64(at + 40),
-            wildcards: memory.u32(at + 48),
-            any: memory.u32(at + 52),
-            prioritised: memory.u32(at + 56),
+            generation,
+            paths,
+            hosts,
+            names,
+            ids,
+            levels,
+            next_slot,
+            objects,
+            label_counts,
+            wildcards,
+            any,
+            prioritised,
         }
     }
 
@@ -75,8 +85,8 @@ impl Root {
             self.levels,
             self.next_slot,
             self.objects,
-            self.label_counts as u32,
-            (self.label_counts >> 32) as u32,
+            0,
+            0,
             self.wildcards,
             self.any,
             self.prioritised,
@@ -85,6 +95,7 @@ impl Root {
         for (index, word) in words.into_iter().enumerate() {
             memory.put_u32(at + 8 + 4 * index, word);
         }
+        memory.put_u64(at + 40, self.label_counts);
         memory.put_u64(at, Self::checksum(memory, block));
     }
 
@@ -207,8 +218,12 @@ pub(super) mod leaf {
 
     #[inline(always)]
     pub fn entry(memory: &Memory, block: Ref, index: usize) -> Entry {
-        let at = offset(block) + 8 + 8 * index;
-        Entry { blob: memory.u32(at), methods: memory.u16(at + 4), key: memory.u16(at + 6) }
+        let [a, b, c, d, e, f, g, h] = memory.u64(offset(block) + 8 + 8 * index).to_ne_bytes();
+        Entry {
+            blob: u32::from_ne_bytes([a, b, c, d]),
+            methods: u16::from_ne_bytes([e, f]),
+            key: u16::from_ne_bytes([g, h]),
+        }
     }
 
     pub fn write(memory: &Memory, block: Ref, entries: &[Entry]) {
@@ -559,52 +574,48 @@ pub(super) mod blob {
     }
 }
 
-/// A key where it stands in a blob.
+/// The header of a key where it stands in a blob.
 #[derive(Clone, Copy)]
 pub(super) struct StoredKey {
     at: usize,
+    pub shape: Shape,
+    pub host_kind: u8,
+    /// The tail is captured.
+    pub is_captured: bool,
+    host_length: u16,
+    path_length: u16,
+    pub rule: u16,
 }
 
 impl StoredKey {
     #[inline(always)]
-    pub(super) fn of(entry: Entry) -> Self {
-        Self { at: offset(entry.blob) + 4 * usize::from(entry.key) }
+    pub(super) fn of(memory: &Memory, entry: Entry) -> Self {
+        let at = offset(entry.blob) + 4 * usize::from(entry.key);
+        let header = memory.halves_at(at, KEY_HEADER / 4).first_chunk::<4>();
+        let [literal, kinds, lengths, rule] =
+            header.map_or([0; 4], |words| words.each_ref().map(|word| word.load(Relaxed)));
+        let [count, end, host_kind, captured] = kinds.to_ne_bytes();
+        let pair = |word: u32| {
+            let [a, b, c, d] = word.to_ne_bytes();
+            (u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]))
+        };
+        let ((host_length, path_length), (rule, _)) = (pair(lengths), pair(rule));
+        let shape = Shape { literal, count, end: End::from_number(end) };
+        Self { at, shape, host_kind, is_captured: captured != 0, host_length, path_length, rule }
     }
 
     #[inline(always)]
-    pub(super) fn shape(self, memory: &Memory) -> Shape {
-        let [count, end] = memory.u16(self.at + 4).to_ne_bytes();
-        Shape { literal: memory.u32(self.at), count, end: End::from_number(end) }
+    pub(super) fn host<'a>(&self, memory: &Memory) -> &'a [u8] {
+        memory.bytes(self.at + KEY_HEADER, self.host_length.into())
     }
 
     #[inline(always)]
-    pub(super) fn host_kind(self, memory: &Memory) -> u8 {
-        memory.u16(self.at + 6).to_ne_bytes()[0]
-    }
-
-    #[inline(always)]
-    pub(super) fn is_captured(self, memory: &Memory) -> bool {
-        memory.u16(self.at + 6).to_ne_bytes()[1] != 0
-    }
-
-    #[inline(always)]
-    pub(super) fn rule(self, memory: &Memory) -> u16 {
-        memory.u16(self.at + 12)
-    }
-
-    #[inline(always)]
-    pub(super) fn host<'a>(self, memory: &Memory) -> &'a [u8] {
-        memory.bytes(self.at + KEY_HEADER, memory.u16(self.at + 8).into())
-    }
-
-    #[inline(always)]
-    pub(super) fn path<'a>(self, memory: &Memory) -> &'a [u8] {
-        memory.bytes(self.at + KEY_HEADER + usize::from(memory.u16(self.at + 8)), memory.u16(self.at + 10).into())
+    pub(super) fn path<'a>(&self, memory: &Memory) -> &'a [u8] {
+        memory.bytes(self.at + KEY_HEADER + usize::from(self.host_length), self.path_length.into())
     }
 
     /// Bytes up to the next key.
-    pub(super) fn size(self, memory: &Memory) -> usize {
-        let length = usize::from(memory.u16(self.at + 8)) + usize::from(memory.u16(self.at + 10));
-        (KEY_HEADER + length).next_multiple_of(4)
+    pub(super) fn size(&self) -> usize {
+        (KEY_HEADER + usize::from(self.host_length) + usize::from(self.path_length)).next_multiple_of(4)
     }
 }

@@ -170,7 +170,7 @@ impl Marker {
             return Err(Corrupt("a key leads to no object"));
         }
         let end = blob::HEADER + blob::keys(&self.memory, entry.blob).len();
-        if 4 * usize::from(entry.key) + StoredKey::of(entry).size(&self.memory) > end {
+        if 4 * usize::from(entry.key) + StoredKey::of(&self.memory, entry).size() > end {
             return Err(Corrupt("a key is outside of its object"));
         }
         Ok(())

@@ -75,7 +75,7 @@ impl<'v> RouteRef<'v> {
     #[must_use]
     #[inline]
     pub fn rule(&self) -> u16 {
-        StoredKey::of(self.entry).rule(&self.memory)
+        StoredKey::of(&self.memory, self.entry).rule
     }
 
     /// The methods that the route answers to.
@@ -288,7 +288,7 @@ impl<'t> Walk<'t> {
         }
         for (shape, _) in host::iter(memory, record) {
             if let Some(leaf) = self.shaped(at, shape)
-                && let Some(entry) = self.offer_leaf(leaf, offer)
+                && let Some(entry) = self.offer_leaf(leaf, shape.end, offer)
             {
                 return Some(entry);
             }
@@ -348,17 +348,17 @@ impl<'t> Walk<'t> {
 
     #[inline(always)]
     fn offer_exact(&self, at: At<'_>, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
-        self.offer_leaf(self.exact_leaf(at)?, offer)
+        self.offer_leaf(self.exact_leaf(at)?, End::Exact, offer)
     }
 
     #[inline(always)]
     fn exact_leaf(&self, at: At<'_>) -> Option<Ref> {
         let memory = &self.tree.memory;
         block::find(memory, self.tree.root.paths, pair(at.hash, self.exact), |leaf| {
-            let key = StoredKey::of(leaf::entry(memory, leaf, 0));
+            let key = StoredKey::of(memory, leaf::entry(memory, leaf, 0));
             key.path(memory) == self.path
-                && key.shape(memory).end == End::Exact
-                && key.host_kind(memory) == at.kind as u8
+                && key.shape.end == End::Exact
+                && key.host_kind == at.kind as u8
                 && key.host(memory) == at.name
         })
     }
@@ -380,9 +380,9 @@ impl<'t> Walk<'t> {
         }
         let memory = &self.tree.memory;
         block::find(memory, self.tree.root.paths, pair(at.hash, shape.hash(segments)), |leaf| {
-            let key = StoredKey::of(leaf::entry(memory, leaf, 0));
-            key.shape(memory) == shape
-                && key.host_kind(memory) == at.kind as u8
+            let key = StoredKey::of(memory, leaf::entry(memory, leaf, 0));
+            key.shape == shape
+                && key.host_kind == at.kind as u8
                 && key.host(memory) == at.name
                 && self.has_literals(shape, key.path(memory))
         })
@@ -417,24 +417,27 @@ impl<'t> Walk<'t> {
     }
 
     #[inline(always)]
-    fn offer_leaf(&self, leaf: Ref, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
+    fn offer_leaf(&self, leaf: Ref, end: End, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
         let memory = &self.tree.memory;
-        (0..leaf::count(memory, leaf))
-            .map(|index| leaf::entry(memory, leaf, index))
-            .find(|&entry| self.fits(entry) && offer(entry).is_break())
+        for index in 0..leaf::count(memory, leaf) {
+            let entry = leaf::entry(memory, leaf, index);
+            if (end != End::Tail || self.fits(entry)) && offer(entry).is_break() {
+                return Some(entry);
+            }
+        }
+        None
     }
 
     /// Whether a captured tail has something to capture.
-    #[inline(always)]
     fn fits(&self, entry: Entry) -> bool {
-        let key = StoredKey::of(entry);
-        !key.is_captured(&self.tree.memory) || self.tail(key).is_some()
+        let key = StoredKey::of(&self.tree.memory, entry);
+        !key.is_captured || self.tail(key.shape).is_some()
     }
 
     /// Where the captured tail begins.
-    fn tail(&self, key: StoredKey) -> Option<u16> {
+    fn tail(&self, shape: Shape) -> Option<u16> {
         let segments = &self.segments;
-        let count = usize::from(key.shape(&self.tree.memory).count);
+        let count = usize::from(shape.count);
         let start = *segments.starts.get(count)?;
         (segments.count > count && usize::from(start) < self.path.len()).then_some(start)
     }
@@ -442,8 +445,8 @@ impl<'t> Walk<'t> {
     #[inline(always)]
     fn capture(&self, entry: Entry, captures: &mut Captures) {
         captures.count = 0;
-        let key = StoredKey::of(entry);
-        let shape = key.shape(&self.tree.memory);
+        let key = StoredKey::of(&self.tree.memory, entry);
+        let shape = key.shape;
         let segments = &self.segments;
         if !matches!(shape.end, End::Here | End::Tail) {
             return;
@@ -456,8 +459,8 @@ impl<'t> Walk<'t> {
                 captures.push(start, next - 1);
             }
         }
-        if key.is_captured(&self.tree.memory)
-            && let Some(start) = self.tail(key)
+        if key.is_captured
+            && let Some(start) = self.tail(shape)
         {
             captures.push(start, self.path.len() as u16);
         }

@@ -82,8 +82,8 @@ impl Draft {
         let mut at = blob::HEADER;
         for _ in 0..blob::key_count(memory, route) {
             let place = (at / 4) as u16;
-            let stored = StoredKey::of(Entry { blob: route, methods: 0, key: place });
-            let host_kind = match stored.host_kind(memory) {
+            let stored = StoredKey::of(memory, Entry { blob: route, methods: 0, key: place });
+            let host_kind = match stored.host_kind {
                 0 => HostKind::Exact,
                 1 => HostKind::Wildcard,
                 _ => HostKind::Any,
@@ -91,13 +91,13 @@ impl Draft {
             let key = Key {
                 host_kind,
                 host: stored.host(memory).to_vec(),
-                shape: stored.shape(memory),
+                shape: stored.shape,
                 path: stored.path(memory).to_vec(),
-                captured: stored.is_captured(memory),
-                rule: stored.rule(memory),
+                captured: stored.is_captured,
+                rule: stored.rule,
             };
             keys.push((key, place));
-            at += stored.size(memory);
+            at += stored.size();
         }
         keys
     }
@@ -112,9 +112,9 @@ impl Draft {
     fn find_leaf(&self, key: &Key, hash: u64) -> Option<Ref> {
         let memory = &self.memory;
         block::find(memory, self.root.paths, hash, |block| {
-            let stored = StoredKey::of(leaf::entry(memory, block, 0));
-            stored.shape(memory) == key.shape
-                && stored.host_kind(memory) == key.host_kind as u8
+            let stored = StoredKey::of(memory, leaf::entry(memory, block, 0));
+            stored.shape == key.shape
+                && stored.host_kind == key.host_kind as u8
                 && stored.host(memory) == key.host
                 && stored.path(memory) == key.path
         })
