@@ -131,7 +131,8 @@ pub(super) mod branch {
     }
 }
 
-/// The end of a way through the hash trie: whole hashes, then the records that they lead to.
+/// The end of a way through the hash trie: whole hashes, then the words that they lead to: a record, or for paths what
+/// [`Place`] says.
 pub(super) mod bucket {
     use super::*;
 
@@ -141,7 +142,7 @@ pub(super) mod bucket {
     pub const DEEPEST: u32 = 15;
 
     pub const fn size(count: usize) -> usize {
-        8 + 12 * count
+        8 + 16 * count
     }
 
     #[inline(always)]
@@ -155,24 +156,24 @@ pub(super) mod bucket {
     }
 
     #[inline(always)]
-    pub fn record(memory: &Memory, block: Ref, count: usize, index: usize) -> Ref {
-        memory.u32(offset(block) + 8 + 8 * count + 4 * index)
+    pub fn word(memory: &Memory, block: Ref, count: usize, index: usize) -> u64 {
+        memory.u64(offset(block) + 8 + 8 * (count + index))
     }
 
-    pub fn write(memory: &Memory, block: Ref, entries: &[(u64, Ref)]) {
+    pub fn write(memory: &Memory, block: Ref, entries: &[(u64, u64)]) {
         let at = offset(block);
         memory.put_u32(at, entries.len() as u32);
         memory.put_u32(at + 4, 0);
-        for (index, (hash, record)) in entries.iter().enumerate() {
+        for (index, (hash, word)) in entries.iter().enumerate() {
             memory.put_u64(at + 8 + 8 * index, *hash);
-            memory.put_u32(at + 8 + 8 * entries.len() + 4 * index, *record);
+            memory.put_u64(at + 8 + 8 * (entries.len() + index), *word);
         }
     }
 }
 
-/// The record of `hash` in the hash trie below `root` that `is` accepts.
+/// The word of `hash` in the hash trie below `root` that `is` accepts.
 #[inline(always)]
-pub(super) fn find(memory: &Memory, root: Ref, hash: u64, mut is: impl FnMut(Ref) -> bool) -> Option<Ref> {
+pub(super) fn find(memory: &Memory, root: Ref, hash: u64, mut is: impl FnMut(u64) -> bool) -> Option<u64> {
     let mut node = root;
     let mut depth = 0;
     while node & BRANCH != 0 {
@@ -185,13 +186,19 @@ pub(super) fn find(memory: &Memory, root: Ref, hash: u64, mut is: impl FnMut(Ref
     let count = bucket::count(memory, node);
     for (index, other) in memory.words_at(offset(node) + 8, count).iter().enumerate() {
         if other.load(Relaxed) == hash {
-            let record = bucket::record(memory, node, count, index);
-            if is(record) {
-                return Some(record);
+            let word = bucket::word(memory, node, count, index);
+            if is(word) {
+                return Some(word);
             }
         }
     }
     None
+}
+
+/// [`find`] where words are records.
+#[inline(always)]
+pub(super) fn find_record(memory: &Memory, root: Ref, hash: u64, mut is: impl FnMut(Ref) -> bool) -> Option<Ref> {
+    find(memory, root, hash, |word| is(word as Ref)).map(|word| word as Ref)
 }
 
 /// One route under a key.
@@ -203,7 +210,48 @@ pub(super) struct Entry {
     pub key: u16,
 }
 
-/// What a key leads to: the routes that have it, the one to try first first.
+impl Entry {
+    #[inline(always)]
+    pub(super) const fn from_word(word: u64) -> Self {
+        Self { blob: word as u32, methods: (word >> 32) as u16, key: (word >> 48) as u16 }
+    }
+
+    pub(super) const fn word(self) -> u64 {
+        self.blob as u64 | (self.methods as u64) << 32 | (self.key as u64) << 48
+    }
+}
+
+/// What a key leads to: one route, whose entry is the word itself, or a leaf with several, tagged by [`BRANCH`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place(pub u64);
+
+impl Place {
+    pub(super) const fn leaf(block: Ref) -> Self {
+        Self((block | BRANCH) as u64)
+    }
+
+    /// The leaf, where there is one.
+    #[inline(always)]
+    pub(super) const fn block(self) -> Option<Ref> {
+        let block = self.0 as Ref;
+        if block & BRANCH != 0 { Some(block & !BRANCH) } else { None }
+    }
+
+    #[inline(always)]
+    pub(super) fn count(self, memory: &Memory) -> usize {
+        self.block().map_or(1, |block| leaf::count(memory, block))
+    }
+
+    #[inline(always)]
+    pub(super) fn entry(self, memory: &Memory, index: usize) -> Entry {
+        match self.block() {
+            None => Entry::from_word(self.0),
+            Some(block) => leaf::entry(memory, block, index),
+        }
+    }
+}
+
+/// Several routes under one key, the one to try first first.
 pub(super) mod leaf {
     use super::*;
 
@@ -218,12 +266,7 @@ pub(super) mod leaf {
 
     #[inline(always)]
     pub fn entry(memory: &Memory, block: Ref, index: usize) -> Entry {
-        let [a, b, c, d, e, f, g, h] = memory.u64(offset(block) + 8 + 8 * index).to_ne_bytes();
-        Entry {
-            blob: u32::from_ne_bytes([a, b, c, d]),
-            methods: u16::from_ne_bytes([e, f]),
-            key: u16::from_ne_bytes([g, h]),
-        }
+        Entry::from_word(memory.u64(offset(block) + 8 + 8 * index))
     }
 
     pub fn write(memory: &Memory, block: Ref, entries: &[Entry]) {
@@ -231,9 +274,7 @@ pub(super) mod leaf {
         memory.put_u32(at, entries.len() as u32);
         memory.put_u32(at + 4, 0);
         for (index, entry) in entries.iter().enumerate() {
-            memory.put_u32(at + 8 + 8 * index, entry.blob);
-            memory.put_u16(at + 12 + 8 * index, entry.methods);
-            memory.put_u16(at + 14 + 8 * index, entry.key);
+            memory.put_u64(at + 8 + 8 * index, entry.word());
         }
     }
 }

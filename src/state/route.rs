@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use crate::types::{Id, Method, Methods, Object};
 
-use super::block::{self, Entry, StoredKey, blob, host, leaf};
+use super::block::{self, Entry, Place, StoredKey, blob, host};
 use super::hash::{SEGMENTS_MAX, Segments, pair};
 use super::key::{CAPTURES_MAX, End, HOST_MAX, HostKind, LABELS_MAX, PARAM, Shape, exact_hash, host_hash};
 use super::mem::{Memory, Ref};
@@ -213,7 +213,8 @@ impl<'t> Walk<'t> {
             if plain && let Some(entry) = self.offer_exact(at, offer) {
                 return Some(entry);
             }
-            let record = block::find(memory, root.hosts, at.hash, |record| host::is(memory, record, at.kind, name));
+            let record =
+                block::find_record(memory, root.hosts, at.hash, |record| host::is(memory, record, at.kind, name));
             if let Some(entry) = record.and_then(|record| self.host(at, record, plain, offer)) {
                 return Some(entry);
             }
@@ -256,7 +257,8 @@ impl<'t> Walk<'t> {
                 continue;
             }
             let at = At { kind: HostKind::Wildcard, name: rest, hash: host_hash(HostKind::Wildcard, rest) };
-            let record = block::find(memory, root.hosts, at.hash, |record| host::is(memory, record, at.kind, rest));
+            let record =
+                block::find_record(memory, root.hosts, at.hash, |record| host::is(memory, record, at.kind, rest));
             if let Some(entry) = record.and_then(|record| self.host(at, record, false, offer)) {
                 return Some(entry);
             }
@@ -287,8 +289,8 @@ impl<'t> Walk<'t> {
             return None;
         }
         for (shape, _) in host::iter(memory, record) {
-            if let Some(leaf) = self.shaped(at, shape)
-                && let Some(entry) = self.offer_leaf(leaf, shape.end, offer)
+            if let Some(place) = self.shaped(at, shape)
+                && let Some(entry) = self.offer_place(place, shape.end, offer)
             {
                 return Some(entry);
             }
@@ -296,40 +298,40 @@ impl<'t> Walk<'t> {
         None
     }
 
-    /// Collects every leaf of the host that matches and merges them by priority; at one priority the earlier leaf is
-    /// the better one.
+    /// Collects every place of the host that matches and merges them by priority; at one priority the earlier place
+    /// is the better one.
     #[cold]
     fn by_priority(&mut self, at: At<'_>, record: Ref, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
         let memory = &self.tree.memory;
-        let mut leaves: [(Ref, u32); host::SHAPES_MAX + 1] = [(0, 0); host::SHAPES_MAX + 1];
+        let mut places: [(Place, u32); host::SHAPES_MAX + 1] = [(Place(0), 0); host::SHAPES_MAX + 1];
         let mut count = 0;
-        let mut add = |leaf: Option<Ref>| {
-            if let (Some(leaf), Some(place)) = (leaf, leaves.get_mut(count)) {
-                *place = (leaf, 0);
+        let mut add = |place: Option<Place>| {
+            if let (Some(place), Some(free)) = (place, places.get_mut(count)) {
+                *free = (place, 0);
                 count += 1;
             }
         };
-        add(self.exact_leaf(at));
+        add(self.exact_place(at));
         if self.take_apart() {
             for (shape, _) in host::iter(memory, record) {
                 add(self.shaped(at, shape));
             }
         }
-        let leaves = leaves.get_mut(..count)?;
+        let places = places.get_mut(..count)?;
         loop {
             let mut best: Option<(i32, usize, Entry)> = None;
-            for (index, (leaf, next)) in leaves.iter().enumerate() {
-                if *next as usize >= leaf::count(memory, *leaf) {
+            for (index, (place, next)) in places.iter().enumerate() {
+                if *next as usize >= place.count(memory) {
                     continue;
                 }
-                let entry = leaf::entry(memory, *leaf, *next as usize);
+                let entry = place.entry(memory, *next as usize);
                 let priority = blob::priority(memory, entry.blob);
                 if best.is_none_or(|(highest, ..)| priority > highest) {
                     best = Some((priority, index, entry));
                 }
             }
             let (_, index, entry) = best?;
-            if let Some((_, next)) = leaves.get_mut(index) {
+            if let Some((_, next)) = places.get_mut(index) {
                 *next += 1;
             }
             if self.fits(entry) && offer(entry).is_break() {
@@ -348,24 +350,25 @@ impl<'t> Walk<'t> {
 
     #[inline(always)]
     fn offer_exact(&self, at: At<'_>, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
-        self.offer_leaf(self.exact_leaf(at)?, End::Exact, offer)
+        self.offer_place(self.exact_place(at)?, End::Exact, offer)
     }
 
     #[inline(always)]
-    fn exact_leaf(&self, at: At<'_>) -> Option<Ref> {
+    fn exact_place(&self, at: At<'_>) -> Option<Place> {
         let memory = &self.tree.memory;
-        block::find(memory, self.tree.root.paths, pair(at.hash, self.exact), |leaf| {
-            let key = StoredKey::of(memory, leaf::entry(memory, leaf, 0));
+        block::find(memory, self.tree.root.paths, pair(at.hash, self.exact), |word| {
+            let key = StoredKey::of(memory, Place(word).entry(memory, 0));
             key.path(memory) == self.path
                 && key.shape.end == End::Exact
                 && key.host_kind == at.kind as u8
                 && key.host(memory) == at.name
         })
+        .map(Place)
     }
 
-    /// The leaf of `shape` that the request reaches.
+    /// Where `shape` leads the request.
     #[inline(always)]
-    fn shaped(&self, at: At<'_>, shape: Shape) -> Option<Ref> {
+    fn shaped(&self, at: At<'_>, shape: Shape) -> Option<Place> {
         let segments = &self.segments;
         let count = usize::from(shape.count);
         let all = ((1_u64 << count) - 1) as u32;
@@ -379,13 +382,14 @@ impl<'t> Walk<'t> {
             return None;
         }
         let memory = &self.tree.memory;
-        block::find(memory, self.tree.root.paths, pair(at.hash, shape.hash(segments)), |leaf| {
-            let key = StoredKey::of(memory, leaf::entry(memory, leaf, 0));
+        block::find(memory, self.tree.root.paths, pair(at.hash, shape.hash(segments)), |word| {
+            let key = StoredKey::of(memory, Place(word).entry(memory, 0));
             key.shape == shape
                 && key.host_kind == at.kind as u8
                 && key.host(memory) == at.name
                 && self.has_literals(shape, key.path(memory))
         })
+        .map(Place)
     }
 
     /// Whether the literal segments of `key` are those of the request.
@@ -417,10 +421,10 @@ impl<'t> Walk<'t> {
     }
 
     #[inline(always)]
-    fn offer_leaf(&self, leaf: Ref, end: End, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
+    fn offer_place(&self, place: Place, end: End, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
         let memory = &self.tree.memory;
-        for index in 0..leaf::count(memory, leaf) {
-            let entry = leaf::entry(memory, leaf, index);
+        for index in 0..place.count(memory) {
+            let entry = place.entry(memory, index);
             if (end != End::Tail || self.fits(entry)) && offer(entry).is_break() {
                 return Some(entry);
             }
