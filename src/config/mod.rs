@@ -27,7 +27,7 @@ use std::collections::HashMap;
 pub use document::{Consumer, Document, HostHeader, Labels, PathPolicy, Permissions, Protocols, Role, Route, Upstream};
 pub use problem::{Errors, Problem};
 pub use secrets::{Secrets, SystemSecrets};
-pub use yaml::{ALIASED_MAX, DEPTH_MAX, SIZE_MAX};
+pub use yaml::{ALIASED_MAX, DEPTH_MAX, SIZE_MAX, VALUES_MAX};
 
 use crate::balancer::Timeouts;
 use crate::limiter::{KeyPart, Limiter};

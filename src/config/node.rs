@@ -15,7 +15,7 @@ pub(super) struct Node {
 /// What a node is.
 pub(super) enum Value {
     /// A scalar; whether it stood without quotes.
-    Scalar(String, bool),
+    Scalar(Box<str>, bool),
     List(Vec<Node>),
     Map(Vec<Entry>),
     /// What stands at an anchor, here and at its aliases.
@@ -33,7 +33,7 @@ pub(super) struct Shared {
 
 /// One field of an object.
 pub(super) struct Entry {
-    pub key: String,
+    pub key: Box<str>,
     pub place: Place,
     pub node: Node,
 }
@@ -111,7 +111,7 @@ impl Node {
 
     /// The field `name` of an object.
     pub(super) fn field(&self, name: &str) -> Option<&Node> {
-        self.entries().iter().find(|entry| entry.key == name).map(|entry| &entry.node)
+        self.entries().iter().find(|entry| &*entry.key == name).map(|entry| &entry.node)
     }
 
     /// The same as JSON.
@@ -124,7 +124,7 @@ impl Node {
             Kind::Float => text.parse::<f64>().ok().into(),
             Kind::Text => text.into(),
             Kind::List => self.items().iter().map(Node::to_json).collect(),
-            Kind::Map => self.entries().iter().map(|entry| (entry.key.clone(), entry.node.to_json())).collect(),
+            Kind::Map => self.entries().iter().map(|entry| (entry.key.to_string(), entry.node.to_json())).collect(),
         }
     }
 

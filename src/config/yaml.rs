@@ -15,6 +15,8 @@ use super::problem::{Place, Sink, quote};
 pub const SIZE_MAX: usize = 64 << 20;
 /// How deep lists and objects may nest, aliases unfolded.
 pub const DEPTH_MAX: u32 = 64;
+/// The most values in a document: what they take in memory is many times what `[,,,]` takes as text.
+pub const VALUES_MAX: u64 = 16_000_000;
 /// How many nodes aliases may stand for, in all.
 pub const ALIASED_MAX: u64 = 1_000_000;
 
@@ -28,7 +30,7 @@ pub(super) fn read(text: &str, sink: &Sink) -> Option<Node> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let joined = join_surrogates(text);
     let mut builder =
-        Builder { sink, stack: Vec::new(), anchors: HashMap::new(), aliased: 0, root: None, documents: 0 };
+        Builder { sink, stack: Vec::new(), anchors: HashMap::new(), aliased: 0, values: 0, root: None, documents: 0 };
     let mut parser = Parser::new_from_str(joined.as_deref().unwrap_or(text));
     match builder.run(&mut parser) {
         Ok(()) => builder.root,
@@ -47,6 +49,7 @@ struct Builder<'s> {
     stack: Vec<Open>,
     anchors: HashMap<usize, Rc<Shared>>,
     aliased: u64,
+    values: u64,
     root: Option<Node>,
     documents: u32,
 }
@@ -62,7 +65,7 @@ struct Open {
 
 enum Content {
     List(Vec<Node>),
-    Map(Vec<Entry>, Option<(String, Place)>),
+    Map(Vec<Entry>, Option<(Box<str>, Place)>),
 }
 
 impl Builder<'_> {
@@ -89,7 +92,12 @@ impl Builder<'_> {
             }
             Event::Scalar(text, style, anchor, tag) => {
                 let plain = plain(&text, style, tag.as_deref(), place)?;
-                self.put(Node { place, value: Value::Scalar(text.into_owned(), plain) }, anchor, 1, 1)?;
+                self.put(
+                    Node { place, value: Value::Scalar(text.into_owned().into_boxed_str(), plain) },
+                    anchor,
+                    1,
+                    1,
+                )?;
             }
             Event::Alias(anchor) => self.alias(anchor, place)?,
             Event::SequenceStart(anchor, tag) => self.open(place, anchor, tag.as_deref(), Content::List(Vec::new()))?,
@@ -143,7 +151,7 @@ impl Builder<'_> {
         if let (Some(Open { content: Content::Map(_, key @ None), .. }), Some(text)) =
             (self.stack.last_mut(), shared.node.scalar())
         {
-            *key = Some((text.to_owned(), place));
+            *key = Some((text.into(), place));
             return Ok(());
         }
         let (size, height) = (shared.size, shared.height);
@@ -163,6 +171,10 @@ impl Builder<'_> {
                 Node { place, value: Value::Shared(shared) }
             }
         };
+        self.values += 1;
+        if self.values > VALUES_MAX {
+            return Err((node.place, format!("more than {VALUES_MAX} values")));
+        }
         let Some(open) = self.stack.last_mut() else {
             self.root = Some(node);
             return Ok(());
@@ -174,7 +186,7 @@ impl Builder<'_> {
             Content::Map(entries, key) => match key.take() {
                 Some((key, place)) => entries.push(Entry { key, place, node }),
                 None => match node.scalar() {
-                    Some(text) => *key = Some((text.to_owned(), node.place)),
+                    Some(text) => *key = Some((text.into(), node.place)),
                     None => return Err((node.place, "a field's name must be text".to_owned())),
                 },
             },

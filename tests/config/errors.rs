@@ -1,5 +1,7 @@
 //! One field at a time: unknown, of the wrong type, out of range, not built.
 
+use gateway::router::pattern::{Host, Path};
+
 use super::{assert_errors, errors, load};
 
 #[test]
@@ -222,4 +224,56 @@ fn numbers_and_units() {
             &["f:2: auth[0].jwt.leeway: must be whole seconds"],
         ),
     ]);
+}
+
+#[test]
+fn hosts_and_paths() {
+    let route = |fields: &str| format!("version: 1\nroutes: [{{name: a, {fields}}}]\n");
+    let rule = |fields: &str| load(&route(fields)).unwrap().document.routes.remove(0).rules.remove(0);
+    let exact = |text: &str| Path::Exact(text.into());
+    for (written, expected) in [
+        ("/a b", exact("/a b")),
+        ("/a%20b", exact("/a b")),
+        ("/%C3%BC", exact("/\u{fc}")),
+        ("/\u{fc}", exact("/\u{fc}")),
+        ("/%7Bid%7D", exact("/{id}")),
+        ("/a/*", Path::Prefix("/a".into())),
+        ("/*", Path::Prefix(Vec::new())),
+    ] {
+        assert_eq!(rule(&format!("paths: [\"{written}\"]")).path, expected, "for {written}");
+    }
+    for (written, expected) in [
+        ("API.Example.com.", Host::Exact(b"api.example.com".to_vec())),
+        ("\"*.Example.com\"", Host::Wildcard(b"example.com".to_vec())),
+        ("xn--bcher-kva.example", Host::Exact(b"xn--bcher-kva.example".to_vec())),
+    ] {
+        let rule = rule(&format!("hosts: [{written}]"));
+        assert_eq!((rule.host, rule.path), (expected, Path::Prefix(Vec::new())), "for {written}");
+    }
+    for (written, part) in [
+        ("/a/../b", "`..` never matches"),
+        ("/a/%2e%2e/b", "never matches"),
+        ("/a//b", "write one slash"),
+        ("/a%2Fb", "%2F"),
+        ("/a%00", "control character 0x00"),
+        ("/a\\u0001", "control character 0x01"),
+        ("/a%", "no percent-encoding"),
+        ("a", "write `/a`"),
+        ("/a*", "a star stands alone"),
+        ("/a{id}", "a parameter is a whole segment"),
+        ("/{id}/{id}", "two parameters are called `id`"),
+    ] {
+        let found = load(&route(&format!("paths: [\"{written}\"]"))).unwrap_err();
+        assert!(found.starts_with("f:2: routes[0].paths[0]: ") && found.contains(part), "for {written}: {found}");
+    }
+    for (written, part) in [
+        ("b\u{fc}cher.example", "xn--"),
+        ("a.example:8080", "write `a.example`"),
+        ("https://a.example", "write `a.example`"),
+        ("a.*.example", "a star stands alone"),
+        ("a..example", "empty label"),
+    ] {
+        let found = load(&route(&format!("hosts: [\"{written}\"]"))).unwrap_err();
+        assert!(found.starts_with("f:2: routes[0].hosts[0]: ") && found.contains(part), "for {written}: {found}");
+    }
 }

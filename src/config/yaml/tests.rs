@@ -116,3 +116,19 @@ fn knows_lines_and_columns() {
     let second = &field.node.items()[1];
     assert_eq!((second.place.line, second.place.column), (4, 7));
 }
+
+#[test]
+fn the_number_of_values_is_bounded() {
+    let sink = Sink::new("f");
+    let mut builder = Builder {
+        sink: &sink,
+        stack: Vec::new(),
+        anchors: HashMap::new(),
+        aliased: 0,
+        values: VALUES_MAX - 3,
+        root: None,
+        documents: 0,
+    };
+    let (place, message) = builder.run(&mut Parser::new_from_str("[a, b, c, d]")).unwrap_err();
+    assert_eq!((place.column, &*message), (11, "more than 16000000 values"));
+}
