@@ -26,6 +26,7 @@ use std::collections::HashMap;
 
 pub use document::{Consumer, Document, HostHeader, Labels, PathPolicy, Permissions, Protocols, Role, Route, Upstream};
 pub use problem::{Errors, Problem};
+pub use route::LIMITS_MAX;
 pub use secrets::{Secrets, SystemSecrets};
 pub use yaml::{ALIASED_MAX, DEPTH_MAX, SIZE_MAX, VALUES_MAX};
 
@@ -150,7 +151,9 @@ fn read_document(at: &At<'_>, secrets: &dyn Secrets) -> Option<Document> {
             None => unread(&at),
         }
     }
-    conflict::report(&context.document.routes, &places, at.sink);
+    if context.rules <= RULES_MAX {
+        conflict::report(&context.document.routes, &places, at.sink);
+    }
     Some(context.document)
 }
 
