@@ -1,8 +1,32 @@
 //! Authentication: who sends this request, and what may they do.
+//!
+//! A request's token is looked for ([`find_token`]), verified ([`Verifier`]) and read ([`Claims`]); what it grants is
+//! held against what the route requires ([`allows`]). The key decides the algorithm and the policy decides which
+//! claims there must be; the token only proves. Nothing here reads a clock, a file or a socket, and after the first
+//! tokens nothing is allocated in Rust (the crypto library allocates inside RSA and ECDSA).
 
+mod base64url;
+mod claims;
+mod crypto;
+mod error;
+mod header;
+#[doc(hidden)]
+pub mod json;
+mod key;
+mod pem;
+mod permission;
 mod settings;
+mod source;
+mod verifier;
 
+pub use claims::{Claims, List};
+pub use crypto::verify_message;
+pub use error::KeyError;
+pub use key::KeySet;
+pub use permission::{ArchivedRequirement, PermissionError, Requirement, allows, check_granted, matches};
 pub use settings::{
     Algorithm, ArchivedAlgorithm, ArchivedAuth, ArchivedJwt, ArchivedKey, ArchivedMaterial, ArchivedScheme,
     ArchivedSource, Auth, Jwt, Key, Material, Scheme, Source,
 };
+pub use source::{Lookup, bearer, cookies, find_token, parameters, spells};
+pub use verifier::{TOKEN_MAX, Verifier};

@@ -60,7 +60,7 @@ pub enum Source {
 }
 
 /// A `jwt` entry of the document, checked: there is at least one key.
-#[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Jwt {
     /// The `iss` that tokens must have.
     pub issuer: Option<String>,
@@ -87,7 +87,7 @@ pub struct Jwt {
 }
 
 /// An `auth` entry of the document.
-#[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Auth {
     /// Its name.
     pub name: String,
@@ -98,7 +98,7 @@ pub struct Auth {
 }
 
 /// The ways to authenticate.
-#[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// JSON Web Tokens, RFC 7519.
     Jwt(Jwt),

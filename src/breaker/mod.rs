@@ -1,8 +1,40 @@
 //! Circuit breakers: closed, open, half-open.
+//!
+//! A closed breaker counts failures and opens at `failures` of them within `window`. An open one refuses for
+//! `open_for`. After that it is half-open: at most `probes` requests at a time are let through; `closes_after` successes
+//! among them close it, one failure opens it again. Every change begins a new *era*, and what a request reports counts
+//! only in the era that let it through: the success of a request that was sent before the breaker opened says nothing
+//! about the service now.
+//!
+//! All of that is three kinds of words, [`Word`] (the state), [`Place`] (a probe in flight) and [`Tally`] (failures of a
+//! part of the window), each a value that a function turns into the next; `state::tables::breaker` keeps them and
+//! swaps them. Times are microseconds of the monotonic clock, kept in 42 bits, which wrap after 50 days: they are read
+//! as distances that cannot be longer than `open_for`, so what looks further ahead is past. An `open_for` of 25 days
+//! is the longest that works.
 
+mod place;
 mod settings;
+mod tally;
+mod word;
 
+pub use place::Place;
 pub use settings::{ArchivedBreaker, Breaker};
+pub use tally::{TALLIES, Tally};
+pub use word::{State, Transition, Verdict, Word};
 
 /// The most probes that may be in flight at once.
 pub const PROBES_MAX: u32 = 16;
+
+/// Bits of a time inside a word.
+const TIME_BITS: u32 = 42;
+
+/// `now` as words keep it.
+const fn time(micros: u64) -> u64 {
+    micros & ((1 << TIME_BITS) - 1)
+}
+
+/// Microseconds from `now` until `time`, both as words keep them; `None` if it is past, which everything is that lies
+/// more than `longest` ahead.
+fn until(when: u64, now: u64, longest: u64) -> Option<u64> {
+    Some(time(when.wrapping_sub(now))).filter(|ahead| (1..=longest).contains(ahead))
+}

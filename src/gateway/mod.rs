@@ -1,1 +1,39 @@
 //! The order of one request: `access`, `pick`, `complete`.
+//!
+//! A [`Worker`] is one process's way into the region; a [`Ticket`] is what one request carries from call to call. The
+//! [`Leader`] does what must be done once for all workers.
+//!
+//! ```text
+//! access(request, now) -> Forward | Reply | Ask      the ticket keeps route, upstream, permit, tries
+//! pick(ticket, now)    -> peer                       answered(ticket) at the header, tried(ticket) at the end
+//! complete(ticket, outcome, now)                     breaker, statistics, metrics
+//! ```
+
+mod access;
+mod complete;
+mod decision;
+mod explain;
+mod leader;
+mod limit;
+mod metrics;
+mod object;
+mod pick;
+mod publish;
+mod ticket;
+mod uuid;
+mod worker;
+
+pub use access::Entry;
+pub use complete::Outcome;
+pub use decision::{Answer, Ask, Decision, Reply};
+pub use explain::{Notes, Recorder, Silent, Step};
+pub use leader::{DOCUMENT_MAX, Event, Leader, Severity, read_document, read_document_with};
+pub use object::{ArchivedPeerEntry, ArchivedRoute, ArchivedUpstream, PeerEntry, Route, Upstream};
+pub use pick::{Peer, TryEnd};
+pub use publish::{LIMITS_MAX, PublishError, Published, publish};
+pub use ticket::{Passed, Ticket};
+pub use uuid::uuid_v7;
+pub use worker::{Worker, count_panic};
+
+/// The smallest zone that is of any use, bytes.
+pub const ZONE_MIN: usize = 1 << 20;

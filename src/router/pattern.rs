@@ -1,6 +1,15 @@
 //! What a route's `hosts` and `paths` mean once parsed. The tree turns them into keys; the naive matcher compares
 //! them as they are.
 
+mod display;
+mod error;
+mod host;
+mod path;
+
+pub use error::PatternError;
+pub use host::LABELS_MAX;
+pub use path::{PARAMS_MAX, PATH_MAX, SEGMENTS_MAX};
+
 /// A host that a route answers to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Host {
@@ -28,7 +37,7 @@ pub enum Tail {
     None,
     /// `/*`: this and everything below.
     Any,
-    /// `{*name}`: what is left, captured.
+    /// `{*name}`: what is left, captured, never empty.
     Captured(String),
 }
 

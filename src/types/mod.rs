@@ -7,7 +7,7 @@ mod reason;
 mod request;
 mod time;
 
-pub use id::Id;
+pub use id::{ArchivedId, Id};
 pub use method::{Method, Methods};
 pub use object::{Kind, Object};
 pub use reason::Reason;

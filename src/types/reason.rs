@@ -122,6 +122,35 @@ impl Reason {
         }
     }
 
+    /// The status in words (RFC 9110, 15).
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self.status() {
+            400 => "Bad Request",
+            401 => "Unauthorized",
+            403 => "Forbidden",
+            404 => "Not Found",
+            405 => "Method Not Allowed",
+            429 => "Too Many Requests",
+            503 => "Service Unavailable",
+            _ => "Internal Server Error",
+        }
+    }
+
+    /// The gRPC status that says the same, as a number in text.
+    #[must_use]
+    pub const fn grpc_status(self) -> &'static str {
+        match self.status() {
+            400 => "3",        // INVALID_ARGUMENT
+            401 => "16",       // UNAUTHENTICATED
+            403 => "7",        // PERMISSION_DENIED
+            404 | 405 => "12", // UNIMPLEMENTED
+            429 => "8",        // RESOURCE_EXHAUSTED
+            503 => "14",       // UNAVAILABLE
+            _ => "13",         // INTERNAL
+        }
+    }
+
     /// A sentence for the person at the other end; it says nothing that helps to get past the refusal.
     #[must_use]
     pub const fn detail(self) -> &'static str {

@@ -1,0 +1,214 @@
+//! The access phase decides, the log phase completes.
+
+use gateway::gateway::{Decision, Entry, Outcome, Reply, Worker};
+use gateway::types::Reason;
+use nginx_sys::{
+    NGX_HTTP_SATISFY_ANY, ngx_array_t, ngx_hash_key, ngx_http_core_loc_conf_t, ngx_http_core_module,
+    ngx_http_request_t, ngx_http_upstream_state_t, ngx_int_t, ngx_list_init, ngx_list_t, ngx_table_elt_t, ngx_uint_t,
+};
+
+use crate::context::{self, Context};
+use crate::process::{now, with_worker};
+use crate::raw::{self, bytes, fence, headers, rc};
+use crate::view::View;
+use crate::{conf, reply};
+
+pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
+    fence("access", 500, || {
+        // SAFETY: nginx calls phase handlers with a live request.
+        unsafe {
+            match conf::loc_conf(r) {
+                Some(conf) if conf.enable == 1 => access(r),
+                _ => rc::DECLINED,
+            }
+        }
+    })
+}
+
+/// # Safety
+///
+/// `r` is a live main request.
+unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: the caller's promise; `r` outlives the view, and nothing changes it while the library reads it.
+    unsafe {
+        let Some(context) = context::obtain(r) else { return 500 };
+        let uri = (*r).uri;
+        let again = context.decided.len != 0;
+        // try_files, error_page and named locations come here again: the same URI has been decided, another is routed
+        // anew, and in no case is a limit taken twice.
+        if again && bytes(context.decided) == bytes(uri) && !context.ticket.was_refused() {
+            return rc::DECLINED;
+        }
+        context.decided = uri;
+        let view = View::new(r);
+        let entry = if again { Entry::Again } else { Entry::First };
+        let decision = with_worker(|worker| {
+            let decision = worker.access(&view, entry, now(), &mut context.ticket);
+            // Also where the request is refused: with `satisfy any` another module may let it in all the same.
+            let mut ready = !worker.reserves_headers() || strip_reserved(r, worker);
+            if ready && matches!(decision, Decision::Forward) {
+                ready = apply(r, worker);
+            }
+            if ready { decision } else { Decision::Reply(Reply::new(Reason::Internal)) }
+        });
+        match decision {
+            Some(Decision::Forward) if satisfies_any(r) && context.ticket.is_authenticated() => rc::OK,
+            Some(Decision::Forward) => rc::DECLINED,
+            Some(Decision::Reply(answer)) => refuse(r, context, answer),
+            Some(Decision::Ask(ask)) => match ask {},
+            None => refuse(r, context, Reply::new(Reason::PolicyNone)),
+        }
+    }
+}
+
+/// # Safety
+///
+/// `r` is a live request.
+unsafe fn refuse(r: *mut ngx_http_request_t, context: &mut Context, answer: Reply) -> ngx_int_t {
+    let status = answer.reason.status() as ngx_int_t;
+    with_worker(|worker| worker.refused(&mut context.ticket, answer.reason));
+    // SAFETY: the caller's promise.
+    unsafe {
+        // Where the location has its own page for the status, or another module may still let the request in, nginx
+        // decides what the client sees.
+        if satisfies_any(r) || has_error_page(r, status) {
+            return status;
+        }
+        context.replied = true;
+        reply::refuse(r, &answer, context)
+    }
+}
+
+fn core_conf<'a>(r: *mut ngx_http_request_t) -> Option<&'a ngx_http_core_loc_conf_t> {
+    // SAFETY: a live request has the core module's location configuration.
+    unsafe { raw::slot((*r).loc_conf, ngx_http_core_module.ctx_index).cast::<ngx_http_core_loc_conf_t>().as_ref() }
+}
+
+fn satisfies_any(r: *mut ngx_http_request_t) -> bool {
+    core_conf(r).is_some_and(|conf| conf.satisfy == NGX_HTTP_SATISFY_ANY as ngx_uint_t)
+}
+
+/// # Safety
+///
+/// `r` is a live request.
+unsafe fn has_error_page(r: *mut ngx_http_request_t, status: ngx_int_t) -> bool {
+    // SAFETY: the array holds error pages and lives as long as the cycle.
+    unsafe {
+        let Some(pages) = core_conf(r).and_then(|conf| conf.error_pages.as_ref()) else { return false };
+        if (*r).error_page() != 0 {
+            return false;
+        }
+        std::slice::from_raw_parts(pages.elts.cast::<nginx_sys::ngx_http_err_page_t>(), pages.nelts)
+            .iter()
+            .any(|page| page.status == status)
+    }
+}
+
+/// Carries out what the policy wants done to the request before it is forwarded: identity headers are set, and a
+/// stripped path is the one that goes out. False when there was no memory.
+///
+/// # Safety
+///
+/// `r` is a live request and `worker` has just decided on it.
+pub unsafe fn apply(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for (name, value) in worker.identity() {
+            let (Some(key), Some(lower), Some(value)) =
+                (raw::copy((*r).pool, name), raw::copy((*r).pool, name), raw::copy((*r).pool, value))
+            else {
+                return false;
+            };
+            let hash = ngx_hash_key(lower.data, lower.len);
+            if raw::push_header(&raw mut (*r).headers_in.headers, key, lower.data, hash, value).is_none() {
+                return false;
+            }
+        }
+        if let Some(path) = worker.forwarded_path() {
+            let Some(copy) = raw::copy((*r).pool, path) else { return false };
+            (*r).uri = copy;
+            // Without both, nginx would send the target as it came, or the new path unescaped (NGINX.md k1).
+            (*r).set_valid_unparsed_uri(0);
+            (*r).set_quoted_uri(1);
+        }
+    }
+    true
+}
+
+/// Takes the headers that only we may set out of what the client sent, in every spelling. The list is built anew:
+/// entries stay where nginx's own pointers expect them, and an entry that is merely zeroed would still be forwarded.
+///
+/// # Safety
+///
+/// `r` is a live request.
+unsafe fn strip_reserved(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
+    // SAFETY: the caller's promise; names and elements live as long as the request.
+    unsafe {
+        let incoming = &(*r).headers_in.headers;
+        let name = |element: &ngx_table_elt_t| std::slice::from_raw_parts(element.lowcase_key, element.key.len);
+        if !headers(incoming).any(|element| worker.is_reserved(name(element))) {
+            return true;
+        }
+        let mut kept: ngx_list_t = std::mem::zeroed();
+        if ngx_list_init(&raw mut kept, (*r).pool, 20, size_of::<ngx_table_elt_t>()) != rc::OK {
+            return false;
+        }
+        for element in headers(incoming).filter(|element| !worker.is_reserved(name(element))) {
+            let pushed = raw::push_header(&raw mut kept, element.key, element.lowcase_key, element.hash, element.value);
+            if pushed.is_none() {
+                return false;
+            }
+        }
+        (*r).headers_in.headers = kept;
+        // `last` points at the first part of a list that still fits into it, and that part has moved.
+        if (*r).headers_in.headers.part.next.is_null() {
+            (*r).headers_in.headers.last = &raw mut (*r).headers_in.headers.part;
+        }
+    }
+    true
+}
+
+pub unsafe extern "C" fn log_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
+    fence("log", rc::OK, || {
+        // SAFETY: nginx calls phase handlers with a live request.
+        unsafe {
+            if let Some(context) = context::find(r)
+                && !context.completed
+            {
+                context.completed = true;
+                let outcome = outcome(r);
+                let now = now();
+                with_worker(|worker| worker.complete(&mut context.ticket, &outcome, now));
+            }
+        }
+        rc::OK
+    })
+}
+
+/// # Safety
+///
+/// `r` is a live request.
+unsafe fn outcome(r: *mut ngx_http_request_t) -> Outcome {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let status = if (*r).err_status != 0 { (*r).err_status } else { (*r).headers_out.status };
+        Outcome {
+            status: u16::try_from(status).unwrap_or(0),
+            upstream_status: last_state((*r).upstream_states)
+                .map_or(0, |state| u16::try_from(state.status).unwrap_or(0)),
+            // nginx marks the connection when the client is gone; what the upstream would have said is not known.
+            aborted: status == 499 || (status == 0 && (*r).connection.as_ref().is_some_and(|c| c.error() != 0)),
+        }
+    }
+}
+
+/// # Safety
+///
+/// `states` is null or a request's array of upstream states.
+unsafe fn last_state<'a>(states: *mut ngx_array_t) -> Option<&'a ngx_http_upstream_state_t> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let states = states.as_ref()?;
+        std::slice::from_raw_parts(states.elts.cast::<ngx_http_upstream_state_t>(), states.nelts).last()
+    }
+}

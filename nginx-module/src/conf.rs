@@ -1,0 +1,380 @@
+//! Directives: what nginx.conf may say, how it merges, and how one directive becomes many.
+
+use std::cell::RefCell;
+use std::ffi::{c_char, c_void};
+use std::{mem, ptr};
+
+use gateway::config::{Document, Secrets, SystemSecrets};
+use nginx_sys::{
+    NGX_CONF_FLAG, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
+    NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_UPS_CONF, ngx_array_push, ngx_buf_t,
+    ngx_command_t, ngx_conf_file_t, ngx_conf_full_name, ngx_conf_parse, ngx_conf_set_flag_slot, ngx_conf_t,
+    ngx_core_module, ngx_flag_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_request_t, ngx_int_t,
+    ngx_parse_size, ngx_shm_zone_t, ngx_str_t, ngx_uint_t,
+};
+
+use crate::raw::{self, CONF_ERROR, CONF_OK, bytes, conf_error, fence, text};
+use crate::{content, ngx_http_gateway_module, upstream, zone};
+
+const UNSET: ngx_flag_t = -1;
+
+/// One for all of `http {}`.
+#[repr(C)]
+pub struct MainConf {
+    /// The region, from `gateway_zone`; null without it.
+    pub zone: *mut ngx_shm_zone_t,
+    /// The document's path, from `gateway_config`; empty without it.
+    pub document: ngx_str_t,
+    /// The document as it was read at this start or reload; freed with the cycle's pool.
+    pub checked: *mut Document,
+    /// The first directive that needs a region, for the error message when there is none.
+    pub needed_by: *const c_char,
+}
+
+/// One a location.
+#[repr(C)]
+pub struct LocConf {
+    /// `gateway on|off`.
+    pub enable: ngx_flag_t,
+}
+
+/// The directives, documented in the README in nginx's own form.
+pub static mut COMMANDS: [ngx_command_t; 8] = [
+    command(c"gateway_zone", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE2, set_zone, MAIN, 0),
+    command(c"gateway_config", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_config, MAIN, 0),
+    command(
+        c"gateway",
+        NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_FLAG,
+        set_gateway,
+        LOC,
+        mem::offset_of!(LocConf, enable),
+    ),
+    command(c"gateway_pass", NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_pass, LOC, 0),
+    command(c"gateway_balancer", NGX_HTTP_UPS_CONF | NGX_CONF_NOARGS, upstream::set, MAIN, 0),
+    command(c"gateway_metrics", NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_metrics, LOC, 0),
+    command(c"gateway_health", NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_health, LOC, 0),
+    END,
+];
+
+const MAIN: usize = NGX_HTTP_MAIN_CONF_OFFSET;
+const LOC: usize = NGX_HTTP_LOC_CONF_OFFSET;
+
+type Setter = unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
+
+const fn command(name: &'static std::ffi::CStr, kind: u32, set: Setter, conf: usize, offset: usize) -> ngx_command_t {
+    // nginx compares the names of directives as C strings.
+    ngx_command_t {
+        name: text(name.to_bytes()),
+        type_: kind as ngx_uint_t,
+        set: Some(set),
+        conf,
+        offset,
+        post: ptr::null_mut(),
+    }
+}
+
+const END: ngx_command_t =
+    ngx_command_t { name: text(b""), type_: 0, set: None, conf: 0, offset: 0, post: ptr::null_mut() };
+
+pub unsafe extern "C" fn create_main(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: nginx calls this with a valid `cf`; an all-zero MainConf is valid.
+    unsafe { raw::zeroed::<MainConf>((*cf).pool).cast() }
+}
+
+pub unsafe extern "C" fn create_loc(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: nginx calls this with a valid `cf`; an all-zero LocConf is valid.
+    let conf: *mut LocConf = unsafe { raw::zeroed((*cf).pool) };
+    // SAFETY: null when there was no memory, else ours alone.
+    if let Some(conf) = unsafe { conf.as_mut() } {
+        conf.enable = UNSET;
+    }
+    conf.cast()
+}
+
+pub unsafe extern "C" fn merge_loc(_: *mut ngx_conf_t, parent: *mut c_void, child: *mut c_void) -> *mut c_char {
+    // SAFETY: nginx merges the structures that `create_loc` made.
+    let (Some(parent), Some(child)) =
+        (unsafe { parent.cast::<LocConf>().as_ref() }, unsafe { child.cast::<LocConf>().as_mut() })
+    else {
+        return CONF_ERROR;
+    };
+    if child.enable == UNSET {
+        child.enable = if parent.enable == UNSET { 0 } else { parent.enable };
+    }
+    CONF_OK
+}
+
+/// The main configuration while the file is being read.
+pub fn main_conf<'a>(cf: *mut ngx_conf_t) -> Option<&'a mut MainConf> {
+    // SAFETY: inside `http {}` `cf.ctx` is an ngx_http_conf_ctx_t with a slot for this module.
+    unsafe {
+        let context: *mut nginx_sys::ngx_http_conf_ctx_t = (*cf).ctx.cast();
+        raw::slot((*context).main_conf, ngx_http_gateway_module.ctx_index).cast::<MainConf>().as_mut()
+    }
+}
+
+/// The location's configuration of a request.
+///
+/// # Safety
+///
+/// `r` is a live request.
+pub unsafe fn loc_conf<'a>(r: *mut ngx_http_request_t) -> Option<&'a LocConf> {
+    // SAFETY: a live request has a slot for every HTTP module.
+    unsafe { raw::slot((*r).loc_conf, ngx_http_gateway_module.ctx_index).cast::<LocConf>().as_ref() }
+}
+
+/// The words of the directive being read.
+fn arguments<'a>(cf: *mut ngx_conf_t) -> &'a [ngx_str_t] {
+    // SAFETY: nginx sets `cf.args` to an array of strings before it calls a directive's handler.
+    unsafe {
+        let args = &*(*cf).args;
+        std::slice::from_raw_parts(args.elts.cast::<ngx_str_t>(), args.nelts)
+    }
+}
+
+fn argument(cf: *mut ngx_conf_t, index: usize) -> ngx_str_t {
+    arguments(cf).get(index).copied().unwrap_or(text(b""))
+}
+
+/// An argument as text for a message.
+pub fn shown(value: ngx_str_t) -> String {
+    // SAFETY: arguments live as long as the cycle.
+    String::from_utf8_lossy(unsafe { bytes(value) }).into_owned()
+}
+
+/// Remembers which directive first needs a region and a document.
+fn need(cf: *mut ngx_conf_t, directive: &'static std::ffi::CStr) {
+    if let Some(conf) = main_conf(cf)
+        && conf.needed_by.is_null()
+    {
+        conf.needed_by = directive.as_ptr();
+    }
+}
+
+unsafe extern "C" fn set_zone(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {
+    fence("gateway_zone", CONF_ERROR, || {
+        // SAFETY: nginx hands over this module's main configuration.
+        let Some(main) = (unsafe { conf.cast::<MainConf>().as_mut() }) else { return CONF_ERROR };
+        if !main.zone.is_null() {
+            return conf_error(cf, "\"gateway_zone\" directive is duplicate: there is one region for all workers");
+        }
+        let (mut name, mut size) = (argument(cf, 1), argument(cf, 2));
+        // SAFETY: `size` is a valid string.
+        let length = unsafe { ngx_parse_size(&raw mut size) };
+        let Ok(length) = usize::try_from(length) else {
+            return conf_error(cf, &format!("invalid size \"{}\" of \"gateway_zone\"", shown(size)));
+        };
+        match zone::add(cf, &mut name, length) {
+            Ok(zone) => {
+                main.zone = zone;
+                CONF_OK
+            }
+            Err(message) => conf_error(cf, &message),
+        }
+    })
+}
+
+unsafe extern "C" fn set_config(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {
+    fence("gateway_config", CONF_ERROR, || {
+        // SAFETY: nginx hands over this module's main configuration.
+        let Some(main) = (unsafe { conf.cast::<MainConf>().as_mut() }) else { return CONF_ERROR };
+        if main.document.len != 0 {
+            return conf_error(cf, "\"gateway_config\" directive is duplicate");
+        }
+        let mut path = argument(cf, 1);
+        // SAFETY: `path` is valid; a relative one is completed with the folder of nginx.conf, as `include` does.
+        if path.len == 0 || unsafe { ngx_conf_full_name((*cf).cycle, &raw mut path, 1) } != raw::rc::OK {
+            return conf_error(cf, "\"gateway_config\" needs a path");
+        }
+        main.document = path;
+        CONF_OK
+    })
+}
+
+unsafe extern "C" fn set_gateway(cf: *mut ngx_conf_t, cmd: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {
+    need(cf, c"gateway");
+    // SAFETY: the arguments are those that nginx handed to us.
+    unsafe { ngx_conf_set_flag_slot(cf, cmd, conf) }
+}
+
+/// `gateway_pass NAME;` is `gateway on` and a `proxy_pass` with all that has to go with it.
+unsafe extern "C" fn set_pass(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {
+    fence("gateway_pass", CONF_ERROR, || {
+        need(cf, c"gateway_pass");
+        // SAFETY: nginx hands over this module's location configuration.
+        let Some(location) = (unsafe { conf.cast::<LocConf>().as_mut() }) else { return CONF_ERROR };
+        let name = shown(argument(cf, 1));
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
+            return conf_error(cf, &format!("invalid upstream \"{name}\" in \"gateway_pass\": name an upstream block"));
+        }
+        location.enable = 1;
+        parse_lines(cf, &expansion(&name))
+    })
+}
+
+/// The directives that `gateway_pass` stands for.
+fn expansion(upstream: &str) -> String {
+    format!(
+        "proxy_pass http://{upstream};
+         proxy_http_version 1.1;
+         proxy_next_upstream error timeout http_502 http_503;
+         proxy_set_header Host $gateway_host;
+         proxy_set_header Connection $gateway_connection;
+         proxy_set_header Upgrade $http_upgrade;
+         proxy_set_header X-Real-IP $remote_addr;
+         proxy_set_header X-Forwarded-For $remote_addr;
+         proxy_set_header X-Forwarded-Host $host;
+         proxy_set_header X-Forwarded-Proto $scheme;
+         proxy_set_header X-Forwarded-Port $server_port;
+         proxy_set_header X-Request-Id $gateway_request_id;
+         "
+    )
+}
+
+/// Runs `lines` through nginx's own parser as if they stood in the file (what the `-g` option does).
+fn parse_lines(cf: *mut ngx_conf_t, lines: &str) -> *mut c_char {
+    // SAFETY: the copy lives in the cycle's pool, as do the strings that nginx's parser takes from it; the buffer and
+    // the file structure outlive the call, and `cf.conf_file` is put back.
+    unsafe {
+        let Some(copy) = raw::copy((*cf).pool, lines.as_bytes()) else { return CONF_ERROR };
+        let mut buffer: ngx_buf_t = mem::zeroed();
+        buffer.start = copy.data;
+        buffer.pos = copy.data;
+        buffer.last = copy.data.add(copy.len);
+        buffer.end = buffer.last;
+        buffer.set_temporary(1);
+        let mut file: ngx_conf_file_t = mem::zeroed();
+        file.file.fd = -1;
+        file.buffer = &raw mut buffer;
+        let (outer, args) = ((*cf).conf_file, (*cf).args);
+        file.line = (*outer).line;
+        file.file.name = (*outer).file.name;
+        (*cf).conf_file = &raw mut file;
+        let result = ngx_conf_parse(cf, ptr::null_mut());
+        (*cf).conf_file = outer;
+        (*cf).args = args;
+        result
+    }
+}
+
+unsafe extern "C" fn set_metrics(cf: *mut ngx_conf_t, _: *mut ngx_command_t, _: *mut c_void) -> *mut c_char {
+    need(cf, c"gateway_metrics");
+    set_content(cf, content::metrics)
+}
+
+unsafe extern "C" fn set_health(cf: *mut ngx_conf_t, _: *mut ngx_command_t, _: *mut c_void) -> *mut c_char {
+    fence("gateway_health", CONF_ERROR, || {
+        need(cf, c"gateway_health");
+        match shown(argument(cf, 1)).as_str() {
+            "live" => set_content(cf, content::live),
+            other @ ("ready" | "full") => conf_error(cf, &format!("\"gateway_health {other}\" is not supported yet")),
+            other => conf_error(cf, &format!("invalid value \"{other}\" of \"gateway_health\": it must be \"live\"")),
+        }
+    })
+}
+
+fn set_content(
+    cf: *mut ngx_conf_t,
+    handler: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t,
+) -> *mut c_char {
+    // SAFETY: inside a location `cf.ctx` has the location's configuration of the core module.
+    let core = unsafe {
+        let context: *mut nginx_sys::ngx_http_conf_ctx_t = (*cf).ctx.cast();
+        raw::slot((*context).loc_conf, ngx_http_core_module.ctx_index).cast::<ngx_http_core_loc_conf_t>().as_mut()
+    };
+    let Some(core) = core else { return CONF_ERROR };
+    core.handler = Some(handler);
+    CONF_OK
+}
+
+/// Reads and checks the document once the whole file is read; nginx refuses to start, and keeps the old configuration
+/// at a reload, when it is bad.
+pub fn check(cf: *mut ngx_conf_t) -> Result<(), ()> {
+    let Some(main) = main_conf(cf) else { return Err(()) };
+    if main.needed_by.is_null() && main.zone.is_null() && main.document.len == 0 {
+        return Ok(());
+    }
+    let mut complaint = None;
+    if main.zone.is_null() {
+        complaint = Some("gateway_zone");
+    } else if main.document.len == 0 {
+        complaint = Some("gateway_config");
+    }
+    if let Some(missing) = complaint {
+        let by = if main.needed_by.is_null() {
+            if main.zone.is_null() { "gateway_config" } else { "gateway_zone" }.into()
+        } else {
+            // SAFETY: the names are C string literals.
+            unsafe { std::ffi::CStr::from_ptr(main.needed_by) }.to_string_lossy()
+        };
+        raw::conf_log(cf, raw::Level::Emergency, &format!("\"{by}\" needs \"{missing}\" in the \"http\" block"));
+        return Err(());
+    }
+    let path = shown(main.document);
+    let secrets = Recording::default();
+    match gateway::gateway::read_document_with(std::path::Path::new(&path), &secrets) {
+        Ok(checked) => {
+            secrets.keep(cf);
+            for warning in &checked.warnings {
+                raw::conf_log(cf, raw::Level::Warning, &format!("gateway: {warning}"));
+            }
+            let document = Box::into_raw(Box::new(checked.document));
+            main.checked = document;
+            // SAFETY: the pool is the cycle's; the record frees the document with it.
+            unsafe {
+                let cleanup = nginx_sys::ngx_pool_cleanup_add((*cf).pool, 0);
+                if let Some(cleanup) = cleanup.as_mut() {
+                    cleanup.handler = Some(free_document);
+                    cleanup.data = document.cast();
+                }
+            }
+            Ok(())
+        }
+        Err(errors) => {
+            for line in errors {
+                raw::conf_log(cf, raw::Level::Emergency, &format!("gateway: {line}"));
+            }
+            Err(())
+        }
+    }
+}
+
+/// Reads secrets as usual and remembers which names of the environment the document refers to: nginx clears the
+/// environment of its workers but for the names on its list, and the leader reads the document again.
+#[derive(Default)]
+struct Recording {
+    names: RefCell<Vec<String>>,
+}
+
+impl Secrets for Recording {
+    fn env(&self, name: &str) -> Option<String> {
+        self.names.borrow_mut().push(name.to_owned());
+        SystemSecrets.env(name)
+    }
+
+    fn file(&self, path: &str) -> Result<Vec<u8>, String> {
+        SystemSecrets.file(path)
+    }
+}
+
+impl Recording {
+    /// Puts the names on nginx's own `env` list, as if the configuration had named them.
+    fn keep(self, cf: *mut ngx_conf_t) {
+        for name in self.names.into_inner() {
+            // SAFETY: the core module's configuration and its list live as long as the cycle, as does the copy.
+            unsafe {
+                let slot = *(*(*cf).cycle).conf_ctx.add(ngx_core_module.index);
+                let Some(core) = slot.cast::<nginx_sys::ngx_core_conf_t>().as_mut() else { return };
+                let Some(copy) = raw::copy((*(*cf).cycle).pool, name.as_bytes()) else { return };
+                if let Some(entry) = ngx_array_push(&raw mut core.env).cast::<ngx_str_t>().as_mut() {
+                    *entry = copy;
+                }
+            }
+        }
+    }
+}
+
+unsafe extern "C" fn free_document(data: *mut c_void) {
+    // SAFETY: `check` made the box and gave it to this record alone.
+    drop(unsafe { Box::from_raw(data.cast::<Document>()) });
+}

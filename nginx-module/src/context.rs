@@ -1,0 +1,103 @@
+//! What we keep for one request: found again after internal redirects, gone with the request's pool.
+
+use std::ffi::c_void;
+use std::ptr;
+
+use gateway::gateway::Ticket;
+use nginx_sys::{ngx_http_request_t, ngx_pool_cleanup_add, ngx_str_t};
+
+use crate::raw::{self, fence};
+use crate::{ngx_http_gateway_module, process};
+
+/// One request's (or subrequest's) record.
+#[repr(C)]
+pub struct Context {
+    /// Whose it is; subrequests share the main request's pool.
+    pub request: *mut ngx_http_request_t,
+    /// The library's part.
+    pub ticket: Ticket,
+    /// The URI that was decided on; access runs again after internal redirects.
+    pub decided: ngx_str_t,
+    /// Whether `complete` was called.
+    pub completed: bool,
+    /// The body of an answer of ours was sent; the header filter leaves it alone.
+    pub replied: bool,
+    /// Made once, when something asks for it.
+    pub request_id: ngx_str_t,
+}
+
+/// The record of `r`, if it has one.
+///
+/// # Safety
+///
+/// `r` is a live request.
+pub unsafe fn find<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> {
+    // SAFETY: `r` is live, its ctx table has a slot for every HTTP module, its pool's cleanup records are linked until
+    // null, and those with our handler hold a Context.
+    unsafe {
+        let index = ngx_http_gateway_module.ctx_index;
+        let context = raw::slot((*r).ctx, index).cast::<Context>();
+        if let Some(context) = context.as_mut() {
+            return Some(context);
+        }
+        // An internal redirect zeroes the table; the cleanup record stays.
+        if (*r).internal() == 0 && (*r).filter_finalize() == 0 {
+            return None;
+        }
+        let mut record = (*(*r).pool).cleanup;
+        while let Some(current) = record.as_ref() {
+            if current
+                .handler
+                .is_some_and(|handler| std::ptr::fn_addr_eq(handler, release as unsafe extern "C" fn(*mut c_void)))
+                && let Some(context) = current.data.cast::<Context>().as_mut()
+                && ptr::eq(context.request, r)
+            {
+                *(*r).ctx.add(index) = current.data;
+                return Some(context);
+            }
+            record = current.next;
+        }
+        None
+    }
+}
+
+/// The record of `r`, made when there is none; `None` when there is no memory.
+///
+/// # Safety
+///
+/// `r` is a live request.
+pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> {
+    // SAFETY: the caller's promise.
+    if let Some(context) = unsafe { find(r) } {
+        return Some(context);
+    }
+    // SAFETY: the record's memory is in the request's pool, aligned to 16, and written whole before anything reads it.
+    unsafe {
+        let record = ngx_pool_cleanup_add((*r).pool, size_of::<Context>()).as_mut()?;
+        let place = record.data.cast::<Context>();
+        place.write(Context {
+            request: r,
+            ticket: Ticket::new(),
+            decided: raw::text(b""),
+            completed: false,
+            replied: false,
+            request_id: raw::text(b""),
+        });
+        record.handler = Some(release);
+        *(*r).ctx.add(ngx_http_gateway_module.ctx_index) = place.cast::<c_void>();
+        place.as_mut()
+    }
+}
+
+/// Runs when the pool goes: whatever the request still holds (a probe's place, a count in flight) is given back.
+unsafe extern "C" fn release(data: *mut c_void) {
+    fence("request cleanup", (), || {
+        // SAFETY: the record's data is the Context that `obtain` wrote.
+        if let Some(context) = unsafe { data.cast::<Context>().as_mut() }
+            && !context.completed
+        {
+            context.completed = true;
+            process::with_worker(|worker| worker.abandon(&mut context.ticket));
+        }
+    });
+}

@@ -1,0 +1,51 @@
+//! The header filter: the moment at which a peer has answered, and the headers that tell a client where it stands.
+
+use nginx_sys::{ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_header_filter, ngx_int_t};
+
+use crate::process::{now, with_worker};
+use crate::raw::{fence, rc};
+use crate::{context, reply};
+
+static mut NEXT: ngx_http_output_header_filter_pt = None;
+
+/// Puts the filter in front of those that are already there.
+///
+/// # Safety
+///
+/// Called while the configuration is read, in one thread.
+pub unsafe fn install() {
+    // SAFETY: the caller's promise.
+    unsafe {
+        NEXT = ngx_http_top_header_filter;
+        ngx_http_top_header_filter = Some(filter);
+    }
+}
+
+unsafe extern "C" fn filter(r: *mut ngx_http_request_t) -> ngx_int_t {
+    fence("header filter", (), || {
+        // SAFETY: nginx calls filters with a live request.
+        unsafe {
+            let Some(context) = context::find(r) else { return };
+            if let Some(u) = (*r).upstream.as_ref()
+                && u.headers_in.status_n != 0
+                && context.ticket.is_trying()
+            {
+                let now = now();
+                with_worker(|worker| worker.answered(&mut context.ticket, now));
+            }
+            // An answer of our own already carries them.
+            if !context.replied && std::ptr::eq(r, (*r).main) {
+                let mut buffer = [0u8; 512];
+                for (name, value) in context.ticket.limit_headers(&mut buffer) {
+                    reply::set(r, name, value);
+                }
+            }
+        }
+    });
+    // SAFETY: set once by `install` before any request.
+    match unsafe { NEXT } {
+        // SAFETY: the next filter is nginx's own or another module's; `r` is live.
+        Some(next) => unsafe { next(r) },
+        None => rc::OK,
+    }
+}

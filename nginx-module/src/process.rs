@@ -1,0 +1,220 @@
+//! What a process has: its worker, its clock, the leader's tick.
+//!
+//! A worker's state hangs in one cell that is filled after the fork. nginx calls us on one thread and our calls into
+//! the library are pure, so the cell is never entered twice at once: nothing inside [`with_worker`] calls nginx.
+
+use std::cell::{Cell, RefCell};
+use std::ptr;
+
+use gateway::gateway::{Event, Leader, Severity, Worker};
+use gateway::state::{Identity, Region};
+use gateway::types::Now;
+use nginx_sys::{
+    NGX_PROCESS_HELPER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_add_timer, ngx_cached_time, ngx_cycle, ngx_cycle_t,
+    ngx_event_t, ngx_exiting, ngx_int_t, ngx_msec_t, ngx_path_t, ngx_process, ngx_quit, ngx_terminate,
+};
+
+use crate::conf::{MainConf, shown};
+use crate::raw::{self, Level, fence, rc};
+use crate::{ngx_http_gateway_module, zone};
+
+/// How often the leader looks at the document and rebuilds the pick tables, milliseconds.
+const LEAD_EVERY: ngx_msec_t = 250;
+/// How often a worker looks whether there is a leader at all, milliseconds.
+const WATCH_EVERY: ngx_msec_t = 1_000;
+
+thread_local! {
+    static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
+    static LEADER: RefCell<Option<Leader>> = const { RefCell::new(None) };
+    static REGION: Cell<Option<Region>> = const { Cell::new(None) };
+    /// The region and the worker slot in which this process counts.
+    static PLACE: Cell<Option<(Region, u32)>> = const { Cell::new(None) };
+}
+
+/// Calls the library on behalf of this process. `None` before the fork, in processes that serve nobody, and should it
+/// ever be entered twice.
+pub fn with_worker<T>(body: impl FnOnce(&mut Worker) -> T) -> Option<T> {
+    WORKER.with(|cell| cell.try_borrow_mut().ok().and_then(|mut worker| worker.as_mut().map(body)))
+}
+
+/// Both clocks. nginx's own time is cached, in milliseconds, and lags under load (NGINX.md k8), so limits and
+/// latencies read the monotonic clock; the wall clock only has to be right to a second.
+pub fn now() -> Now {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a valid timespec; the clock exists on every Linux.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    let mono = time.tv_sec.cast_unsigned() * 1_000_000 + time.tv_nsec.cast_unsigned() / 1_000;
+    // SAFETY: nginx sets the pointer at start, before any module runs.
+    let wall = unsafe { ngx_cached_time.as_ref() }
+        .map_or(0, |time| time.sec.cast_unsigned() * 1_000_000 + time.msec as u64 * 1_000);
+    Now { mono, wall }
+}
+
+/// A secret for keyed hashes, from the kernel.
+pub fn secret() -> [u64; 2] {
+    let mut secret = [0u64; 2];
+    // SAFETY: 16 writable bytes. Before the kernel's pool is ready the call blocks, which at start is what we want.
+    unsafe { libc::getrandom(secret.as_mut_ptr().cast(), 16, 0) };
+    secret
+}
+
+/// Counts a fenced panic and says where it was; called with the panic already caught.
+pub fn panicked(place: &str) {
+    if let Some((region, slot)) = PLACE.get() {
+        gateway::gateway::count_panic(region, slot);
+    }
+    // SAFETY: nginx's current cycle has a log as long as the process lives.
+    let log = unsafe { ngx_cycle.as_ref() }.map_or(ptr::null_mut(), |cycle| cycle.log);
+    raw::log(Level::Alert, log, &format!("panic in {place}; only the request at hand is affected"));
+}
+
+/// Set in every worker after the fork.
+pub unsafe extern "C" fn init(cycle: *mut ngx_cycle_t) -> ngx_int_t {
+    fence("init process", rc::ERROR, || {
+        // The default hook prints several raw lines to stderr, which is the error log.
+        std::panic::set_hook(Box::new(|info| {
+            // SAFETY: as in `panicked`.
+            let log = unsafe { ngx_cycle.as_ref() }.map_or(ptr::null_mut(), |cycle| cycle.log);
+            raw::log(Level::Alert, log, &info.to_string());
+        }));
+        // SAFETY: nginx passes the live cycle.
+        let Some(main) = (unsafe { cycle_conf(cycle) }) else { return rc::OK };
+        if main.zone.is_null() {
+            return rc::OK;
+        }
+        // SAFETY: nginx's log of this cycle.
+        let log = unsafe { (*cycle).log };
+        let Some(region) = zone::region(main.zone) else {
+            raw::log(Level::Emergency, log, "the region cannot be read");
+            return rc::ERROR;
+        };
+        REGION.set(Some(region));
+        // SAFETY: a global of nginx, set before modules are initialised.
+        let process = unsafe { ngx_process };
+        if process == NGX_PROCESS_WORKER as usize || process == NGX_PROCESS_SINGLE as usize {
+            let Some(worker) = Worker::start(region, Identity::current(), secret()) else {
+                raw::log(Level::Emergency, log, "every worker slot of the region is taken");
+                return rc::ERROR;
+            };
+            PLACE.set(Some((region, worker.slot())));
+            WORKER.with(|cell| cell.replace(Some(worker)));
+            start_watch();
+        }
+        rc::OK
+    })
+}
+
+pub unsafe extern "C" fn exit(_: *mut ngx_cycle_t) {
+    fence("exit process", (), || {
+        LEADER.with(RefCell::take);
+        WORKER.with(RefCell::take);
+    });
+}
+
+/// This module's main configuration of a cycle.
+///
+/// # Safety
+///
+/// `cycle` is live.
+unsafe fn cycle_conf<'a>(cycle: *mut ngx_cycle_t) -> Option<&'a MainConf> {
+    // SAFETY: the http module keeps its ngx_http_conf_ctx_t in its slot of the cycle; null without `http {}`.
+    unsafe {
+        let slot = (*cycle).conf_ctx.add(nginx_sys::ngx_http_module.index);
+        let context = (*slot).cast::<nginx_sys::ngx_http_conf_ctx_t>().as_ref()?;
+        raw::slot(context.main_conf, ngx_http_gateway_module.ctx_index).cast::<MainConf>().as_ref()
+    }
+}
+
+/// Makes nginx run a cache manager process, which leads: nginx keeps exactly one, respawns it when it dies, and no
+/// client waits on it. nginx starts one when any of its paths has a manager callback; the body's temporary path, which
+/// every configuration has, is lent one.
+pub fn lend_manager(cycle: *mut ngx_cycle_t) {
+    // SAFETY: the cycle's paths are pointers to path structures that live as long as the cycle.
+    unsafe {
+        let paths = &(*cycle).paths;
+        let entries = std::slice::from_raw_parts(paths.elts.cast::<*mut ngx_path_t>(), paths.nelts);
+        for path in entries.iter().filter_map(|path| path.as_mut()) {
+            if path.manager.is_none() && path.loader.is_none() && path.purger.is_none() {
+                path.manager = Some(manage);
+                return;
+            }
+        }
+    }
+}
+
+unsafe extern "C" fn manage(_: *mut std::ffi::c_void) -> ngx_msec_t {
+    fence("cache manager", LEAD_EVERY, || {
+        // SAFETY: globals of nginx, set before the process runs.
+        if unsafe { ngx_process } == NGX_PROCESS_HELPER as usize {
+            lead();
+        }
+        LEAD_EVERY
+    })
+}
+
+/// Takes the lease where it is free, and does the leader's work where this process has it. True when it leads.
+fn lead() -> bool {
+    LEADER.with(|cell| {
+        let Ok(mut slot) = cell.try_borrow_mut() else { return false };
+        // SAFETY: the current cycle is live.
+        let (Some(main), log) = (unsafe { (cycle_conf(ngx_cycle), (*ngx_cycle).log) }) else { return false };
+        if slot.is_none() {
+            let Some(region) = REGION.get() else { return false };
+            match Leader::take(region, Identity::current()) {
+                Ok(Some(mut leader)) => {
+                    leader.watch(std::path::Path::new(&shown(main.document)));
+                    if let (None, Some(slot)) = (PLACE.get(), leader.slot()) {
+                        PLACE.set(Some((region, slot)));
+                    }
+                    raw::log(Level::Notice, log, "this process leads");
+                    *slot = Some(leader);
+                }
+                Ok(None) => return false,
+                Err(error) => {
+                    raw::log(Level::Alert, log, &format!("the region cannot be recovered: {error}"));
+                    return false;
+                }
+            }
+        }
+        let Some(leader) = slot.as_mut() else { return false };
+        leader.tick(now(), &mut |event: Event| {
+            let level = match event.severity {
+                Severity::Error => Level::Error,
+                Severity::Warning => Level::Warning,
+                Severity::Notice => Level::Notice,
+            };
+            raw::log(level, log, &event.text);
+        });
+        true
+    })
+}
+
+/// The worker's own tick: leads where nobody else does.
+fn start_watch() {
+    // The event lives as long as the process; debug builds of nginx read a descriptor behind `data` (NGINX.md g).
+    let event: &'static mut ngx_event_t = Box::leak(Box::new(
+        // SAFETY: all-zero bytes are a valid, inactive event.
+        unsafe { std::mem::zeroed() },
+    ));
+    let ident: &'static mut [usize; 4] = Box::leak(Box::new([usize::MAX; 4]));
+    event.data = ident.as_mut_ptr().cast();
+    event.handler = Some(watch);
+    // SAFETY: the current cycle is live.
+    event.log = unsafe { (*ngx_cycle).log };
+    // A tick must not keep an old worker from exiting.
+    event.set_cancelable(1);
+    // SAFETY: the event is valid and not armed.
+    unsafe { ngx_add_timer(event, WATCH_EVERY) };
+}
+
+unsafe extern "C" fn watch(event: *mut ngx_event_t) {
+    fence("worker tick", (), || {
+        let leads = lead();
+        // SAFETY: globals of nginx; the event is ours and has just fired.
+        unsafe {
+            if ngx_exiting == 0 && ngx_quit == 0 && ngx_terminate == 0 {
+                ngx_add_timer(event, if leads { LEAD_EVERY } else { WATCH_EVERY });
+            }
+        }
+    });
+}

@@ -1,0 +1,359 @@
+//! `gateway_balancer`: one `upstream {}` block for every upstream of the document.
+//!
+//! No server stands in the block. Each try asks the library for a peer, so a change of the document acts on the very
+//! next request; nginx's `keepalive`, which wraps this balancer, finds kept connections by comparing addresses.
+
+use std::ffi::{c_char, c_void};
+use std::ptr;
+
+use gateway::balancer::RetryOn;
+use gateway::gateway::{Entry, Peer, Ticket, TryEnd};
+use nginx_sys::{
+    NGX_HTTP_UPSTREAM_CREATE, NGX_HTTP_UPSTREAM_FT_ERROR, NGX_HTTP_UPSTREAM_FT_HTTP_403, NGX_HTTP_UPSTREAM_FT_HTTP_404,
+    NGX_HTTP_UPSTREAM_FT_HTTP_429, NGX_HTTP_UPSTREAM_FT_HTTP_500, NGX_HTTP_UPSTREAM_FT_HTTP_502,
+    NGX_HTTP_UPSTREAM_FT_HTTP_503, NGX_HTTP_UPSTREAM_FT_HTTP_504, NGX_HTTP_UPSTREAM_FT_INVALID_HEADER,
+    NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT, NGX_HTTP_UPSTREAM_FT_OFF, NGX_HTTP_UPSTREAM_FT_TIMEOUT, NGX_PEER_FAILED,
+    ngx_array_create, ngx_array_push, ngx_command_t, ngx_conf_t, ngx_http_request_t, ngx_http_upstream_conf_t,
+    ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_msec_t,
+    ngx_peer_connection_t, ngx_str_t, ngx_uint_t, sockaddr,
+};
+
+use crate::access::apply;
+use crate::context::{self, Context};
+use crate::ngx_http_upstream_module;
+use crate::process::{now, with_worker};
+use crate::raw::{self, CONF_ERROR, CONF_OK, Level, bytes, conf_error, fence, rc};
+use crate::view::View;
+
+/// The directive.
+pub unsafe extern "C" fn set(cf: *mut ngx_conf_t, _: *mut ngx_command_t, _: *mut c_void) -> *mut c_char {
+    fence("gateway_balancer", CONF_ERROR, || {
+        // SAFETY: inside `upstream {}` the upstream module's server configuration is the block's.
+        let block = unsafe {
+            let context: *mut nginx_sys::ngx_http_conf_ctx_t = (*cf).ctx.cast();
+            raw::slot((*context).srv_conf, ngx_http_upstream_module.ctx_index)
+                .cast::<ngx_http_upstream_srv_conf_t>()
+                .as_mut()
+        };
+        let Some(block) = block else { return CONF_ERROR };
+        if block.peer.init_upstream.is_some() {
+            return conf_error(
+                cf,
+                "\"gateway_balancer\" must stand before \"keepalive\" and be the only balancer of its upstream block: \
+                 behind it, no connection would be used again",
+            );
+        }
+        block.peer.init_upstream = Some(init_upstream);
+        block.flags = NGX_HTTP_UPSTREAM_CREATE as ngx_uint_t;
+        // nginx refuses a block without servers; this one gets its peers from the document.
+        // SAFETY: the array lives in the cycle's pool.
+        unsafe {
+            if block.servers.is_null() {
+                block.servers = ngx_array_create((*cf).pool, 1, size_of::<ngx_http_upstream_server_t>());
+            }
+            if block.servers.is_null() {
+                return CONF_ERROR;
+            }
+            if (*block.servers).nelts != 0 {
+                return conf_error(
+                    cf,
+                    "\"server\" has no meaning beside \"gateway_balancer\": nodes stand in the document",
+                );
+            }
+            let server = ngx_array_push(block.servers).cast::<ngx_http_upstream_server_t>();
+            if server.is_null() {
+                return CONF_ERROR;
+            }
+            ptr::write_bytes(server, 0, 1);
+        }
+        CONF_OK
+    })
+}
+
+unsafe extern "C" fn init_upstream(cf: *mut ngx_conf_t, us: *mut ngx_http_upstream_srv_conf_t) -> ngx_int_t {
+    fence("init upstream", rc::ERROR, || {
+        // SAFETY: nginx initialises each block once, after the whole configuration is read.
+        let Some(block) = (unsafe { us.as_mut() }) else { return rc::ERROR };
+        let name = crate::conf::shown(block.host);
+        if !block.shm_zone.is_null() {
+            conf_error(
+                cf,
+                &format!(
+                    "\"zone\" cannot be used in upstream \"{name}\" with \"gateway_balancer\": its peers already live in \
+                     the gateway's region"
+                ),
+            );
+            return rc::ERROR;
+        }
+        // SAFETY: as above.
+        if unsafe { block.servers.as_ref() }.is_none_or(|servers| servers.nelts != 1) {
+            conf_error(
+                cf,
+                &format!(
+                    "\"server\" has no meaning in upstream \"{name}\" with \"gateway_balancer\": nodes stand in the document"
+                ),
+            );
+            return rc::ERROR;
+        }
+        block.peer.init = Some(init);
+        rc::OK
+    })
+}
+
+/// What the callbacks of one request's tries share.
+#[repr(C)]
+struct Tries {
+    request: *mut ngx_http_request_t,
+    context: *mut Context,
+    /// The address of the current try; `sockaddr_in6` is the largest kind we make.
+    address: libc::sockaddr_in6,
+    name: ngx_str_t,
+}
+
+unsafe extern "C" fn init(r: *mut ngx_http_request_t, _: *mut ngx_http_upstream_srv_conf_t) -> ngx_int_t {
+    fence("init peer", rc::ERROR, || {
+        // SAFETY: nginx calls this with a live request that has an upstream.
+        unsafe {
+            let Some(u) = (*r).upstream.as_mut() else { return rc::ERROR };
+            let Some(context) = decided(r) else { return rc::ERROR };
+            let tries: *mut Tries = raw::zeroed((*r).pool);
+            let Some(state) = tries.as_mut() else { return rc::ERROR };
+            state.request = r;
+            state.context = context;
+            if !adjust(r, u, &context.ticket) {
+                return rc::ERROR;
+            }
+            u.peer.data = tries.cast();
+            u.peer.get = Some(get);
+            u.peer.free = Some(free);
+            u.peer.tries = context.ticket.attempts().into();
+            // `keepalive` calls both without looking whether they are there.
+            u.peer.set_session = Some(set_session);
+            u.peer.save_session = Some(save_session);
+            rc::OK
+        }
+    })
+}
+
+/// The request's record with a decision in it. A subrequest skips the access phase; it is routed here, and refused
+/// where its route needs more than the main request passed.
+///
+/// # Safety
+///
+/// `r` is a live request.
+unsafe fn decided<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if let Some(context) = context::find(r)
+            && context.ticket.is_routed()
+        {
+            return Some(context);
+        }
+        let log = (*(*r).connection).log;
+        if ptr::eq(r, (*r).main) {
+            raw::log(
+                Level::Error,
+                log,
+                "\"gateway_balancer\" was asked for a peer of a request without a decision: its location needs \"gateway on\"",
+            );
+            return None;
+        }
+        let main = context::find((*r).main).map(|context| context.ticket.passed());
+        let context = context::obtain(r)?;
+        let view = View::new(r);
+        let entry = Entry::Subrequest(main.unwrap_or_default());
+        let forward = with_worker(|worker| {
+            matches!(worker.access(&view, entry, now(), &mut context.ticket), gateway::gateway::Decision::Forward)
+                && apply(r, worker)
+        });
+        if forward != Some(true) {
+            raw::log(
+                Level::Error,
+                log,
+                &format!(
+                    "subrequest \"{}\" was refused: its route needs more than the main request passed",
+                    crate::reply::lossy((*r).uri)
+                ),
+            );
+            return None;
+        }
+        Some(context)
+    }
+}
+
+/// Gives this request its route's timeouts and retry rules: a copy of the upstream's configuration, made only where
+/// something differs.
+///
+/// # Safety
+///
+/// `r` is live and `u` is its upstream.
+unsafe fn adjust(r: *mut ngx_http_request_t, u: &mut ngx_http_upstream_t, ticket: &Ticket) -> bool {
+    // SAFETY: the configuration lives as long as the cycle.
+    let Some(conf) = (unsafe { u.conf.as_ref() }) else { return false };
+    let timeouts = ticket.timeouts();
+    let wanted = |micros: u64, current: ngx_msec_t| match micros {
+        0 => current,
+        micros => (micros / 1_000).max(1) as ngx_msec_t,
+    };
+    let connect = wanted(timeouts.connect, conf.connect_timeout);
+    let send = wanted(timeouts.send, conf.send_timeout);
+    let read = wanted(timeouts.read, conf.read_timeout);
+    let next = next_upstream(ticket);
+    let attempts = ngx_uint_t::from(ticket.attempts());
+    if connect == conf.connect_timeout
+        && send == conf.send_timeout
+        && read == conf.read_timeout
+        && next == conf.next_upstream
+        && (conf.next_upstream_tries == 0 || conf.next_upstream_tries == attempts)
+    {
+        return true;
+    }
+    // SAFETY: both are whole configurations; the copy lives as long as the request.
+    unsafe {
+        let copy: *mut ngx_http_upstream_conf_t = raw::zeroed((*r).pool);
+        let Some(own) = copy.as_mut() else { return false };
+        ptr::copy_nonoverlapping(conf, own, 1);
+        own.connect_timeout = connect;
+        own.send_timeout = send;
+        own.read_timeout = read;
+        own.next_upstream = next;
+        own.next_upstream_tries = attempts;
+        u.conf = copy;
+    }
+    true
+}
+
+/// The route's retry rules as nginx's mask.
+fn next_upstream(ticket: &Ticket) -> ngx_uint_t {
+    let (on, idempotent_only) = ticket.retry_on();
+    let mut mask = 0;
+    if on.error {
+        mask |= NGX_HTTP_UPSTREAM_FT_ERROR | NGX_HTTP_UPSTREAM_FT_INVALID_HEADER;
+    }
+    if on.timeout {
+        mask |= NGX_HTTP_UPSTREAM_FT_TIMEOUT;
+    }
+    const MASKS: [u32; RetryOn::STATUSES.len()] = [
+        NGX_HTTP_UPSTREAM_FT_HTTP_500,
+        NGX_HTTP_UPSTREAM_FT_HTTP_502,
+        NGX_HTTP_UPSTREAM_FT_HTTP_503,
+        NGX_HTTP_UPSTREAM_FT_HTTP_504,
+        NGX_HTTP_UPSTREAM_FT_HTTP_403,
+        NGX_HTTP_UPSTREAM_FT_HTTP_404,
+        NGX_HTTP_UPSTREAM_FT_HTTP_429,
+    ];
+    for (bit, status) in MASKS.into_iter().enumerate() {
+        if on.statuses & 1 << bit != 0 {
+            mask |= status;
+        }
+    }
+    if mask == 0 {
+        mask = NGX_HTTP_UPSTREAM_FT_OFF;
+    } else if !idempotent_only {
+        mask |= NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT;
+    }
+    mask as ngx_uint_t
+}
+
+unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
+    fence("get peer", rc::BUSY, || {
+        // SAFETY: nginx passes its peer connection and the data that `init` set.
+        let (Some(pc), Some(tries)) = (unsafe { (pc.as_mut(), data.cast::<Tries>().as_mut()) }) else {
+            return rc::ERROR;
+        };
+        // SAFETY: the record lives in the request's pool.
+        let Some(context) = (unsafe { tries.context.as_mut() }) else { return rc::ERROR };
+        let now = now();
+        let chosen = with_worker(|worker| {
+            worker.pick(&mut context.ticket, now, |peer| {
+                // SAFETY: the request is live.
+                let name = unsafe { raw::copy((*tries.request).pool, peer.name.as_bytes()) };
+                name.map(|name| (name, fill(&mut tries.address, peer, protocol(tries.request))))
+            })
+        });
+        match chosen {
+            Some(Ok(Some((name, length)))) => {
+                tries.name = name;
+                pc.sockaddr = (&raw mut tries.address).cast::<sockaddr>();
+                pc.socklen = length;
+                pc.name = &raw mut tries.name;
+                pc.connection = ptr::null_mut();
+                pc.set_cached(0);
+                rc::OK
+            }
+            Some(Ok(None)) => rc::ERROR,
+            Some(Err(_)) | None => rc::BUSY,
+        }
+    })
+}
+
+/// A number for what is spoken to the peer. Kept connections are found by comparing addresses; without it, a gRPC
+/// location would be handed a connection that speaks HTTP/1.1 (NGINX.md k3).
+fn protocol(r: *mut ngx_http_request_t) -> u32 {
+    // SAFETY: a live request with an upstream.
+    unsafe {
+        let module = (*r).upstream.as_ref().and_then(|u| u.conf.as_ref()).map(|conf| bytes(conf.module));
+        match module {
+            Some(b"ngx_http_proxy_module") => 1,
+            Some(b"ngx_http_grpc_module") => 2,
+            _ => 3,
+        }
+    }
+}
+
+/// Writes the peer's address, with the connection's identity in the bytes that `connect` ignores.
+fn fill(address: &mut libc::sockaddr_in6, peer: &Peer<'_>, identity: u32) -> libc::socklen_t {
+    // SAFETY: all-zero bytes are a valid address of no family.
+    *address = unsafe { std::mem::zeroed() };
+    match peer.address {
+        std::net::IpAddr::V4(ip) => {
+            // SAFETY: a sockaddr_in is smaller and needs no stricter alignment.
+            let v4 = unsafe { &mut *ptr::from_mut(address).cast::<libc::sockaddr_in>() };
+            v4.sin_family = libc::AF_INET as libc::sa_family_t;
+            v4.sin_port = peer.port.to_be();
+            v4.sin_addr.s_addr = u32::from(ip).to_be();
+            for (byte, value) in v4.sin_zero.iter_mut().zip(identity.to_ne_bytes()) {
+                *byte = value;
+            }
+            size_of::<libc::sockaddr_in>() as libc::socklen_t
+        }
+        std::net::IpAddr::V6(ip) => {
+            address.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+            address.sin6_port = peer.port.to_be();
+            address.sin6_addr.s6_addr = ip.octets();
+            // Both are ignored but for link-local addresses.
+            address.sin6_flowinfo = identity.to_be();
+            size_of::<libc::sockaddr_in6>() as libc::socklen_t
+        }
+    }
+}
+
+unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, state: ngx_uint_t) {
+    fence("free peer", (), || {
+        // SAFETY: as in `get`.
+        let (Some(pc), Some(tries)) = (unsafe { (pc.as_mut(), data.cast::<Tries>().as_mut()) }) else { return };
+        // SAFETY: the record lives in the request's pool, the request is live.
+        let (context, status) = unsafe {
+            let status = (*tries.request).upstream.as_ref().map_or(0, |u| u.headers_in.status_n);
+            (tries.context.as_mut(), u16::try_from(status).unwrap_or(0))
+        };
+        let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
+        let end = match (failed, pc.cached() != 0) {
+            // The peer closed a kept connection while we were about to use it: nothing is wrong with the peer.
+            (true, true) if status == 0 => TryEnd::Stale,
+            (true, _) => TryEnd::Failed,
+            (false, _) => TryEnd::Answered(status),
+        };
+        if let Some(context) = context {
+            let now = now();
+            with_worker(|worker| worker.tried(&mut context.ticket, end, now));
+        }
+        pc.tries = pc.tries.saturating_sub(1);
+    });
+}
+
+unsafe extern "C" fn set_session(_: *mut ngx_peer_connection_t, _: *mut c_void) -> ngx_int_t {
+    rc::OK
+}
+
+unsafe extern "C" fn save_session(_: *mut ngx_peer_connection_t, _: *mut c_void) {}

@@ -1,0 +1,206 @@
+//! Variables. All are computed when asked for and never cached by nginx, since subrequests share its cache.
+
+use gateway::gateway::Worker;
+use nginx_sys::{
+    NGX_HTTP_VAR_NOCACHEABLE, ngx_conf_t, ngx_http_add_variable, ngx_http_request_t, ngx_http_variable_value_t,
+    ngx_int_t, ngx_str_t, ngx_uint_t,
+};
+
+use crate::context::{self, Context};
+use crate::process::{now, secret, with_worker};
+use crate::raw::{self, bytes, fence, rc, text};
+use crate::view::View;
+use gateway::types::{Header, Protocol, Request};
+
+/// What a variable is made of.
+#[derive(Clone, Copy)]
+#[repr(usize)]
+enum Variable {
+    Route,
+    Upstream,
+    Peer,
+    Host,
+    Connection,
+    Consumer,
+    Decision,
+    Reason,
+    LimitStatus,
+    BreakerState,
+    RequestId,
+}
+
+const VARIABLES: [(&[u8], Variable); 11] = [
+    (b"gateway_route", Variable::Route),
+    (b"gateway_upstream", Variable::Upstream),
+    (b"gateway_peer", Variable::Peer),
+    (b"gateway_host", Variable::Host),
+    (b"gateway_connection", Variable::Connection),
+    (b"gateway_consumer", Variable::Consumer),
+    (b"gateway_decision", Variable::Decision),
+    (b"gateway_reason", Variable::Reason),
+    (b"gateway_limit_status", Variable::LimitStatus),
+    (b"gateway_breaker_state", Variable::BreakerState),
+    (b"gateway_request_id", Variable::RequestId),
+];
+
+/// Declares the variables before the configuration is read.
+///
+/// # Safety
+///
+/// `cf` is the configuration being read.
+pub unsafe fn add(cf: *mut ngx_conf_t) -> bool {
+    VARIABLES.into_iter().all(|(name, variable)| {
+        let mut name = text(name);
+        // SAFETY: the caller's promise; the name is static.
+        match unsafe { ngx_http_add_variable(cf, &raw mut name, NGX_HTTP_VAR_NOCACHEABLE as ngx_uint_t).as_mut() } {
+            Some(entry) => {
+                entry.get_handler = Some(get);
+                entry.data = variable as usize;
+                true
+            }
+            None => false,
+        }
+    })
+}
+
+unsafe extern "C" fn get(r: *mut ngx_http_request_t, v: *mut ngx_http_variable_value_t, data: usize) -> ngx_int_t {
+    fence("variable", rc::ERROR, || {
+        // SAFETY: nginx passes a live request and the value to fill.
+        let Some(slot) = (unsafe { v.as_mut() }) else { return rc::ERROR };
+        let Some(variable) = VARIABLES.get(data).map(|(_, variable)| *variable) else { return rc::ERROR };
+        // SAFETY: as above.
+        match unsafe { value(r, variable) } {
+            Some(value) => {
+                slot.data = value.data;
+                slot.set_len(u32::try_from(value.len).unwrap_or(0));
+                slot.set_valid(1);
+                slot.set_no_cacheable(1);
+                slot.set_not_found(0);
+            }
+            None => slot.set_not_found(1),
+        }
+        rc::OK
+    })
+}
+
+/// # Safety
+///
+/// `r` is a live request.
+unsafe fn value(r: *mut ngx_http_request_t, variable: Variable) -> Option<ngx_str_t> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match variable {
+            Variable::Connection => return Some(connection(r)),
+            Variable::RequestId => {
+                let context = context::obtain(r)?;
+                request_id(r, context);
+                return Some(context.request_id);
+            }
+            _ => {}
+        }
+        let context = context::find(r);
+        let ticket = context.as_ref().map(|context| &context.ticket);
+        let pool = (*r).pool;
+        let copied = |value: &str| if value.is_empty() { None } else { raw::copy(pool, value.as_bytes()) };
+        match variable {
+            Variable::Route => copied(ticket?.route_name()),
+            Variable::Upstream => copied(ticket?.upstream_name()),
+            Variable::Peer => peer(r),
+            // What the client asked for, unless the upstream wants a name of its own.
+            Variable::Host => {
+                let own = ticket.and_then(|ticket| {
+                    with_worker(|worker| worker.host(ticket, |host| raw::copy(pool, host.as_bytes())))
+                        .flatten()
+                        .flatten()
+                });
+                own.or_else(|| host(r))
+            }
+            Variable::Consumer => copied(ticket?.consumer()),
+            Variable::Decision => copied(ticket?.decision()),
+            Variable::Reason => copied(ticket?.reason()),
+            Variable::LimitStatus => copied(ticket?.limit_status()),
+            Variable::BreakerState => {
+                let ticket = ticket?;
+                copied(with_worker(|worker: &mut Worker| worker.breaker_state(ticket, now()))?)
+            }
+            Variable::Connection | Variable::RequestId => None,
+        }
+    }
+}
+
+/// The `Host` header as it came, with its port; the server's own name for HTTP/1.0 without one.
+///
+/// # Safety
+///
+/// `r` is a live request.
+unsafe fn host(r: *mut ngx_http_request_t) -> Option<ngx_str_t> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match (*r).headers_in.host.as_ref() {
+            Some(host) => Some(host.value),
+            None => Some((*r).headers_in.server),
+        }
+    }
+}
+
+/// `upgrade` where the client asks for it, else empty, so that connections to peers are kept.
+///
+/// # Safety
+///
+/// `r` is a live request.
+unsafe fn connection(r: *mut ngx_http_request_t) -> ngx_str_t {
+    // SAFETY: the caller's promise.
+    let upgrade = unsafe { View::new(r) }.protocol() == Protocol::WebSocket;
+    if upgrade { text(b"upgrade") } else { text(b"") }
+}
+
+/// The address of the last try, as nginx's own `$upstream_addr` writes it.
+///
+/// # Safety
+///
+/// `r` is a live request.
+unsafe fn peer(r: *mut ngx_http_request_t) -> Option<ngx_str_t> {
+    // SAFETY: the states are null or the request's.
+    unsafe {
+        let states = (*r).upstream_states.as_ref()?;
+        let last = std::slice::from_raw_parts(states.elts.cast::<nginx_sys::ngx_http_upstream_state_t>(), states.nelts)
+            .last()?;
+        last.peer.as_ref().copied()
+    }
+}
+
+/// The request's id: the client's where it is well-formed, else made once. Subrequests have their main request's.
+///
+/// # Safety
+///
+/// `r` is a live request and `context` its record.
+pub unsafe fn request_id(r: *mut ngx_http_request_t, context: &mut Context) -> &[u8] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if context.request_id.len == 0 {
+            let view = View::new((*r).main);
+            context.request_id = match view.header(b"x-request-id") {
+                Header::One(id) if is_well_formed(id) => raw::copy((*r).pool, id).unwrap_or(text(b"-")),
+                _ => made(r).unwrap_or(text(b"-")),
+            };
+        }
+        bytes(context.request_id)
+    }
+}
+
+/// What may stand in a log, a header and a JSON string as it is.
+fn is_well_formed(id: &[u8]) -> bool {
+    (8..=128).contains(&id.len()) && id.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+}
+
+/// A UUIDv7 (RFC 9562): sorted by time, with random bits from the worker's generator.
+///
+/// # Safety
+///
+/// `r` is a live request.
+unsafe fn made(r: *mut ngx_http_request_t) -> Option<ngx_str_t> {
+    let [first, second] = with_worker(Worker::random).unwrap_or_else(secret);
+    let id = gateway::gateway::uuid_v7(now(), first, second);
+    // SAFETY: the caller's promise.
+    unsafe { raw::copy((*r).pool, &id) }
+}

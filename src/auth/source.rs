@@ -1,0 +1,203 @@
+//! Where a token stands in a request.
+
+use super::settings::ArchivedSource;
+use crate::types::{Header, Request};
+
+/// What a look for a token found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lookup<'a> {
+    /// One token, not verified, made of the characters that RFC 6750 allows.
+    Found(&'a [u8]),
+    /// No token in any source.
+    Absent,
+    /// Something that is not one token: a second one, or bytes that no token has.
+    Malformed,
+}
+
+/// Looks for a token in `sources`, in their order; the first source that holds anything decides.
+#[inline]
+pub fn find_token<'a>(request: &'a impl Request, sources: &[ArchivedSource]) -> Lookup<'a> {
+    for source in sources {
+        let found = match source {
+            ArchivedSource::Header => match request.header(b"authorization") {
+                Header::Absent => Lookup::Absent,
+                Header::One(value) => bearer(value),
+                Header::Many => Lookup::Malformed,
+            },
+            ArchivedSource::Query(name) => {
+                single(parameters(request.query()).filter(|(key, _)| spells(key, name.as_bytes())))
+            }
+            ArchivedSource::Cookie(name) => match request.header(b"cookie") {
+                Header::Absent => Lookup::Absent,
+                Header::One(value) => single(cookies(value).filter(|(key, _)| *key == name.as_bytes())),
+                Header::Many => Lookup::Malformed,
+            },
+        };
+        if found != Lookup::Absent {
+            return found;
+        }
+    }
+    Lookup::Absent
+}
+
+/// The token of an `Authorization` value: the scheme in any case, one or more spaces, one token, nothing behind it
+/// (RFC 6750, 2.1 and RFC 9110, 11.4). Another scheme is not ours and counts as absent.
+#[inline]
+#[must_use]
+pub fn bearer(value: &[u8]) -> Lookup<'_> {
+    match value.split_at_checked(6) {
+        Some((scheme, rest)) if scheme.eq_ignore_ascii_case(b"bearer") => match rest {
+            [] => Lookup::Malformed,
+            [b' ', ..] => {
+                let spaces = rest.iter().take_while(|byte| **byte == b' ').count();
+                token(rest.get(spaces..).unwrap_or_default())
+            }
+            // `Bearer` and a tab, a comma: not a longer scheme name, so it was meant for us.
+            [next, ..] if !is_tchar(*next) => Lookup::Malformed,
+            _ => Lookup::Absent,
+        },
+        _ => Lookup::Absent,
+    }
+}
+
+/// The parameters of a query, undecoded, in order: name and value. A parameter without `=` has an empty value.
+pub fn parameters(query: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    query.split(|byte| *byte == b'&').filter(|parameter| !parameter.is_empty()).map(|parameter| {
+        match memchr::memchr(b'=', parameter).and_then(|at| parameter.split_at_checked(at)) {
+            Some((name, value)) => (name, value.get(1..).unwrap_or_default()),
+            None => (parameter, Default::default()),
+        }
+    })
+}
+
+/// The cookies of a `Cookie` value (RFC 6265, 4.2.1), in order: name and value, without the quotes that may stand
+/// around a value. What has no `=` is skipped, as browsers' nameless cookies are nobody's.
+pub fn cookies(value: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    value.split(|byte| *byte == b';').filter_map(|pair| {
+        let pair = pair.trim_ascii();
+        let (name, value) = pair.split_at_checked(memchr::memchr(b'=', pair)?)?;
+        let value = match value.get(1..)? {
+            [b'"', inner @ .., b'"'] => inner,
+            value => value,
+        };
+        Some((name, value))
+    })
+}
+
+/// Whether `raw`, a name from a query, is a spelling of `name`: percent-encoding counts as what it encodes.
+#[must_use]
+pub fn spells(raw: &[u8], name: &[u8]) -> bool {
+    let mut rest = raw;
+    let mut name = name.iter();
+    loop {
+        let (byte, behind) = match rest {
+            [] => return name.next().is_none(),
+            [b'%', high, low, behind @ ..] => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => (high << 4 | low, behind),
+                _ => (b'%', rest.get(1..).unwrap_or_default()),
+            },
+            [b'+', behind @ ..] => (b' ', behind),
+            [byte, behind @ ..] => (*byte, behind),
+        };
+        if name.next() != Some(&byte) {
+            return false;
+        }
+        rest = behind;
+    }
+}
+
+/// The one value that is there. An empty one counts as absent: it is what a logout leaves behind.
+fn single<'a>(mut values: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Lookup<'a> {
+    match (values.next(), values.next()) {
+        (None, _) | (Some((_, [])), None) => Lookup::Absent,
+        (Some((_, value)), None) => token(value),
+        (Some(_), Some(_)) => Lookup::Malformed,
+    }
+}
+
+/// `text` if it is a `b64token` (RFC 6750, 2.1).
+#[inline]
+fn token(text: &[u8]) -> Lookup<'_> {
+    let padding = text.iter().rev().take_while(|byte| **byte == b'=').count();
+    let letters = text.get(..text.len() - padding).unwrap_or_default();
+    let mut wrong = letters.is_empty();
+    for byte in letters {
+        wrong |= !(byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/'));
+    }
+    if wrong { Lookup::Malformed } else { Lookup::Found(text) }
+}
+
+const fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        )
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).map(|value| value as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorization() {
+        for (value, expected) in [
+            ("Bearer a.b-_~+/c=", Lookup::Found(b"a.b-_~+/c=".as_slice())),
+            ("bearer x", Lookup::Found(b"x")),
+            ("BEARER    x", Lookup::Found(b"x")),
+            ("Bearer", Lookup::Malformed),
+            ("Bearer ", Lookup::Malformed),
+            ("Bearer\tx", Lookup::Malformed),
+            ("Bearer,x", Lookup::Malformed),
+            ("Bearer x ", Lookup::Malformed),
+            ("Bearer x y", Lookup::Malformed),
+            ("Bearer x, Bearer y", Lookup::Malformed),
+            ("Bearer x=y", Lookup::Malformed),
+            ("Bearer =", Lookup::Malformed),
+            ("Bearer x\u{e9}", Lookup::Malformed),
+            ("xBearer x", Lookup::Absent),
+            ("Bearerx y", Lookup::Absent),
+            (" Bearer x", Lookup::Absent),
+            ("Basic Bearer x", Lookup::Absent),
+            ("x", Lookup::Absent),
+            ("", Lookup::Absent),
+        ] {
+            assert_eq!(bearer(value.as_bytes()), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn queries() {
+        let find = |query: &'static str| {
+            single(parameters(query.as_bytes()).filter(|(name, _)| spells(name, b"access_token")))
+        };
+        assert_eq!(find("a=1&access_token=x.y&b"), Lookup::Found(b"x.y"));
+        assert_eq!(find("access%5Ftoken=x"), Lookup::Found(b"x"));
+        assert_eq!(find("access_token=x&access%5ftoken=y"), Lookup::Malformed, "two spellings are one name");
+        assert_eq!(find("access_token=x&access_token=x"), Lookup::Malformed);
+        assert_eq!(find("access_token=x%2ey"), Lookup::Malformed, "a token needs no encoding");
+        assert_eq!(find("access_token=x+y z"), Lookup::Malformed);
+        for query in ["", "&&", "access_token", "access_token=", "Access_token=x", "xaccess_token=x", "access_token2=x"]
+        {
+            assert_eq!(find(query), Lookup::Absent, "{query}");
+        }
+        assert!(spells(b"a%2", b"a%2") && spells(b"%zz", b"%zz") && !spells(b"%", b"") && spells(b"a+b", b"a b"));
+    }
+
+    #[test]
+    fn cookie_values() {
+        let find = |value: &'static str| single(cookies(value.as_bytes()).filter(|(name, _)| *name == b"jwt"));
+        assert_eq!(find("a=1; jwt=x.y; b=2"), Lookup::Found(b"x.y"));
+        assert_eq!(find("jwt=\"x.y\""), Lookup::Found(b"x.y"));
+        assert_eq!(find("jwt=x;jwt=y"), Lookup::Malformed);
+        assert_eq!(find("jwt=x y"), Lookup::Malformed);
+        assert_eq!(find("jwt=\"x"), Lookup::Malformed);
+        for value in ["", "jwt", "jwt=", "JWT=x", "xjwt=x", ";;;", "a=jwt=x"] {
+            assert_eq!(find(value), Lookup::Absent, "{value}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The document once it is checked: nothing here can be wrong, nothing is left to look up.
+
+use crate::router::pattern::Rule;
+use crate::types::{Methods, Protocol};
+use crate::{auth, balancer, breaker, limiter};
+
+/// Free texts, in the order in which they stand: name, text.
+pub type Labels = Vec<(String, String)>;
+
+/// A checked document. `defaults` are folded into the routes, references lead somewhere, and objects that stood in
+/// the place of a name have a made one, such as `orders/limits[0]`.
+///
+/// Names are unique within a list. Lists are in the order of the document, made objects after the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// Always 1.
+    pub version: u32,
+    /// Ways to authenticate.
+    pub auth: Vec<auth::Auth>,
+    /// Known callers.
+    pub consumers: Vec<Consumer>,
+    /// Named sets of permissions.
+    pub roles: Vec<Role>,
+    /// Limiters.
+    pub limiters: Vec<limiter::Limiter>,
+    /// Upstreams.
+    pub upstreams: Vec<Upstream>,
+    /// Routes.
+    pub routes: Vec<Route>,
+}
+
+/// A known caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Consumer {
+    /// 1 to `NAME_MAX` bytes; what tokens call it.
+    pub name: String,
+    /// What it may do, with wildcards.
+    pub permissions: Vec<String>,
+    /// Names of roles that exist.
+    pub roles: Vec<String>,
+    /// Its priority; 0 where none is written.
+    pub priority: i32,
+    /// Free texts.
+    pub labels: Labels,
+    /// Whether it is let in at all.
+    pub enabled: bool,
+}
+
+/// A named set of permissions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// 1 to `NAME_MAX` bytes.
+    pub name: String,
+    /// What it permits, with wildcards.
+    pub permissions: Vec<String>,
+}
+
+/// Servers that do the same, and how they are treated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Its name, or a made one.
+    pub name: String,
+    /// At least one; no two with the same host and port.
+    pub nodes: Vec<balancer::Node>,
+    /// The labels of each of `nodes`, in the same order.
+    pub node_labels: Vec<Labels>,
+    /// How a node is chosen.
+    pub algorithm: balancer::Algorithm,
+    /// The `Host` that is sent.
+    pub host: HostHeader,
+    /// Its breaker, if it has one.
+    pub breaker: Option<breaker::Breaker>,
+    /// Retries as written here, what is not written as by default; `None` where nothing is written. Routes carry
+    /// the resolved ones.
+    pub retries: Option<balancer::Retries>,
+    /// Timeouts as written here, microseconds; 0 = not written. Routes carry the resolved ones.
+    pub timeouts: balancer::Timeouts,
+}
+
+/// The `Host` header that an upstream is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostHeader {
+    /// The client's.
+    Preserve,
+    /// This one, lower case; a port where one is written.
+    Name(String),
+}
+
+/// Whom a request reaches, and on which conditions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Its name.
+    pub name: String,
+    /// Each of its hosts with each of its paths; at least one.
+    pub rules: Vec<Rule>,
+    /// The methods it accepts.
+    pub methods: Methods,
+    /// Higher goes first within a host.
+    pub priority: i32,
+    /// Whether it takes part in routing.
+    pub enabled: bool,
+    /// The name of an upstream that exists; `None` = policy alone.
+    pub upstream: Option<String>,
+    /// Names of `auth` entries that exist, any of which will do; empty = everybody may.
+    pub auth: Vec<String>,
+    /// What the caller must be permitted; `None` = nothing.
+    pub permissions: Option<Permissions>,
+    /// Names of limiters that exist, in the order in which they are asked.
+    pub limits: Vec<String>,
+    /// Microseconds, by route, else upstream, else defaults; 0 = nginx's own setting stays.
+    pub timeouts: balancer::Timeouts,
+    /// By route, else upstream, else defaults, else built in; field by field.
+    pub retries: balancer::Retries,
+    /// Whether the literal beginning of the path is taken off before it is forwarded.
+    pub strip_prefix: bool,
+    /// How strange paths are treated.
+    pub path_policy: PathPolicy,
+    /// What may be spoken.
+    pub protocols: Protocols,
+    /// Free texts.
+    pub labels: Labels,
+}
+
+/// What a route requires of a caller: `{all, required}`.
+pub type Permissions = auth::Requirement;
+
+/// How strange paths are treated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PathPolicy {
+    /// Refuses what changes meaning on the way.
+    #[default]
+    Normal,
+    /// Also refuses what some servers read differently. Not built yet: no document can ask for it.
+    Strict,
+}
+
+/// A set of protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocols {
+    /// Plain HTTP.
+    pub http: bool,
+    /// WebSocket.
+    pub websocket: bool,
+    /// gRPC.
+    pub grpc: bool,
+}
+
+impl Protocols {
+    /// Every protocol: what a route has that says nothing.
+    pub const ALL: Self = Self { http: true, websocket: true, grpc: true };
+    /// None.
+    pub const NONE: Self = Self { http: false, websocket: false, grpc: false };
+
+    /// Whether `protocol` is in the set.
+    #[must_use]
+    pub const fn contains(self, protocol: Protocol) -> bool {
+        match protocol {
+            Protocol::Http => self.http,
+            Protocol::WebSocket => self.websocket,
+            Protocol::Grpc => self.grpc,
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! `routes`, and `defaults`, which hold the same fields.
+
+use std::collections::HashSet;
+use std::hash::Hash;
+
+use super::document::{Labels, PathPolicy, Permissions, Protocols, Route};
+use super::read::At;
+use super::upstream::{WrittenRetries, timeouts, timeouts_or};
+use super::{Context, auth, limiter, upstream};
+use crate::balancer::Timeouts;
+use crate::limiter::KeyPart;
+use crate::router::pattern::{Host, Path, Rule};
+use crate::types::{Method, Methods};
+
+/// The most pairs of a host and a path that one route may have.
+const RULES_MAX: usize = 10_000;
+
+/// A route's fields as far as they are written.
+#[derive(Default)]
+pub(super) struct Fields {
+    hosts: Option<Vec<Host>>,
+    paths: Option<Vec<Path>>,
+    methods: Option<Methods>,
+    priority: Option<i32>,
+    enabled: Option<bool>,
+    upstream: Option<String>,
+    auth: Option<Vec<String>>,
+    permissions: Option<Permissions>,
+    limits: Option<Vec<String>>,
+    timeouts: Timeouts,
+    retries: WrittenRetries,
+    strip_prefix: Option<bool>,
+    protocols: Option<Protocols>,
+    labels: Option<Labels>,
+}
+
+impl Fields {
+    /// Reads fields that the tables have checked. `owner` begins the names of objects that stand in the place of a
+    /// name.
+    pub(super) fn read(at: &At<'_>, owner: &str, context: &mut Context<'_>) -> Self {
+        Self {
+            hosts: patterns(at, "hosts", |text| Host::parse(text).ok()),
+            paths: patterns(at, "paths", |text| Path::parse(text).ok()),
+            methods: at.texts("methods").map(|names| {
+                let methods = names.iter().map(|name| Method::parse(name.as_bytes()));
+                methods.fold(Methods::NONE, Methods::with)
+            }),
+            priority: at.number("priority"),
+            enabled: at.bool("enabled"),
+            upstream: at.get("upstream").and_then(|at| upstream_name(&at, owner, context)),
+            auth: references(at, "auth", owner, context),
+            permissions: at.object("permissions").and_then(|at| permissions(&at)),
+            limits: references(at, "limits", owner, context),
+            timeouts: at.get("timeouts").map(|at| timeouts(&at)).unwrap_or_default(),
+            retries: at.get("retries").map(|at| WrittenRetries::read(&at)).unwrap_or_default(),
+            strip_prefix: at.bool("strip_prefix"),
+            protocols: at.texts("protocols").map(|words| {
+                let has = |word: &str| words.iter().any(|other| other == word);
+                Protocols { http: has("http"), websocket: has("websocket"), grpc: has("grpc") }
+            }),
+            labels: at.labels("labels"),
+        }
+    }
+
+    /// The route that these fields make together with `defaults`.
+    pub(super) fn route(self, at: &At<'_>, name: String, defaults: &Self, context: &mut Context<'_>) -> Option<Route> {
+        let upstream = self.upstream.or_else(|| defaults.upstream.clone());
+        let above = upstream.as_deref().and_then(|name| context.upstreams.get(name));
+        let (above_timeouts, above_retries) = match above {
+            Some((timeouts, retries)) => (*timeouts, retries.clone()),
+            None => Default::default(),
+        };
+        let route = Route {
+            rules: rules(
+                at,
+                self.hosts.or_else(|| defaults.hosts.clone()),
+                self.paths.or_else(|| defaults.paths.clone()),
+                context,
+            )?,
+            methods: self.methods.or(defaults.methods).unwrap_or(Methods::ANY),
+            priority: self.priority.or(defaults.priority).unwrap_or(0),
+            enabled: self.enabled.or(defaults.enabled).unwrap_or(true),
+            upstream,
+            auth: self.auth.or_else(|| defaults.auth.clone()).unwrap_or_default(),
+            permissions: self.permissions.or_else(|| defaults.permissions.clone()),
+            limits: self.limits.or_else(|| defaults.limits.clone()).unwrap_or_default(),
+            timeouts: timeouts_or(timeouts_or(self.timeouts, above_timeouts), defaults.timeouts),
+            retries: self.retries.or(&above_retries).or(&defaults.retries).resolve(),
+            strip_prefix: self.strip_prefix.or(defaults.strip_prefix).unwrap_or(false),
+            path_policy: PathPolicy::Normal,
+            protocols: self.protocols.or(defaults.protocols).unwrap_or(Protocols::ALL),
+            labels: self.labels.or_else(|| defaults.labels.clone()).unwrap_or_default(),
+            name,
+        };
+        agree(at, &route, context);
+        Some(route)
+    }
+}
+
+/// Fields that are right each by itself may still not fit together.
+fn agree(at: &At<'_>, route: &Route, context: &Context<'_>) {
+    if route.permissions.is_some() && route.auth.is_empty() {
+        match at.get("permissions") {
+            Some(at) => at.error("need `auth`: without it nobody is permitted anything"),
+            None => {
+                at.error("has `permissions` by `defaults` and needs `auth`: without it nobody is permitted anything")
+            }
+        }
+    }
+    let written = at.get("limits");
+    for (index, limit) in route.limits.iter().enumerate() {
+        for part in context.limiter_keys.get(limit).into_iter().flatten() {
+            let Some(why) = unknown(route, part) else { continue };
+            let message = format!("{why}: all such requests share one bucket");
+            match written.as_ref().and_then(|at| at.items().nth(index)) {
+                Some(at) => at.warn(message),
+                None => at.warn(format!("limits[{index}] (by `defaults`) {message}")),
+            }
+        }
+    }
+}
+
+/// Why a limiter of `route` cannot know what it counts by.
+fn unknown(route: &Route, part: &KeyPart) -> Option<String> {
+    match part {
+        KeyPart::Path(name) => {
+            let lacks = |rule: &&Rule| rule.path.params().all(|other| other != name);
+            let rule = route.rules.iter().find(lacks)?;
+            Some(format!("counts by the parameter `{name}`, which {} does not have", rule.path))
+        }
+        KeyPart::Upstream if route.upstream.is_none() => Some("counts by upstream, and the route has none".to_owned()),
+        _ if part.needs_identity() && route.auth.is_empty() => {
+            Some("counts by who the caller is, which nobody knows on a route without `auth`".to_owned())
+        }
+        _ => None,
+    }
+}
+
+fn rules(
+    at: &At<'_>,
+    hosts: Option<Vec<Host>>,
+    paths: Option<Vec<Path>>,
+    context: &mut Context<'_>,
+) -> Option<Vec<Rule>> {
+    if hosts.is_none() && paths.is_none() && at.get("hosts").is_none() && at.get("paths").is_none() {
+        at.error("needs `paths`, `hosts` or both; `paths: [\"/*\"]` takes every request");
+        return None;
+    }
+    let hosts = hosts.unwrap_or_else(|| vec![Host::Any]);
+    let paths = paths.unwrap_or_else(|| vec![Path::Prefix(Vec::new())]);
+    let count = hosts.len().saturating_mul(paths.len());
+    if count > RULES_MAX {
+        at.error(format!("has {count} pairs of a host and a path, more than {RULES_MAX}; make several routes of it"));
+        return None;
+    }
+    if !context.spend_rules(at, count) {
+        return None;
+    }
+    let pairs = hosts.iter().flat_map(|host| paths.iter().map(|path| Rule { host: host.clone(), path: path.clone() }));
+    Some(pairs.collect())
+}
+
+/// What stands in the list `name`, each once.
+fn patterns<T: Clone + Eq + Hash>(at: &At<'_>, name: &str, parse: fn(&str) -> Option<T>) -> Option<Vec<T>> {
+    let list = at.get(name)?;
+    let mut seen = HashSet::new();
+    let mut patterns = Vec::new();
+    for item in list.items() {
+        let Some(pattern) = item.node.text().and_then(parse) else { continue };
+        if !seen.insert(pattern.clone()) {
+            item.error("stands here twice");
+        }
+        patterns.push(pattern);
+    }
+    Some(patterns).filter(|patterns| !patterns.is_empty())
+}
+
+fn permissions(at: &At<'_>) -> Option<Permissions> {
+    match (at.texts("any"), at.texts("all")) {
+        (Some(required), None) => Permissions::new(false, required).ok(),
+        (None, Some(required)) => Permissions::new(true, required).ok(),
+        (Some(_), Some(_)) => {
+            at.error("needs `any` or `all`, not both");
+            None
+        }
+        (None, None) => {
+            // What is written and no list has been reported.
+            if at.get("any").is_none() && at.get("all").is_none() {
+                at.error("needs `any` or `all`: a list of permissions such as `orders:read`");
+            }
+            None
+        }
+    }
+}
+
+/// The names in the list `list`; an object in the place of a name is given a made one.
+fn references(at: &At<'_>, list: &str, owner: &str, context: &mut Context<'_>) -> Option<Vec<String>> {
+    let list_at = at.get(list)?;
+    let mut names = Vec::new();
+    let mut seen = HashSet::new();
+    for (index, item) in list_at.items().enumerate() {
+        let is_auth = list == "auth";
+        if let Some(name) = item.node.text() {
+            let known = if is_auth { &context.names.auth } else { &context.names.limiters };
+            if known.refer(&item) {
+                if !seen.insert(name) {
+                    item.error("stands here twice");
+                }
+                names.push(name.to_owned());
+            }
+            continue;
+        }
+        if !item.is_object() {
+            continue;
+        }
+        let Some(name) = made_name(&item, format!("{owner}/{list}[{index}]")) else { continue };
+        if is_auth {
+            let entry = auth::read(&item, name.clone(), context);
+            context.keep_auth(&item, entry);
+        } else {
+            let entry = limiter::read(&item, name.clone());
+            context.keep_limiter(&item, entry);
+        }
+        names.push(name);
+    }
+    Some(names)
+}
+
+fn upstream_name(at: &At<'_>, owner: &str, context: &mut Context<'_>) -> Option<String> {
+    if let Some(name) = at.node.text() {
+        return context.names.upstreams.refer(at).then(|| name.to_owned());
+    }
+    let name = made_name(at, format!("{owner}/upstream")).filter(|_| at.is_object())?;
+    let entry = upstream::read(at, name.clone());
+    context.keep_upstream(at, entry);
+    Some(name)
+}
+
+fn made_name(at: &At<'_>, name: String) -> Option<String> {
+    if name.len() > crate::types::NAME_MAX {
+        at.error("the route's name is too long to name this after it; give it a name in the list of its kind");
+        return None;
+    }
+    Some(name)
+}

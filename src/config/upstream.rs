@@ -1,0 +1,241 @@
+//! `upstreams`, and the parts that routes share with them: retries and timeouts.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use super::document::{HostHeader, Labels, Upstream};
+use super::read::At;
+use super::scalar;
+use crate::balancer::{Algorithm, Node, Retries, RetryOn, Timeouts};
+use crate::breaker::Breaker;
+use crate::router::pattern::Host;
+use crate::types::SECOND;
+
+/// Reads an upstream that the tables have checked, and its retries as they are written; `None` where something was
+/// reported.
+pub(super) fn read(at: &At<'_>, name: String) -> Option<(Upstream, WrittenRetries)> {
+    let (nodes, node_labels) = nodes(at);
+    let written = at.get("retries").map(|at| WrittenRetries::read(&at));
+    let upstream = Upstream {
+        name,
+        nodes: Some(nodes).filter(|nodes| !nodes.is_empty())?,
+        node_labels,
+        algorithm: Algorithm::Adaptive,
+        host: match at.text("host") {
+            None | Some("preserve") => HostHeader::Preserve,
+            Some(host) => HostHeader::Name(host.to_ascii_lowercase()),
+        },
+        breaker: at.get("breaker").map(|at| breaker(&at)),
+        retries: written.as_ref().map(|written| written.clone().resolve()),
+        timeouts: at.get("timeouts").map(|at| timeouts(&at)).unwrap_or_default(),
+    };
+    Some((upstream, written.unwrap_or_default()))
+}
+
+fn nodes(at: &At<'_>) -> (Vec<Node>, Vec<Labels>) {
+    let mut nodes = Vec::new();
+    let mut labels = Vec::new();
+    let mut seen = HashMap::new();
+    let list = at.get("nodes");
+    for (index, item) in list.iter().flat_map(At::items).enumerate() {
+        let (Some(host), Some(port)) = (item.text("host").and_then(node_host), item.number("port")) else { continue };
+        if let Some(first) = seen.insert((host.clone(), port), index) {
+            item.error(format!("is the same host and port as nodes[{first}]; give one node a higher weight"));
+        }
+        nodes.push(Node {
+            host,
+            port,
+            weight: item.number("weight").unwrap_or(1),
+            priority: item.number("priority").unwrap_or(0),
+        });
+        labels.push(item.labels("labels").unwrap_or_default());
+    }
+    (nodes, labels)
+}
+
+fn breaker(at: &At<'_>) -> Breaker {
+    let span = |name, default| at.parsed(name, scalar::duration).unwrap_or(default);
+    Breaker {
+        failures: at.number("failures").unwrap_or(10),
+        window: span("window", 10 * SECOND),
+        open_for: span("open_for", 30 * SECOND),
+        probes: at.number("probes").unwrap_or(5),
+        closes_after: at.number("closes_after").unwrap_or(5),
+    }
+}
+
+/// Reads timeouts that the tables have checked; 0 where nothing is written.
+pub(super) fn timeouts(at: &At<'_>) -> Timeouts {
+    let span = |name| at.parsed(name, scalar::duration).unwrap_or(0);
+    Timeouts { connect: span("connect"), send: span("send"), read: span("read") }
+}
+
+/// `near` where it says something, `far` where it does not.
+pub(super) fn timeouts_or(near: Timeouts, far: Timeouts) -> Timeouts {
+    let or = |near: u64, far: u64| if near > 0 { near } else { far };
+    Timeouts { connect: or(near.connect, far.connect), send: or(near.send, far.send), read: or(near.read, far.read) }
+}
+
+/// `retries` as far as they are written.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WrittenRetries {
+    attempts: Option<u8>,
+    on: Option<RetryOn>,
+    idempotent_only: Option<bool>,
+    budget: Option<u16>,
+}
+
+impl WrittenRetries {
+    /// Reads retries that the tables have checked.
+    pub(super) fn read(at: &At<'_>) -> Self {
+        Self {
+            attempts: at.number("attempts"),
+            on: at.texts("on").map(|words| retry_on(&words)),
+            idempotent_only: at.text("methods").map(|word| word == "idempotent"),
+            budget: at.parsed("budget", scalar::percentage),
+        }
+    }
+
+    /// This where it says something, `far` where it does not.
+    pub(super) fn or(&self, far: &Self) -> Self {
+        Self {
+            attempts: self.attempts.or(far.attempts),
+            on: self.on.or(far.on),
+            idempotent_only: self.idempotent_only.or(far.idempotent_only),
+            budget: self.budget.or(far.budget),
+        }
+    }
+
+    /// What is not written is as by default.
+    pub(super) fn resolve(self) -> Retries {
+        let default = Retries::default();
+        Retries {
+            attempts: self.attempts.unwrap_or(default.attempts),
+            on: self.on.unwrap_or(default.on),
+            idempotent_only: self.idempotent_only.unwrap_or(default.idempotent_only),
+            budget: self.budget.unwrap_or(default.budget),
+        }
+    }
+}
+
+fn retry_on(words: &[String]) -> RetryOn {
+    let has = |word: &str| words.iter().any(|other| other == word);
+    let statuses = RetryOn::STATUSES.iter().enumerate().filter(|(_, status)| has(&format!("http_{status}")));
+    RetryOn {
+        error: has("error"),
+        timeout: has("timeout"),
+        statuses: statuses.fold(0, |bits, (bit, _)| bits | 1 << bit),
+    }
+}
+
+/// Checks the `host` of an upstream.
+pub(super) fn check_host_header(text: &str) -> Result<(), String> {
+    if text == "preserve" {
+        return Ok(());
+    }
+    // Unlike a route's host, this one is sent, so a port may belong to it.
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !host.ends_with(':') && !text.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|number| number > 0)) {
+        return Err("the port must be 1 to 65535".to_owned());
+    }
+    match Host::parse(host) {
+        Ok(Host::Exact(_)) => Ok(()),
+        Ok(Host::Any | Host::Wildcard(_)) => Err("must be `preserve` or one host, without a star".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Checks the `host` of a node.
+pub(super) fn check_node_host(text: &str) -> Result<(), String> {
+    if node_host(text).is_some() {
+        return Ok(());
+    }
+    if text.contains("://") {
+        return Err("must be a host name or an address alone, without `http://`".to_owned());
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') && port.parse::<u16>().is_ok() => {
+            Err(format!("must be without the port; write `port: {port}`"))
+        }
+        _ => Err("must be a host name or an address".to_owned()),
+    }
+}
+
+/// A host name in lower case, or an address literal in its one spelling, IPv6 without brackets.
+fn node_host(text: &str) -> Option<String> {
+    let bare = text.strip_prefix('[').and_then(|inner| inner.strip_suffix(']')).unwrap_or(text);
+    if let Ok(address) = bare.parse::<Ipv6Addr>() {
+        return Some(address.to_string());
+    }
+    if let Ok(address) = text.parse::<Ipv4Addr>() {
+        return Some(address.to_string());
+    }
+    // What looks like an IPv4 address and is none, such as `10.0.0.256` or `010.0.0.1`, is not looked up.
+    let is_numeric = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    match Host::parse(text).ok().filter(|_| !is_numeric)? {
+        Host::Exact(name) => String::from_utf8(name).ok(),
+        Host::Any | Host::Wildcard(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn node_hosts() {
+        for (text, expected) in [
+            ("10.0.0.1", Some("10.0.0.1")),
+            ("::1", Some("::1")),
+            ("[2001:DB8::0:1]", Some("2001:db8::1")),
+            ("Orders.Internal.", Some("orders.internal")),
+            ("orders_v2", Some("orders_v2")),
+            ("10.0.0.256", None),
+            ("010.0.0.1", None),
+            ("10.0.0.1:80", None),
+            ("http://orders", None),
+            ("*.internal", None),
+            ("*", None),
+            ("", None),
+            ("a b", None),
+            ("unix:/run/x", None),
+        ] {
+            assert_eq!(node_host(text).as_deref(), expected, "for {text}");
+            assert_eq!(check_node_host(text).is_ok(), expected.is_some(), "for {text}");
+        }
+    }
+
+    #[test]
+    fn host_headers() {
+        for (text, right) in [
+            ("preserve", true),
+            ("api.example.com", true),
+            ("api.example.com:8443", true),
+            ("[::1]:80", true),
+            ("[::1]", true),
+            ("api.example.com:0", false),
+            ("api.example.com:x", false),
+            ("*.example.com", false),
+            ("*", false),
+            ("", false),
+            ("a\r\nX: y", false),
+        ] {
+            assert_eq!(check_host_header(text).is_ok(), right, "for {text:?}");
+        }
+    }
+
+    #[test]
+    fn retries_merge_field_by_field() {
+        let words = ["http_500", "http_429", "error"].map(str::to_owned);
+        assert_eq!(retry_on(&words), RetryOn { error: true, timeout: false, statuses: 0b100_0001 });
+
+        let near = WrittenRetries { attempts: Some(3), ..Default::default() };
+        let far = WrittenRetries { attempts: Some(5), budget: Some(100), ..Default::default() };
+        let merged = near.or(&far).resolve();
+        assert_eq!((merged.attempts, merged.budget, merged.idempotent_only), (3, 100, true));
+        assert_eq!(WrittenRetries::default().resolve(), Retries::default());
+    }
+}

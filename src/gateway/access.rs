@@ -1,0 +1,340 @@
+//! `access`: the order of one request, in one place.
+//!
+//! path and host -> route -> limits that need no identity -> auth -> permissions -> limits keyed by identity ->
+//! breaker -> what is forwarded.
+
+use super::decision::{Answer, Decision, Reply};
+use super::explain::{Recorder, Silent, Step};
+use super::limit::Limits;
+use super::object::{Consumer, Role, Route, Upstream};
+use super::ticket::{Passed, Stage, Ticket};
+use super::worker::Worker;
+use crate::auth::{ArchivedScheme, Auth, Lookup as Token, allows, find_token};
+use crate::balancer::{ArchivedRetries, PickTable, RetryOn, Timeouts};
+use crate::router::{host, path};
+use crate::state::tables::breaker;
+use crate::state::{Blob, Captures, Lookup, View};
+use crate::types::{Now, Reason, Request};
+
+/// In which role a request comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// For the first time.
+    First,
+    /// Again, after an internal redirect: routed anew, no limit is taken twice.
+    Again,
+    /// As a subrequest of one that passed what is given: routed, and refused where its route needs more.
+    Subrequest(Passed),
+}
+
+impl Worker {
+    /// Decides on a request. What the later calls need goes into `ticket`; identity headers and the path to forward
+    /// can be read from the worker until its next `access`.
+    pub fn access(&mut self, request: &impl Request, entry: Entry, now: Now, ticket: &mut Ticket) -> Decision {
+        self.access_with(request, entry, now, ticket, &mut Silent)
+    }
+
+    /// Continues after an [`super::Ask`].
+    pub fn resume(&mut self, answer: Answer) -> Decision {
+        match answer {}
+    }
+
+    /// [`Worker::access`], telling `recorder` what happens.
+    pub fn access_with(
+        &mut self,
+        request: &impl Request,
+        entry: Entry,
+        now: Now,
+        ticket: &mut Ticket,
+        recorder: &mut impl Recorder,
+    ) -> Decision {
+        self.known = None;
+        self.path.clear();
+        self.begin(request, entry, now, ticket);
+        match self.decide(request, entry, now, ticket, recorder) {
+            Ok(()) => {
+                ticket.stage = Stage::Forwarded;
+                Decision::Forward
+            }
+            Err(reply) => {
+                ticket.stage = Stage::Refused;
+                ticket.refused = Some(reply.reason);
+                Decision::Reply(reply)
+            }
+        }
+    }
+
+    fn begin(&mut self, request: &impl Request, entry: Entry, now: Now, ticket: &mut Ticket) {
+        if entry == Entry::Again {
+            // What the first look reserved for its own upstream is not used.
+            self.cancel_permit(ticket);
+        }
+        ticket.restart(request.method(), self.reader.slot());
+        if entry != Entry::Again {
+            ticket.started = now.mono;
+        }
+        if entry == Entry::First {
+            ticket.counted = true;
+            if let Some(shard) = Self::shard(&self.region, self.reader.slot()) {
+                shard.connected();
+            }
+        }
+    }
+
+    fn decide(
+        &mut self,
+        request: &impl Request,
+        entry: Entry,
+        now: Now,
+        ticket: &mut Ticket,
+        recorder: &mut impl Recorder,
+    ) -> Result<(), Reply> {
+        let Self { region, reader, keys, claims, known, path: forwarded, reserved, .. } = self;
+        let view = reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
+        reserved.follow(&view);
+
+        path::check(request.path(), request.target()).map_err(Reply::new)?;
+        let mut buffer = [0; 256];
+        let host = host::normalise(request.host(), &mut buffer).map_err(Reply::new)?;
+        let mut captures = Captures::default();
+        let (route, rule) = match view.tree().route(host, request.path(), request.method(), &mut captures, |_| true) {
+            Lookup::Found(found) => {
+                (found.object::<Route>().ok_or(Reply::new(Reason::Internal))?, u32::from(found.rule()))
+            }
+            Lookup::MethodNotAllowed(allow) => {
+                recorder.note(Step::Route, format_args!("routes match, but none for {}", request.method().name()));
+                return Err(Reply { allow, ..Reply::new(Reason::RouteMethod) });
+            }
+            Lookup::None => {
+                recorder.note(Step::Route, format_args!("no route matches"));
+                return Err(Reply::new(Reason::RouteNone));
+            }
+        };
+        recorder.note(Step::Route, format_args!("route \"{}\", rule {rule}", route.name()));
+        ticket.route = route.id();
+        ticket.names.set_route(route.name());
+        let upstream = upstream(&view, &route, ticket)?;
+        let spoken = route.protocols.get(request.protocol() as usize).copied().unwrap_or(false);
+        if !spoken {
+            return Err(Reply::new(Reason::ProtocolRefused));
+        }
+
+        if let Entry::Subrequest(passed) = entry {
+            subrequest(&route, passed)?;
+        } else {
+            let skip = ticket.limited;
+            ticket.limited = true;
+            let early = route.early.to_native() as usize;
+            let limits = Limits { region, view: &view, request, route: &route, rule, captures: &captures, now };
+            if !skip {
+                limits.step(route.limits.get(..early), None, ticket, recorder)?;
+            }
+            let auth = authenticate(&view, &route, request, now, keys, claims, known, ticket, recorder)?;
+            if let Some(requirement) = route.permissions.as_ref() {
+                let granted = auth.as_ref().is_some_and(|auth| permitted(&view, auth, claims, ticket, requirement));
+                if !granted {
+                    recorder.note(Step::Permission, format_args!("none of what is granted is what is required"));
+                    // Without credentials that were asked for and left out, the right answer is to ask for them.
+                    let reason = if auth.is_some() { Reason::PermissionMissing } else { Reason::AuthMissing };
+                    return Err(Reply::new(reason));
+                }
+                recorder.note(Step::Permission, format_args!("granted"));
+            }
+            if !skip {
+                let claims = auth.is_some().then_some(&*claims);
+                limits.step(route.limits.get(early..), claims, ticket, recorder)?;
+            }
+        }
+
+        forward_path(request, &route, rule, forwarded, recorder)?;
+        if let Some(upstream) = &upstream {
+            Self::enter_upstream(region, &view, upstream, now, ticket, recorder)?;
+        }
+        Ok(())
+    }
+
+    /// Asks the breaker and earns a piece of the retry budget; the last step, so that nothing is taken for a request
+    /// that another step refuses.
+    fn enter_upstream(
+        region: &crate::state::Region,
+        view: &View<'_>,
+        upstream: &Blob<'_, Upstream>,
+        now: Now,
+        ticket: &mut Ticket,
+        recorder: &mut impl Recorder,
+    ) -> Result<(), Reply> {
+        if let Some((slot, settings)) = Self::breaker(region, upstream) {
+            match breaker::allow(slot, &settings, ticket.shard as u16, now.mono) {
+                Ok(permit) => ticket.permit = Some(permit),
+                Err(refused) => {
+                    recorder.note(Step::Breaker, format_args!("open for {} more µs", refused.retry_after));
+                    return Err(Reply::later(Reason::BreakerOpen, refused.retry_after));
+                }
+            }
+            recorder.note(Step::Breaker, format_args!("lets it through"));
+        }
+        let budget = view
+            .pick_table(upstream)
+            .and_then(|words| PickTable::new(words, upstream.peers.len() as u32))
+            .and_then(PickTable::retries);
+        if let Some(budget) = budget {
+            budget.request(ticket.retry_budget);
+        }
+        Ok(())
+    }
+}
+
+/// The route's upstream; what the tries need of the route goes into the ticket.
+fn upstream<'v>(
+    view: &'v View<'_>,
+    route: &Blob<'v, Route>,
+    ticket: &mut Ticket,
+) -> Result<Option<Blob<'v, Upstream>>, Reply> {
+    let id = route.upstream.id();
+    if !id.is_some() {
+        return Ok(None);
+    }
+    let upstream = view.object::<Upstream>(id).ok_or(Reply::new(Reason::UpstreamGone))?;
+    ticket.upstream = id;
+    ticket.names.set_upstream(upstream.name());
+    let ArchivedRetries { attempts, on, idempotent_only, budget, .. } = &route.retries;
+    ticket.attempts = *attempts;
+    ticket.retry_on = RetryOn { error: on.error, timeout: on.timeout, statuses: on.statuses };
+    ticket.idempotent_only = *idempotent_only;
+    ticket.retry_budget = budget.to_native();
+    ticket.timeouts = Timeouts {
+        connect: route.timeouts.connect.to_native(),
+        send: route.timeouts.send.to_native(),
+        read: route.timeouts.read.to_native(),
+    };
+    Ok(Some(upstream))
+}
+
+/// A subrequest has no credentials of its own to show: it may go where anybody may, and where its main request was
+/// let in.
+fn subrequest(route: &Blob<'_, Route>, passed: Passed) -> Result<(), Reply> {
+    let free = route.auth.is_empty() && route.permissions.is_none();
+    let same = passed.route.is_some() && passed.route == route.id();
+    let known =
+        route.permissions.is_none() && passed.auth.is_some() && route.auth.iter().any(|auth| auth.id() == passed.auth);
+    if free || same || known { Ok(()) } else { Err(Reply::new(Reason::AuthMissing)) }
+}
+
+/// Any of the route's `auth` entries lets a request in. `None`: it is anonymous, and may be.
+#[allow(clippy::too_many_arguments)]
+fn authenticate<'v>(
+    view: &'v View<'_>,
+    route: &Blob<'v, Route>,
+    request: &impl Request,
+    now: Now,
+    keys: &mut super::worker::Keys,
+    claims: &mut crate::auth::Claims,
+    known: &mut Option<u32>,
+    ticket: &mut Ticket,
+    recorder: &mut impl Recorder,
+) -> Result<Option<Blob<'v, Auth>>, Reply> {
+    if route.auth.is_empty() {
+        ticket.passed = Passed { route: route.id(), ..Passed::default() };
+        return Ok(None);
+    }
+    let mut refused = None;
+    let mut optional = false;
+    for id in route.auth.iter() {
+        let auth = view.object::<Auth>(id.id()).ok_or(Reply::new(Reason::Internal))?;
+        let ArchivedScheme::Jwt(jwt) = &auth.scheme;
+        let outcome = match find_token(request, &jwt.source) {
+            Token::Absent => {
+                optional |= auth.optional;
+                continue;
+            }
+            Token::Malformed => Err(Reason::AuthMalformed),
+            Token::Found(token) => match keys.verifier(&auth) {
+                Some(known) => known.verifier.verify(token, now.wall, claims),
+                None => Err(Reason::AuthKeyUnknown),
+            },
+        };
+        match outcome {
+            Ok(()) => {
+                let consumer = claims.consumer(&jwt.consumer_claim);
+                if let Some(name) = consumer
+                    && view.named::<Consumer>(name).is_some_and(|consumer| !consumer.enabled)
+                {
+                    recorder.note(Step::Auth, format_args!("consumer \"{name}\" is not enabled"));
+                    return Err(Reply::new(Reason::AuthClaims));
+                }
+                ticket.names.set_consumer(consumer.or(claims.subject()).unwrap_or_default());
+                ticket.passed = Passed { route: route.id(), auth: auth.id() };
+                *known = Some(auth.id().slot);
+                recorder.note(Step::Auth, format_args!("\"{}\" knows the caller", auth.name()));
+                return Ok(Some(auth));
+            }
+            Err(reason) => {
+                recorder.note(Step::Auth, format_args!("\"{}\" refuses: {}", auth.name(), reason.code()));
+                refused = Some(reason);
+            }
+        }
+    }
+    match refused {
+        Some(reason) => Err(Reply::new(reason)),
+        None if optional => {
+            ticket.passed = Passed { route: route.id(), ..Passed::default() };
+            Ok(None)
+        }
+        None => Err(Reply::new(Reason::AuthMissing)),
+    }
+}
+
+/// Whether what the token, its roles and its consumer grant is what the route requires.
+fn permitted(
+    view: &View<'_>,
+    auth: &Blob<'_, Auth>,
+    claims: &crate::auth::Claims,
+    ticket: &Ticket,
+    requirement: &crate::auth::ArchivedRequirement,
+) -> bool {
+    let ArchivedScheme::Jwt(jwt) = &auth.scheme;
+    let own = jwt.permissions_claim.as_ref().into_iter().flat_map(|claim| claims.list(claim));
+    if allows(own, requirement) {
+        return true;
+    }
+    let consumer = view.named::<Consumer>(ticket.consumer());
+    let roles = jwt
+        .roles_claim
+        .as_ref()
+        .into_iter()
+        .flat_map(|claim| claims.list(claim))
+        .filter_map(|name| view.named::<Role>(name))
+        .chain(
+            consumer.iter().flat_map(|consumer| consumer.roles.iter()).filter_map(|id| view.object::<Role>(id.id())),
+        );
+    // All that is granted counts together: `all` may be met by pieces from several places.
+    let own = jwt.permissions_claim.as_ref().into_iter().flat_map(|claim| claims.list(claim));
+    let granted = own
+        .chain(consumer.iter().flat_map(|consumer| consumer.permissions.iter().map(|name| name.as_str())))
+        .chain(roles.flat_map(|role| role.get().permissions.iter().map(|name| name.as_str())));
+    allows(granted, requirement)
+}
+
+/// What goes out is what was matched: a target that says something else than the decoded path is replaced, and a
+/// stripped prefix is taken off.
+fn forward_path(
+    request: &impl Request,
+    route: &Blob<'_, Route>,
+    rule: u32,
+    forwarded: &mut Vec<u8>,
+    recorder: &mut impl Recorder,
+) -> Result<(), Reply> {
+    let matched = request.path();
+    if let Some(length) = route.strip.get(rule as usize) {
+        let prefix = matched.get(..length.to_native() as usize).ok_or(Reply::new(Reason::PathRefused))?;
+        let rest = path::strip_prefix(matched, prefix).map_err(Reply::new)?;
+        forwarded.extend_from_slice(rest.as_bytes());
+        recorder.note(Step::Forward, format_args!("path {}", String::from_utf8_lossy(forwarded)));
+    } else if !path::is_verbatim(matched, request.target()) {
+        forwarded.extend_from_slice(matched);
+    }
+    if !crate::router::query::is_safe(request.query()) {
+        return Err(Reply::new(Reason::PathRefused));
+    }
+    Ok(())
+}

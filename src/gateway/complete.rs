@@ -1,0 +1,85 @@
+//! `complete`: what is learnt from a request that is over.
+
+use super::object::Upstream;
+use super::ticket::{Stage, Ticket};
+use super::worker::Worker;
+use crate::state::Region;
+use crate::state::tables::breaker;
+use crate::types::{Now, Reason};
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// The status that the client was sent; 0 = none.
+    pub status: u16,
+    /// The status of the last try; 502 and 504 also stand for a peer that could not be reached or was too slow.
+    /// 0 = no try was made, or it was cut off.
+    pub upstream_status: u16,
+    /// Whether the client went away first.
+    pub aborted: bool,
+}
+
+impl Worker {
+    /// The access phase refused, and the adapter tells the client so.
+    pub fn refused(&mut self, ticket: &mut Ticket, reason: Reason) {
+        ticket.stage = Stage::Refused;
+        ticket.refused = Some(reason);
+        self.cancel_permit(ticket);
+    }
+
+    /// The request is over: the breaker hears how its upstream did, the metrics count it. Once a request.
+    pub fn complete(&mut self, ticket: &mut Ticket, outcome: &Outcome, now: Now) {
+        if ticket.stage == Stage::Completed || ticket.stage == Stage::New {
+            return;
+        }
+        let judged = if outcome.aborted { 0 } else { outcome.upstream_status };
+        match judged {
+            // Nobody can say what the upstream would have answered.
+            0 => self.cancel_permit(ticket),
+            status => self.report(ticket, status < 500 || status == 501, now),
+        }
+        if ticket.counted
+            && let Some(shard) = Self::shard(&self.region, self.reader.slot())
+        {
+            shard.disconnected();
+            shard.request(ticket.route, ticket.method, outcome.status, now.mono.saturating_sub(ticket.started));
+        }
+        ticket.counted = false;
+        ticket.stage = Stage::Completed;
+    }
+
+    /// The request went away without having been completed: what it holds is given back.
+    pub fn abandon(&mut self, ticket: &mut Ticket) {
+        if let Some(attempt) = ticket.attempt.take() {
+            Self::peers(&self.region).finished(attempt.peer);
+        }
+        self.cancel_permit(ticket);
+        if ticket.counted
+            && let Some(shard) = Self::shard(&self.region, self.reader.slot())
+        {
+            shard.disconnected();
+        }
+        ticket.counted = false;
+        ticket.stage = Stage::Completed;
+    }
+
+    fn report(&mut self, ticket: &mut Ticket, good: bool, now: Now) {
+        let Some(permit) = ticket.permit.take() else { return };
+        let region: Region = self.region;
+        let Some(view) = self.reader.enter() else { return };
+        let Some(upstream) = view.object::<Upstream>(ticket.upstream) else { return };
+        if let Some((slot, settings)) = Self::breaker(&region, &upstream) {
+            breaker::report(slot, &settings, permit, good, now.mono);
+        }
+    }
+
+    pub(super) fn cancel_permit(&mut self, ticket: &mut Ticket) {
+        let Some(permit) = ticket.permit.take() else { return };
+        let region: Region = self.region;
+        let Some(view) = self.reader.enter() else { return };
+        let Some(upstream) = view.object::<Upstream>(ticket.upstream) else { return };
+        if let Some((slot, _)) = Self::breaker(&region, &upstream) {
+            breaker::cancel(slot, permit);
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! What must be done once for all workers: watch the document, keep the pick tables fresh, reclaim what is replaced.
+//!
+//! The leader is whoever holds the region's lease, and the tree's only writer. Its host calls [`Leader::tick`] every
+//! 250 ms; no client waits on it.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::object::Upstream;
+use super::publish::{PublishError, Published, publish};
+use crate::balancer::{PickTable, Seat};
+use crate::config::{self, Checked, Secrets, SystemSecrets};
+use crate::state::tables::peers::Peers;
+use crate::state::tables::rate::RateTable;
+use crate::state::tables::shards::Shard;
+use crate::state::{Corrupt, Identity, Reader, Region, Writer};
+use crate::types::Now;
+
+/// The largest document that is read, bytes.
+pub const DOCUMENT_MAX: u64 = 64 << 20;
+
+/// Counters of the region that this folder owns, by their index among [`Region::counters`].
+pub(super) mod counter {
+    /// Wall clock of the last change of the policy, microseconds.
+    pub const CHANGED: usize = 2;
+    /// How full the tree's arena is, millionths.
+    pub const ARENA: usize = 3;
+    /// How full the table of rate keys is, millionths.
+    pub const RATES: usize = 4;
+}
+
+/// Something that an operator should read in the log.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// How bad it is.
+    pub severity: Severity,
+    /// One line.
+    pub text: String,
+}
+
+/// How bad an event is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// Something was refused or cannot go on.
+    Error,
+    /// Something works but not as it should.
+    Warning,
+    /// Something changed as it should.
+    Notice,
+}
+
+/// The one that holds the lease.
+pub struct Leader {
+    region: Region,
+    writer: Writer,
+    /// A reader of its own, for the pick tables; without one they wait for the next tick.
+    reader: Option<Reader>,
+    watch: Option<Watch>,
+    walk: Walk,
+}
+
+/// How far the walk over the table of rate keys has come, and what it has seen.
+#[derive(Default)]
+struct Walk {
+    from: usize,
+    live: u64,
+    slots: u64,
+}
+
+impl Leader {
+    /// Takes the lease; `None` while a live process has it.
+    ///
+    /// # Errors
+    /// The tree was damaged beyond recovery.
+    pub fn take(region: Region, identity: Identity) -> Result<Option<Self>, Corrupt> {
+        let Some(writer) = Writer::take(region, identity)? else { return Ok(None) };
+        Ok(Some(Self { region, writer, reader: Reader::claim(region, identity), watch: None, walk: Walk::default() }))
+    }
+
+    /// Makes `document` the live policy.
+    ///
+    /// # Errors
+    /// It does not fit; the live policy is untouched.
+    pub fn publish(&mut self, document: &config::Document, now: Now) -> Result<Published, PublishError> {
+        let done = publish(self.region, &mut self.writer, document, now)?;
+        if done.written + done.removed > 0
+            && let Some(changed) = self.region.counters().get(counter::CHANGED)
+        {
+            changed.store(now.wall, Relaxed);
+        }
+        Ok(done)
+    }
+
+    /// The worker slot that counts for the leader, if it got one.
+    #[must_use]
+    pub fn slot(&self) -> Option<u32> {
+        self.reader.as_ref().map(Reader::slot)
+    }
+
+    /// Follows the document at `path` from now on.
+    pub fn watch(&mut self, path: &Path) {
+        self.watch = Some(Watch { path: path.to_owned(), seen: None, taken: None, failing: false });
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Now, log: &mut dyn FnMut(Event)) {
+        if let Some(mut watch) = self.watch.take() {
+            self.look(&mut watch, now, log);
+            self.watch = Some(watch);
+        }
+        self.build_tables(now);
+        self.writer.reclaim();
+        self.walk_rates(now);
+        let stats = self.writer.stats();
+        self.set(counter::ARENA, (stats.arena - stats.free) as u64, stats.arena as u64);
+    }
+
+    fn set(&self, counter: usize, part: u64, whole: u64) {
+        if let Some(word) = self.region.counters().get(counter) {
+            word.store(part.saturating_mul(1_000_000) / whole.max(1), Relaxed);
+        }
+    }
+
+    /// Frees buckets that are full again, a piece of the table a tick: the whole of it within a minute.
+    fn walk_rates(&mut self, now: Now) {
+        let rates = RateTable::new(self.region.rate_words());
+        let piece = rates.groups().div_ceil(240).max(1);
+        let fill = rates.sweep(self.walk.from, piece, now.mono);
+        self.walk.live += fill.live;
+        self.walk.slots += fill.slots;
+        self.walk.from += piece;
+        if self.walk.from >= rates.groups() {
+            self.set(counter::RATES, self.walk.live, self.walk.slots);
+            self.walk = Walk::default();
+        }
+    }
+
+    fn look(&mut self, watch: &mut Watch, now: Now, log: &mut dyn FnMut(Event)) {
+        let name = watch.path.display().to_string();
+        let Some((stamp, read)) = watch.look() else { return };
+        let lines = match read {
+            Ok(text) => match parse(&text, &name) {
+                Ok(checked) => match self.publish(&checked.document, now) {
+                    Ok(done) => {
+                        watch.taken = stamp;
+                        for warning in checked.warnings.iter().map(ToString::to_string).chain(done.warnings) {
+                            log(Event { severity: Severity::Warning, text: warning });
+                        }
+                        if done.written + done.removed > 0 {
+                            let text = format!(
+                                "{name}: generation {}, {} objects written, {} removed",
+                                done.generation, done.written, done.removed
+                            );
+                            log(Event { severity: Severity::Notice, text });
+                        }
+                        return;
+                    }
+                    Err(error) => vec![format!("{name}: {error}")],
+                },
+                Err(lines) => lines,
+            },
+            Err(error) => vec![format!("{name}: {error}")],
+        };
+        // The live policy stays; the same bytes are not tried again.
+        watch.taken = stamp;
+        if let Some(shard) = self.reader.as_ref().and_then(|reader| Shard::new(self.region.shard_words(reader.slot())))
+        {
+            shard.config_error();
+        }
+        for text in lines {
+            log(Event { severity: Severity::Error, text });
+        }
+    }
+
+    /// Brings the odds of every upstream with several peers up to date.
+    fn build_tables(&self, now: Now) {
+        let Some(view) = self.reader.as_ref().and_then(Reader::enter) else { return };
+        let peers = Peers::new(self.region.peer_words());
+        for upstream in view.each::<Upstream>() {
+            let Some(words) = view.pick_table(&upstream) else { continue };
+            let Some(table) = PickTable::new(words, upstream.peers.len() as u32) else { continue };
+            if table.is_due(now.mono) {
+                let seats = upstream.peers.iter().map(|peer| Seat {
+                    weight: peer.weight.to_native(),
+                    priority: peer.priority,
+                    slot: peer.slot.to_native(),
+                });
+                table.build(seats, &peers, now.mono);
+            }
+        }
+    }
+}
+
+/// A file that is followed by looking at it: links are followed, so a mounted Kubernetes volume works.
+struct Watch {
+    path: PathBuf,
+    /// What the last look saw.
+    seen: Option<Stamp>,
+    /// What was last taken, or refused.
+    taken: Option<Stamp>,
+    /// Whether the last look failed; each failure is told once.
+    failing: bool,
+}
+
+/// What tells two versions of a file apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    device: u64,
+    inode: u64,
+    modified: (i64, i64),
+    size: u64,
+}
+
+impl Stamp {
+    fn of(meta: &fs::Metadata) -> Self {
+        Self { device: meta.dev(), inode: meta.ino(), modified: (meta.mtime(), meta.mtime_nsec()), size: meta.size() }
+    }
+}
+
+impl Watch {
+    /// The text of a version that was not taken yet, once two looks agree on it: a file that is being written to is
+    /// left alone until it rests.
+    #[allow(clippy::type_complexity)]
+    fn look(&mut self) -> Option<(Option<Stamp>, Result<String, String>)> {
+        let stamp = match fs::metadata(&self.path) {
+            Ok(meta) => Stamp::of(&meta),
+            Err(error) => {
+                let told = std::mem::replace(&mut self.failing, true);
+                self.seen = None;
+                return (!told).then(|| (self.taken, Err(format!("cannot be looked at: {error}"))));
+            }
+        };
+        self.failing = false;
+        let rests = self.seen.replace(stamp) == Some(stamp);
+        if !rests || self.taken == Some(stamp) {
+            return None;
+        }
+        let text = read(&self.path);
+        // A change during the read is met by the next look.
+        let same = fs::metadata(&self.path).is_ok_and(|meta| Stamp::of(&meta) == stamp);
+        same.then_some((Some(stamp), text))
+    }
+}
+
+/// Reads and checks the document at `path`, as a start and a reload do.
+///
+/// # Errors
+/// Every mistake in it, a line each, with file, line and path.
+pub fn read_document(path: &Path) -> Result<Checked, Vec<String>> {
+    read_document_with(path, &SystemSecrets)
+}
+
+/// The same, with secrets from elsewhere.
+///
+/// # Errors
+/// As [`read_document`].
+pub fn read_document_with(path: &Path, secrets: &dyn Secrets) -> Result<Checked, Vec<String>> {
+    let name = path.display().to_string();
+    let text = read(path).map_err(|error| vec![format!("{name}: {error}")])?;
+    config::parse(&text, &name, secrets).map_err(|errors| errors.problems().iter().map(ToString::to_string).collect())
+}
+
+fn parse(text: &str, name: &str) -> Result<Checked, Vec<String>> {
+    config::parse(text, name, &SystemSecrets)
+        .map_err(|errors| errors.problems().iter().map(ToString::to_string).collect())
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(DOCUMENT_MAX + 1).read_to_end(&mut bytes))
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() as u64 > DOCUMENT_MAX {
+        return Err(format!("is larger than {DOCUMENT_MAX} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|error| format!("is not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
+}

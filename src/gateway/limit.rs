@@ -1,0 +1,171 @@
+//! The two limit steps of a request. Within each a refusal by one limit consumes none of the others.
+
+use std::net::IpAddr;
+
+use super::decision::Reply;
+use super::explain::{Recorder, Step};
+use super::object::Route;
+use super::publish::LIMITS_MAX;
+use super::ticket::{LimitNote, LimitStatus, Ticket};
+use super::worker::Worker;
+use crate::auth::Claims;
+use crate::limiter::{
+    Admitted, ArchivedHeaderStyle, ArchivedKeyPart, ArchivedLimiter, HeaderStyle, KeyHasher, Limiter, Quota,
+};
+use crate::state::tables::rate::Outcome;
+use crate::state::{Blob, Captures, Region, View};
+use crate::types::{ArchivedId, Header, Id, Now, Reason, Request};
+
+/// What keys are made of.
+pub(super) struct Limits<'a, 'v, R> {
+    pub region: &'a Region,
+    pub view: &'a View<'v>,
+    pub request: &'a R,
+    pub route: &'a Blob<'v, Route>,
+    pub rule: u32,
+    pub captures: &'a Captures,
+    pub now: Now,
+}
+
+/// A charge that may have to be given back.
+#[derive(Clone, Copy)]
+struct Charge {
+    key: u64,
+    quota: Quota,
+    cost: i64,
+    taken: Admitted,
+}
+
+impl<R: Request> Limits<'_, '_, R> {
+    /// Asks `limits` in their order.
+    pub fn step(
+        &self,
+        limits: Option<&[ArchivedId]>,
+        claims: Option<&Claims>,
+        ticket: &mut Ticket,
+        recorder: &mut impl Recorder,
+    ) -> Result<(), Reply> {
+        let limits = limits.unwrap_or_default();
+        if limits.is_empty() {
+            return Ok(());
+        }
+        let rates = Worker::rates(self.region);
+        let now = self.now.mono;
+        let mut charges = [None; LIMITS_MAX];
+        for (id, charge) in limits.iter().zip(0..) {
+            let id = id.id();
+            // A limiter that went away since the route was written limits nothing any more.
+            let Some(limiter) = self.view.object::<Limiter>(id) else { continue };
+            let Ok(quota) = Quota::of_archived(&limiter) else { return Err(Reply::new(Reason::Internal)) };
+            let cost = i64::from(limiter.cost.to_native());
+            let key = self.key(id, &limiter, claims, ticket);
+            let refusal = match rates.take(key, &quota, cost, now) {
+                Outcome::Taken(taken) => {
+                    recorder.note(
+                        Step::Limit,
+                        format_args!("\"{}\" admits, {} of {} left", limiter.name(), taken.remaining, quota.burst()),
+                    );
+                    note(ticket, &limiter, limiter.name(), quota, taken.remaining, taken.reset);
+                    if let Some(place) = charges.get_mut(charge) {
+                        *place = Some(Charge { key, quota, cost, taken });
+                    }
+                    continue;
+                }
+                Outcome::Refused(refused) => {
+                    let wait = refused.retry_after().unwrap_or(u64::from(u32::MAX));
+                    Reply::later(Reason::LimitExceeded, wait)
+                }
+                Outcome::TableFull { retry } => Reply::later(Reason::LimitTableFull, retry),
+            };
+            let standing = rates.peek(key, &quota, now);
+            recorder.note(Step::Limit, format_args!("\"{}\" refuses", limiter.name()));
+            if let Some(shard) = Worker::shard(self.region, ticket.shard) {
+                shard.limited(self.route.id(), id);
+            }
+            if limiter.shadow {
+                if ticket.limit_status != LimitStatus::Rejected {
+                    ticket.limit_status = LimitStatus::DryRun;
+                }
+                continue;
+            }
+            for charge in charges.into_iter().flatten() {
+                rates.give_back(charge.key, &charge.quota, charge.cost, charge.taken, now);
+            }
+            ticket.limit = None;
+            note(ticket, &limiter, limiter.name(), quota, standing.remaining.min(quota.burst()), standing.reset);
+            ticket.limit_status = LimitStatus::Rejected;
+            return Err(refusal);
+        }
+        Ok(())
+    }
+
+    fn key(&self, id: Id, limiter: &ArchivedLimiter, claims: Option<&Claims>, ticket: &Ticket) -> u64 {
+        let mut hasher = KeyHasher::new(self.region.secret(), id.word());
+        for part in limiter.key.iter() {
+            match part {
+                ArchivedKeyPart::Ip => hasher.address(self.client()),
+                ArchivedKeyPart::Route => hasher.part(&self.route.id().word().to_le_bytes()),
+                ArchivedKeyPart::Upstream => hasher.part(&self.route.upstream.id().word().to_le_bytes()),
+                ArchivedKeyPart::Global => &mut hasher,
+                ArchivedKeyPart::Consumer => match claims {
+                    Some(_) => hasher.part(ticket.consumer().as_bytes()),
+                    None => hasher.absent(),
+                },
+                ArchivedKeyPart::Claim(name) => match claims.and_then(|claims| claims.header_value(name)) {
+                    Some(value) => hasher.part(value.as_bytes()),
+                    None => hasher.absent(),
+                },
+                ArchivedKeyPart::Header(name) => match self.request.header(name.as_bytes()) {
+                    Header::One(value) => hasher.part(value),
+                    // Several values are no way out of a bucket: all such requests share one.
+                    Header::Absent | Header::Many => hasher.absent(),
+                },
+                ArchivedKeyPart::Cookie(name) => match self.cookie(name) {
+                    Some(value) => hasher.part(value),
+                    None => hasher.absent(),
+                },
+                ArchivedKeyPart::Path(name) => match self.parameter(name) {
+                    Some(value) => hasher.part(value),
+                    None => hasher.absent(),
+                },
+            };
+        }
+        hasher.finish()
+    }
+
+    fn client(&self) -> IpAddr {
+        self.request.client()
+    }
+
+    fn cookie(&self, name: &str) -> Option<&[u8]> {
+        let line = self.request.header(b"cookie").one()?;
+        crate::auth::cookies(line).find(|(key, _)| *key == name.as_bytes()).map(|(_, value)| value)
+    }
+
+    /// The value of a path parameter; the route knows the names of each of its rules in the order of the captures.
+    fn parameter(&self, name: &str) -> Option<&[u8]> {
+        let names = self.route.parameters.get(self.rule as usize)?;
+        let index = names.iter().position(|known| known == name)?;
+        self.captures.get(index, self.request.path())
+    }
+}
+
+/// Keeps the limit that is nearest to its end for the answer's headers.
+fn note(ticket: &mut Ticket, limiter: &ArchivedLimiter, name: &str, quota: Quota, remaining: u32, reset: u64) {
+    if ticket.limit_status == LimitStatus::None {
+        ticket.limit_status = LimitStatus::Passed;
+    }
+    // The share that is left decides, not the number: 3 of 5 is further from the end than 10 of 1,000.
+    let share = |remaining: u32, burst: u32| u64::from(remaining) * 1_000_000 / u64::from(burst.max(1));
+    let nearer =
+        ticket.limit.is_none_or(|other| share(remaining, quota.burst()) < share(other.remaining, other.quota.burst()));
+    if nearer {
+        let style = match limiter.headers {
+            ArchivedHeaderStyle::Ietf => HeaderStyle::Ietf,
+            ArchivedHeaderStyle::X => HeaderStyle::X,
+            ArchivedHeaderStyle::Both => HeaderStyle::Both,
+        };
+        ticket.limit = Some(LimitNote { quota, remaining, reset, style });
+        ticket.names.set_limit(name);
+    }
+}

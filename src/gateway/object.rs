@@ -1,0 +1,128 @@
+//! What the tree stores: the document's resources with names turned into ids, so that a request follows numbers.
+
+use rkyv::{Archive, Deserialize, Serialize};
+
+use crate::auth::{Auth, Requirement};
+use crate::balancer::{Algorithm, Retries, Timeouts};
+use crate::breaker::Breaker;
+use crate::limiter::Limiter;
+use crate::types::{Id, Kind, Object};
+
+/// A route.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Route {
+    /// Its name.
+    pub name: String,
+    /// Where it goes; `Id::NONE` = policy alone.
+    pub upstream: Id,
+    /// Any of these lets a request in; empty = everybody may.
+    pub auth: Vec<Id>,
+    /// What the caller must be permitted.
+    pub permissions: Option<Requirement>,
+    /// Limiters that need no identity, then those that do.
+    pub limits: Vec<Id>,
+    /// How many of `limits` are asked before auth.
+    pub early: u32,
+    /// Upstream timeouts.
+    pub timeouts: Timeouts,
+    /// Retry rules.
+    pub retries: Retries,
+    /// For each rule the length of the literal prefix to take off the path; empty = the path stays.
+    pub strip: Vec<u32>,
+    /// For each rule the names of its path parameters, in the order of the captures.
+    pub parameters: Vec<Vec<String>>,
+    /// Whether plain HTTP, WebSocket, gRPC may be spoken.
+    pub protocols: [bool; 3],
+}
+
+/// An upstream.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Upstream {
+    /// Its name.
+    pub name: String,
+    /// How a peer is chosen.
+    pub algorithm: Algorithm,
+    /// The `Host` that peers are sent; `None` = the client's.
+    pub host: Option<String>,
+    /// The peers, in the order of the pick table.
+    pub peers: Vec<PeerEntry>,
+    /// The breaker.
+    pub breaker: Option<Breaker>,
+    /// The breaker's slot in the table, where there is a breaker.
+    pub breaker_slot: u32,
+}
+
+/// One address of one node.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct PeerEntry {
+    /// `10.0.0.1:8080`, `[::1]:8080`: what `$upstream_addr` shows.
+    pub name: String,
+    /// The address, IPv4 as v4-mapped.
+    pub address: [u8; 16],
+    /// The TCP port.
+    pub port: u16,
+    /// Static weight.
+    pub weight: u32,
+    /// 0 serves first.
+    pub priority: u8,
+    /// The peer's slot in the statistics table …
+    pub slot: u32,
+    /// … and the key that must stand there.
+    pub key: u64,
+}
+
+/// A known caller.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Consumer {
+    /// What it may do, with wildcards.
+    pub permissions: Vec<String>,
+    /// Its roles.
+    pub roles: Vec<Id>,
+    /// Whether it is let in at all.
+    pub enabled: bool,
+}
+
+/// A named set of permissions.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Role {
+    /// What it permits, with wildcards.
+    pub permissions: Vec<String>,
+}
+
+/// What holds for every request.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Headers that only an `auth` entry may set: lower case, dashes for underscores, sorted.
+    pub reserved: Vec<String>,
+}
+
+/// The name under which [`Settings`] are stored.
+pub const SETTINGS: &str = "settings";
+
+impl Object for Route {
+    const KIND: Kind = Kind::Route;
+}
+
+impl Object for Upstream {
+    const KIND: Kind = Kind::Upstream;
+}
+
+impl Object for Limiter {
+    const KIND: Kind = Kind::Limiter;
+}
+
+impl Object for Auth {
+    const KIND: Kind = Kind::Auth;
+}
+
+impl Object for Consumer {
+    const KIND: Kind = Kind::Consumer;
+}
+
+impl Object for Role {
+    const KIND: Kind = Kind::Role;
+}
+
+impl Object for Settings {
+    const KIND: Kind = Kind::Settings;
+}

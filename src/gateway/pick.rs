@@ -1,0 +1,102 @@
+//! `pick` and what follows it: the tries of a request.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use super::decision::Reply;
+use super::object::Upstream;
+use super::ticket::{Attempt, Stage, Ticket};
+use super::worker::Worker;
+use crate::balancer::{Outcome, PickTable, Tried};
+use crate::types::{Now, Reason};
+
+/// The peer of one try.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer<'v> {
+    /// `address:port`, as `$upstream_addr` shows it.
+    pub name: &'v str,
+    /// The address.
+    pub address: IpAddr,
+    /// The TCP port.
+    pub port: u16,
+}
+
+/// How a try ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TryEnd {
+    /// No answer that counts, or one that is tried again elsewhere.
+    Failed,
+    /// A kept connection turned out to be closed: the peer is not to blame, and may be tried again.
+    Stale,
+    /// The peer answered with this status; 0 = the client went away before it did.
+    Answered(u16),
+}
+
+impl Worker {
+    /// Chooses the peer of the next try and shows it to `take`, whose result is returned.
+    ///
+    /// # Errors
+    /// There is no peer left to try, or no upstream any more.
+    pub fn pick<T>(&mut self, ticket: &mut Ticket, now: Now, take: impl FnOnce(&Peer<'_>) -> T) -> Result<T, Reply> {
+        let view = self.reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
+        let upstream = view.object::<Upstream>(ticket.upstream).ok_or(Reply::new(Reason::UpstreamGone))?;
+        let none = Reply::new(Reason::UpstreamNone);
+        let words = view.pick_table(&upstream).ok_or(none)?;
+        let table = PickTable::new(words, upstream.peers.len() as u32).ok_or(none)?;
+        if ticket.tries > 0 && ticket.attempt.is_none() && !ticket.stale && !table.retries().is_none_or(|b| b.retry()) {
+            return Err(none);
+        }
+        ticket.stale = false;
+        // Places mean the table they were picked from.
+        if ticket.table != upstream.seq() {
+            ticket.tried = Tried::new();
+            ticket.table = upstream.seq();
+        }
+        let peers = Self::peers(&self.region);
+        let place = table.pick(&peers, &ticket.tried, &mut self.rng, now.mono).ok_or(none)?;
+        let entry = upstream.peers.get(place as usize).ok_or(none)?;
+        ticket.tried.insert(place);
+        ticket.tries = ticket.tries.saturating_add(1);
+        let address = Ipv6Addr::from(entry.address).to_canonical();
+        let peer = Peer { name: &entry.name, address, port: entry.port.to_native() };
+        let slot = peers.started(entry.slot.to_native());
+        ticket.attempt = Some(Attempt { peer: slot, key: entry.key.to_native(), started: now.mono, latency: None });
+        Ok(take(&peer))
+    }
+
+    /// The response header of the try under way has come.
+    pub fn answered(&mut self, ticket: &mut Ticket, now: Now) {
+        if let Some(attempt) = &mut ticket.attempt {
+            attempt.latency = Some(now.mono.saturating_sub(attempt.started));
+            ticket.stage = Stage::Answered;
+        }
+    }
+
+    /// The try under way has ended. To be called once for each [`Worker::pick`] that gave a peer.
+    pub fn tried(&mut self, ticket: &mut Ticket, end: TryEnd, now: Now) {
+        let Some(attempt) = ticket.attempt.take() else { return };
+        let peers = Self::peers(&self.region);
+        peers.finished(attempt.peer);
+        let elapsed = now.mono.saturating_sub(attempt.started);
+        match end {
+            TryEnd::Stale => {
+                ticket.tried = Tried::new();
+                ticket.tries = ticket.tries.saturating_sub(1);
+                ticket.stale = true;
+            }
+            // 501 says that the request is strange, not that the server is in trouble; all other 5xx do.
+            TryEnd::Failed | TryEnd::Answered(500 | 502..=599) => {
+                peers.observe(attempt.peer, Outcome::Failure, now.mono)
+            }
+            TryEnd::Answered(0) => {}
+            TryEnd::Answered(_) => {
+                let latency = attempt.latency.unwrap_or(elapsed);
+                peers.observe(attempt.peer, Outcome::Latency(latency), now.mono);
+            }
+        }
+        if !matches!(end, TryEnd::Stale | TryEnd::Answered(0))
+            && let Some(shard) = Self::shard(&self.region, self.reader.slot())
+        {
+            shard.upstream(attempt.key, attempt.latency.unwrap_or(elapsed));
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! From a checked document to the tree: what differs is written, what is gone is removed, all in one transaction.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::hash::Hasher;
+use std::net::{IpAddr, ToSocketAddrs};
+use std::sync::atomic::AtomicU64;
+
+use siphasher::sip::SipHasher13;
+
+use super::object::{Consumer, PeerEntry, Role, Route, SETTINGS, Settings, Upstream};
+use crate::auth::{Requirement, Scheme};
+use crate::balancer::{self, PickTable, Seat};
+use crate::config::{self, Document, HostHeader};
+use crate::limiter::KeyPart;
+use crate::router::pattern::{Path, Rule, Segment};
+use crate::state::tables::breaker;
+use crate::state::tables::peers::Peers;
+use crate::state::tables::slot::Slots;
+use crate::state::{Full, Region, Transaction, Writer};
+use crate::types::{Id, Kind, Now, Object};
+
+/// How many limits a route may name.
+pub const LIMITS_MAX: usize = 16;
+
+/// Why a document did not go live. The live one is untouched.
+#[derive(Clone, Debug)]
+pub enum PublishError {
+    /// The tree has no room for it.
+    Full(Full),
+    /// A table has no free slot for one more of its kind.
+    Table(&'static str),
+    /// A node's host name has no address and never had one.
+    Unresolved {
+        /// The upstream.
+        upstream: String,
+        /// The host name and what the resolver said.
+        host: String,
+    },
+    /// A route names more limits than are looked at.
+    TooManyLimits(String),
+}
+
+impl fmt::Display for PublishError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(full) => write!(out, "the document does not fit into the zone: {full}"),
+            Self::Table(table) => write!(out, "the zone has no room for one more {table}"),
+            Self::Unresolved { upstream, host } => write!(out, "upstream \"{upstream}\": {host}"),
+            Self::TooManyLimits(route) => write!(out, "route \"{route}\": at most {LIMITS_MAX} limits"),
+        }
+    }
+}
+
+impl std::error::Error for PublishError {}
+
+impl From<Full> for PublishError {
+    fn from(full: Full) -> Self {
+        Self::Full(full)
+    }
+}
+
+/// What publishing did.
+#[derive(Clone, Debug, Default)]
+pub struct Published {
+    /// The generation that is live now.
+    pub generation: u32,
+    /// Objects written, objects removed; both 0 where nothing differed and the generation stayed.
+    pub written: usize,
+    /// See `written`.
+    pub removed: usize,
+    /// What an operator should hear about.
+    pub warnings: Vec<String>,
+}
+
+/// Makes `document` the live policy.
+///
+/// Objects are compared by a digest of what would be stored, so an edit of one route among 100,000 writes that route;
+/// ids, statistics, buckets and breakers stay with their names.
+pub fn publish(region: Region, writer: &mut Writer, document: &Document, now: Now) -> Result<Published, PublishError> {
+    let mut edit = Edit { region, txn: writer.begin(), written: 0, warnings: Vec::new() };
+    let alive = edit.apply(document, now)?;
+    let removed = edit.remove_missing(document)?;
+    let Edit { txn, written, warnings, .. } = edit;
+    if written == 0 && removed == 0 && region.generation() != 0 {
+        return Ok(Published { generation: region.generation(), warnings, ..Published::default() });
+    }
+    let generation = txn.commit();
+    alive.sweep(region, now);
+    Ok(Published { generation, written, removed, warnings })
+}
+
+struct Edit<'w> {
+    region: Region,
+    txn: Transaction<'w>,
+    written: usize,
+    warnings: Vec<String>,
+}
+
+/// The slots of the fixed tables that the new policy refers to.
+struct Alive {
+    peers: HashSet<u64>,
+    breakers: HashSet<u64>,
+}
+
+impl Alive {
+    /// Frees the slots of what is gone. Whoever still has one in flight compares keys and finds another or none.
+    fn sweep(&self, region: Region, now: Now) {
+        Peers::new(region.peer_words()).sweep(|key| self.peers.contains(&key), now.mono);
+        Slots::new(region.breaker_words(), breaker::WIDTH).sweep(|key| self.breakers.contains(&key));
+    }
+}
+
+impl Edit<'_> {
+    fn apply(&mut self, document: &Document, now: Now) -> Result<Alive, PublishError> {
+        let mut alive = Alive { peers: HashSet::new(), breakers: HashSet::new() };
+        for role in &document.roles {
+            self.put(&role.name, &Role { permissions: role.permissions.clone() })?;
+        }
+        for consumer in &document.consumers {
+            let object = Consumer {
+                permissions: consumer.permissions.clone(),
+                roles: self.ids(Kind::Role, &consumer.roles)?,
+                enabled: consumer.enabled,
+            };
+            self.put(&consumer.name, &object)?;
+        }
+        let mut reserved = Vec::new();
+        for auth in &document.auth {
+            let Scheme::Jwt(jwt) = &auth.scheme;
+            reserved.extend(jwt.headers.iter().map(|(name, _)| spelled(name)));
+            self.put(&auth.name, auth)?;
+        }
+        for limiter in &document.limiters {
+            self.put(&limiter.name, limiter)?;
+        }
+        for upstream in &document.upstreams {
+            self.put_upstream(upstream, &mut alive, now)?;
+        }
+        let late: HashSet<&str> = document
+            .limiters
+            .iter()
+            .filter(|limiter| limiter.key.iter().any(KeyPart::needs_identity))
+            .map(|limiter| limiter.name.as_str())
+            .collect();
+        for route in document.routes.iter().filter(|route| route.enabled) {
+            self.put_route(route, &late)?;
+        }
+        reserved.sort();
+        reserved.dedup();
+        self.put(SETTINGS, &Settings { reserved })?;
+        Ok(alive)
+    }
+
+    fn put<T: Object>(&mut self, name: &str, value: &T) -> Result<(), PublishError> {
+        let digest = digest(value, &[])?;
+        if self.txn.view().digest_of(T::KIND, name) != Some(digest) {
+            self.txn.put(name, value, digest)?;
+            self.written += 1;
+        }
+        Ok(())
+    }
+
+    fn put_upstream(&mut self, upstream: &config::Upstream, alive: &mut Alive, now: Now) -> Result<(), PublishError> {
+        let id = self.txn.id(Kind::Upstream, &upstream.name)?;
+        let peers = self.peers(upstream, id)?;
+        alive.peers.extend(peers.iter().map(|peer| peer.key));
+        let mut breaker_slot = 0;
+        if upstream.breaker.is_some() {
+            let slots = Slots::new(self.region.breaker_words(), breaker::WIDTH);
+            (breaker_slot, _) = slots.claim(id.word()).ok_or(PublishError::Table("breaker"))?;
+            alive.breakers.insert(id.word());
+        }
+        let object = Upstream {
+            name: upstream.name.clone(),
+            algorithm: upstream.algorithm,
+            host: match &upstream.host {
+                HostHeader::Preserve => None,
+                HostHeader::Name(name) => Some(name.clone()),
+            },
+            peers,
+            breaker: upstream.breaker,
+            breaker_slot,
+        };
+        let digest = digest(&object, &[])?;
+        if self.txn.view().digest_of(Kind::Upstream, &upstream.name) == Some(digest) {
+            return Ok(());
+        }
+        // The pick table goes on as long as the peers are the same; a new one is built before anybody can see it.
+        let mut fingerprint = SipHasher13::new();
+        for peer in &object.peers {
+            fingerprint.write_u64(peer.key);
+            fingerprint.write_u64(u64::from(peer.weight) << 8 | u64::from(peer.priority));
+        }
+        let words = self.table(&object.peers, now);
+        self.txn.put_with_table(&upstream.name, &object, digest, fingerprint.finish(), &words)?;
+        self.written += 1;
+        Ok(())
+    }
+
+    /// A pick table of `peers`, built from what is known of them now.
+    fn table(&self, peers: &[PeerEntry], now: Now) -> Vec<u64> {
+        let count = peers.len() as u32;
+        let words: Vec<AtomicU64> = (0..PickTable::words(count)).map(|_| AtomicU64::new(0)).collect();
+        if let Some(table) = PickTable::new(&words, count) {
+            let seats = peers.iter().map(|peer| Seat { weight: peer.weight, priority: peer.priority, slot: peer.slot });
+            table.build(seats, &Peers::new(self.region.peer_words()), now.mono);
+        }
+        words.into_iter().map(AtomicU64::into_inner).collect()
+    }
+
+    /// The addresses of an upstream's nodes, each with its place in the statistics.
+    fn peers(&mut self, upstream: &config::Upstream, id: Id) -> Result<Vec<PeerEntry>, PublishError> {
+        let mut entries: Vec<PeerEntry> = Vec::with_capacity(upstream.nodes.len());
+        for node in &upstream.nodes {
+            for address in self.resolve(upstream, node)? {
+                let name = match address {
+                    IpAddr::V4(address) => format!("{address}:{}", node.port),
+                    IpAddr::V6(address) => format!("[{address}]:{}", node.port),
+                };
+                let key = balancer::key(id, &address.to_string(), node.port);
+                if entries.iter().any(|entry| entry.key == key) {
+                    continue;
+                }
+                // A full table is no error: peers without a slot share by static weight.
+                let slot = Peers::new(self.region.peer_words()).claim(key);
+                let octets = match address {
+                    IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+                    IpAddr::V6(address) => address.octets(),
+                };
+                let (weight, priority) = (node.weight, node.priority);
+                entries.push(PeerEntry { name, address: octets, port: node.port, weight, priority, slot, key });
+            }
+        }
+        Ok(entries)
+    }
+
+    /// The addresses of a node. Literals are never looked up. A name that does not resolve keeps the addresses that
+    /// are live; where there are none yet, the upstream goes without that node, and fails only if it has no other.
+    fn resolve(&mut self, upstream: &config::Upstream, node: &balancer::Node) -> Result<Vec<IpAddr>, PublishError> {
+        let literal = node.host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        if let Ok(address) = literal {
+            return Ok(vec![address]);
+        }
+        match (node.host.as_str(), node.port).to_socket_addrs() {
+            Ok(addresses) => {
+                let mut found: Vec<IpAddr> = addresses.map(|address| address.ip()).collect();
+                found.sort();
+                found.dedup();
+                Ok(found)
+            }
+            Err(error) => {
+                let host = format!("host \"{}\" cannot be resolved: {error}", node.host);
+                self.warnings.push(format!("upstream \"{}\": {host}", upstream.name));
+                if upstream.nodes.len() == 1 {
+                    return Err(PublishError::Unresolved { upstream: upstream.name.clone(), host });
+                }
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    fn put_route(&mut self, route: &config::Route, late: &HashSet<&str>) -> Result<(), PublishError> {
+        if route.limits.len() > LIMITS_MAX {
+            return Err(PublishError::TooManyLimits(route.name.clone()));
+        }
+        // The document's order within each of the two steps.
+        let (late, early): (Vec<&String>, Vec<&String>) =
+            route.limits.iter().partition(|name| late.contains(name.as_str()));
+        let object = Route {
+            name: route.name.clone(),
+            upstream: match &route.upstream {
+                Some(name) => self.txn.id(Kind::Upstream, name)?,
+                None => Id::NONE,
+            },
+            auth: self.ids(Kind::Auth, &route.auth)?,
+            permissions: route
+                .permissions
+                .as_ref()
+                .map(|permissions| Requirement { all: permissions.all, required: permissions.required.clone() }),
+            early: early.len() as u32,
+            limits: self.ids(Kind::Limiter, early.into_iter().chain(late))?,
+            timeouts: route.timeouts,
+            retries: route.retries.clone(),
+            strip: if route.strip_prefix { route.rules.iter().map(stripped).collect() } else { Vec::new() },
+            parameters: route.rules.iter().map(|rule| rule.path.params().map(str::to_owned).collect()).collect(),
+            protocols: [route.protocols.http, route.protocols.websocket, route.protocols.grpc],
+        };
+        let key = format!("{:?}{:?}{}", route.rules, route.methods, route.priority);
+        let digest = digest(&object, key.as_bytes())?;
+        if self.txn.view().digest_of(Kind::Route, &route.name) != Some(digest) {
+            self.txn.put_route(&route.name, &object, digest, &route.rules, route.methods, route.priority, 0)?;
+            self.written += 1;
+        }
+        Ok(())
+    }
+
+    fn ids<'n>(&mut self, kind: Kind, names: impl IntoIterator<Item = &'n String>) -> Result<Vec<Id>, PublishError> {
+        names.into_iter().map(|name| self.txn.id(kind, name).map_err(PublishError::from)).collect()
+    }
+
+    fn remove_missing(&mut self, document: &Document) -> Result<usize, PublishError> {
+        let mut removed = 0;
+        for kind in Kind::ALL {
+            let kept: HashSet<&str> = match kind {
+                Kind::Settings => HashSet::from([SETTINGS]),
+                Kind::Route => {
+                    document.routes.iter().filter(|route| route.enabled).map(|route| route.name.as_str()).collect()
+                }
+                Kind::Upstream => document.upstreams.iter().map(|upstream| upstream.name.as_str()).collect(),
+                Kind::Limiter => document.limiters.iter().map(|limiter| limiter.name.as_str()).collect(),
+                Kind::Auth => document.auth.iter().map(|auth| auth.name.as_str()).collect(),
+                Kind::Consumer => document.consumers.iter().map(|consumer| consumer.name.as_str()).collect(),
+                Kind::Role => document.roles.iter().map(|role| role.name.as_str()).collect(),
+            };
+            let gone: Vec<String> =
+                self.txn.view().names(kind).filter(|name| !kept.contains(name)).map(str::to_owned).collect();
+            for name in gone {
+                self.txn.remove(kind, &name)?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+}
+
+/// A header's name in the one spelling in which all are compared: lower case, dashes.
+pub(super) fn spelled(name: &str) -> String {
+    name.to_ascii_lowercase().replace('_', "-")
+}
+
+/// How much `strip_prefix` takes off a path that `rule` matched: its literal beginning, up to the first parameter.
+fn stripped(rule: &Rule) -> u32 {
+    let length = match &rule.path {
+        Path::Exact(path) | Path::Prefix(path) => path.len(),
+        Path::Pattern { segments, .. } => segments
+            .iter()
+            .map_while(|segment| match segment {
+                Segment::Literal(text) => Some(text.len() + 1),
+                Segment::Param(_) => None,
+            })
+            .sum(),
+    };
+    length as u32
+}
+
+/// A digest of what would be stored. It need not withstand an attacker: operators write documents.
+fn digest<T: Object>(value: &T, beside: &[u8]) -> Result<u64, PublishError> {
+    let bytes = rkyv::to_bytes::<rkyv::rancor::Error>(value).map_err(|_| PublishError::Table("object of this size"))?;
+    let mut hasher = SipHasher13::new();
+    hasher.write(&bytes);
+    hasher.write(beside);
+    Ok(hasher.finish())
+}

@@ -1,0 +1,379 @@
+//! What one request carries from `access` to `pick` and `complete`.
+//!
+//! A request may outlive the generation that decided on it: a 60-second upload meets another document at `pick` and
+//! `complete`. So the ticket holds values and ids, never references, and what is looked up again is checked to be
+//! still the same thing.
+
+use crate::balancer::{RetryOn, Timeouts, Tried};
+use crate::limiter::{HeaderStyle, HeaderText, Quota};
+use crate::state::tables::breaker::Permit;
+use crate::state::tables::peers::Peer;
+use crate::types::{Id, Method, NAME_MAX, Reason};
+
+/// The record of one request; adapters keep it beside their own and hand it to every call.
+#[derive(Debug)]
+pub struct Ticket {
+    pub(super) stage: Stage,
+    pub(super) route: Id,
+    pub(super) upstream: Id,
+    pub(super) method: Method,
+    /// When `access` saw it first, microseconds.
+    pub(super) started: u64,
+    pub(super) refused: Option<Reason>,
+    /// Whether it counts in this worker's requests in flight.
+    pub(super) counted: bool,
+    /// Whether limits were taken for it already.
+    pub(super) limited: bool,
+    pub(super) passed: Passed,
+    pub(super) limit: Option<LimitNote>,
+    pub(super) limit_status: LimitStatus,
+    pub(super) permit: Option<Permit>,
+    pub(super) timeouts: Timeouts,
+    pub(super) attempts: u8,
+    pub(super) retry_on: RetryOn,
+    pub(super) idempotent_only: bool,
+    /// Retries per 1,000 requests.
+    pub(super) retry_budget: u16,
+    pub(super) tried: Tried,
+    pub(super) attempt: Option<Attempt>,
+    pub(super) tries: u8,
+    /// The last try met a closed connection; the next one is no retry.
+    pub(super) stale: bool,
+    /// The worker slot whose shard counts it.
+    pub(super) shard: u32,
+    /// The generation that wrote the upstream at the last try; places in its pick table mean nothing in another.
+    pub(super) table: u32,
+    pub(super) names: Names,
+}
+
+/// How far a request has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    New,
+    /// Refused before or after it had a route.
+    Refused,
+    /// Decided and let through.
+    Forwarded,
+    /// A peer has answered.
+    Answered,
+    Completed,
+}
+
+/// What a main request got past, for its subrequests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Passed {
+    /// The route that let it in.
+    pub route: Id,
+    /// The `auth` entry that knew it.
+    pub auth: Id,
+}
+
+/// The try that is under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    /// Its peer, as the statistics know it; without a slot there, `key` still names its series.
+    pub peer: Peer,
+    pub key: u64,
+    /// When it began, microseconds.
+    pub started: u64,
+    /// Microseconds to the response header, once it is there.
+    pub latency: Option<u64>,
+}
+
+/// The limit that is nearest to its end, for the answer's headers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LimitNote {
+    pub quota: Quota,
+    pub remaining: u32,
+    /// Microseconds until the bucket is full.
+    pub reset: u64,
+    pub style: HeaderStyle,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LimitStatus {
+    None,
+    Passed,
+    Rejected,
+    DryRun,
+}
+
+impl Default for Ticket {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Ticket {
+    /// The ticket of a request that nobody has looked at.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            stage: Stage::New,
+            route: Id::NONE,
+            upstream: Id::NONE,
+            method: Method::Other,
+            started: 0,
+            refused: None,
+            counted: false,
+            limited: false,
+            passed: Passed::default(),
+            limit: None,
+            limit_status: LimitStatus::None,
+            permit: None,
+            timeouts: Timeouts::default(),
+            attempts: 1,
+            retry_on: RetryOn { error: false, timeout: false, statuses: 0 },
+            idempotent_only: true,
+            retry_budget: 0,
+            tried: Tried::default(),
+            attempt: None,
+            tries: 0,
+            stale: false,
+            shard: 0,
+            table: 0,
+            names: Names::new(),
+        }
+    }
+
+    /// Forgets what an earlier look at the request decided.
+    pub(super) fn restart(&mut self, method: Method, shard: u32) {
+        let (started, counted, limited) = (self.started, self.counted, self.limited);
+        *self = Self { method, shard, started, counted, limited, ..Self::new() };
+    }
+
+    /// Whether `access` refused it.
+    #[must_use]
+    pub fn was_refused(&self) -> bool {
+        self.stage == Stage::Refused
+    }
+
+    /// Whether it has a route to an upstream; true also where it was refused after routing, as another module may let
+    /// it in all the same.
+    #[must_use]
+    pub fn is_routed(&self) -> bool {
+        self.upstream.is_some()
+    }
+
+    /// Whether an `auth` entry knew the caller.
+    #[must_use]
+    pub fn is_authenticated(&self) -> bool {
+        self.passed.auth.is_some()
+    }
+
+    /// Whether a try is under way whose answer has not come.
+    #[must_use]
+    pub fn is_trying(&self) -> bool {
+        self.attempt.is_some_and(|attempt| attempt.latency.is_none())
+    }
+
+    /// What its subrequests may rely on.
+    #[must_use]
+    pub fn passed(&self) -> Passed {
+        if self.stage == Stage::Refused { Passed::default() } else { self.passed }
+    }
+
+    /// How many tries it has in all.
+    #[must_use]
+    pub fn attempts(&self) -> u8 {
+        self.attempts
+    }
+
+    /// Its timeouts, microseconds; 0 = the server's own.
+    #[must_use]
+    pub fn timeouts(&self) -> Timeouts {
+        self.timeouts
+    }
+
+    /// What is tried again, and whether only for methods that may be sent twice.
+    #[must_use]
+    pub fn retry_on(&self) -> (RetryOn, bool) {
+        (self.retry_on, self.idempotent_only)
+    }
+
+    /// The route's name; empty without one.
+    #[must_use]
+    pub fn route_name(&self) -> &str {
+        self.names.route()
+    }
+
+    /// The upstream's name; empty without one.
+    #[must_use]
+    pub fn upstream_name(&self) -> &str {
+        self.names.upstream()
+    }
+
+    /// The consumer, or the token's subject where no consumer is named; empty for the anonymous.
+    #[must_use]
+    pub fn consumer(&self) -> &str {
+        self.names.consumer()
+    }
+
+    /// What was decided, in one word.
+    #[must_use]
+    pub fn decision(&self) -> &'static str {
+        match self.stage {
+            Stage::New => "",
+            Stage::Refused => "refuse",
+            Stage::Forwarded | Stage::Answered | Stage::Completed => {
+                if self.refused.is_some() {
+                    "refuse"
+                } else {
+                    "forward"
+                }
+            }
+        }
+    }
+
+    /// The precise code of the refusal; empty where nothing was refused. For logs, not for clients.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        self.refused.map_or("", Reason::code)
+    }
+
+    /// What the limits said, in nginx's words for `limit_req`; empty where none was asked.
+    #[must_use]
+    pub fn limit_status(&self) -> &'static str {
+        match self.limit_status {
+            LimitStatus::None => "",
+            LimitStatus::Passed => "PASSED",
+            LimitStatus::Rejected => "REJECTED",
+            LimitStatus::DryRun => "REJECTED_DRY_RUN",
+        }
+    }
+
+    /// The headers that tell the client where it stands: `RateLimit` and `RateLimit-Policy` (IETF draft), the
+    /// `X-RateLimit-*` family, or both, as the limiter asks for. Values are written into `buffer`.
+    pub fn limit_headers<'b>(
+        &self,
+        buffer: &'b mut [u8; 512],
+    ) -> impl Iterator<Item = (&'static [u8], &'b [u8])> + use<'b> {
+        let mut headers: [Option<(&'static [u8], &'b [u8])>; 5] = [None; 5];
+        if let Some(note) = &self.limit {
+            let (ietf, rest) = buffer.split_at_mut(224);
+            let (policy, x) = rest.split_at_mut(224);
+            let (limit, x) = x.split_at_mut(20);
+            let (remaining, reset) = x.split_at_mut(20);
+            let name = self.names.limit();
+            if matches!(note.style, HeaderStyle::Ietf | HeaderStyle::Both) {
+                let mut text = HeaderText::new(policy);
+                text.policy(name, &note.quota);
+                let policy = text.into_bytes();
+                let mut text = HeaderText::new(ietf);
+                text.rate_limit(name, note.remaining, note.reset);
+                headers[0] = Some((b"RateLimit-Policy", policy));
+                headers[1] = Some((b"RateLimit", text.into_bytes()));
+            }
+            if matches!(note.style, HeaderStyle::X | HeaderStyle::Both) {
+                let number = |buffer: &'b mut [u8], value: u64| {
+                    let mut text = HeaderText::new(buffer);
+                    text.number(value);
+                    text.into_bytes()
+                };
+                headers[2] = Some((b"X-RateLimit-Limit", number(limit, note.quota.burst().into())));
+                headers[3] = Some((b"X-RateLimit-Remaining", number(remaining, note.remaining.into())));
+                headers[4] = Some((b"X-RateLimit-Reset", number(reset, note.reset.div_ceil(crate::types::SECOND))));
+            }
+        }
+        headers.into_iter().flatten()
+    }
+}
+
+/// Copies of the names that later calls and variables show: the objects they came from may be gone by then.
+#[derive(Debug)]
+pub(super) struct Names {
+    /// Ends of route, upstream, consumer, limit.
+    ends: [u16; 4],
+    text: [u8; 4 * NAME_MAX],
+}
+
+impl Names {
+    const fn new() -> Self {
+        Self { ends: [0; 4], text: [0; 4 * NAME_MAX] }
+    }
+
+    fn route(&self) -> &str {
+        self.piece(0)
+    }
+
+    fn upstream(&self) -> &str {
+        self.piece(1)
+    }
+
+    fn consumer(&self) -> &str {
+        self.piece(2)
+    }
+
+    fn limit(&self) -> &str {
+        self.piece(3)
+    }
+
+    pub(super) fn set_route(&mut self, name: &str) {
+        self.set(0, name);
+    }
+
+    pub(super) fn set_upstream(&mut self, name: &str) {
+        self.set(1, name);
+    }
+
+    pub(super) fn set_consumer(&mut self, name: &str) {
+        self.set(2, name);
+    }
+
+    pub(super) fn set_limit(&mut self, name: &str) {
+        self.set(3, name);
+    }
+
+    fn piece(&self, index: usize) -> &str {
+        let length = self.ends.get(index).copied().map_or(0, usize::from);
+        let start = index * NAME_MAX;
+        self.text.get(start..start + length).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+    }
+
+    /// Keeps `name`, cut at a character where a token's subject is longer than any name may be.
+    fn set(&mut self, index: usize, name: &str) {
+        let name = name.get(..name.floor_char_boundary(NAME_MAX)).unwrap_or_default();
+        let start = index * NAME_MAX;
+        if let (Some(place), Some(end)) = (self.text.get_mut(start..start + name.len()), self.ends.get_mut(index)) {
+            place.copy_from_slice(name.as_bytes());
+            *end = name.len() as u16;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_kept_apart_and_cut_at_characters() {
+        let mut names = Names::new();
+        names.set_route("orders");
+        names.set_consumer(&"é".repeat(100));
+        names.set_upstream("up");
+        names.set_route("a");
+        assert_eq!((names.route(), names.upstream(), names.limit()), ("a", "up", ""));
+        assert_eq!(names.consumer(), "é".repeat(64));
+    }
+
+    #[test]
+    fn limit_headers_of_every_style() {
+        let mut ticket = Ticket::new();
+        let mut buffer = [0; 512];
+        assert_eq!(ticket.limit_headers(&mut buffer).count(), 0);
+        ticket.names.set_limit("per-ip");
+        let quota = Quota::new(10, crate::types::SECOND, 20).unwrap();
+        for (style, names) in [
+            (HeaderStyle::Ietf, &["RateLimit-Policy", "RateLimit"][..]),
+            (HeaderStyle::X, &["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"]),
+        ] {
+            ticket.limit = Some(LimitNote { quota, remaining: 3, reset: 1_700_000, style });
+            let found: Vec<_> = ticket.limit_headers(&mut buffer).map(|(name, _)| name.to_vec()).collect();
+            assert_eq!(found, names.iter().map(|name| name.as_bytes().to_vec()).collect::<Vec<_>>());
+        }
+        ticket.limit = Some(LimitNote { quota, remaining: 3, reset: 1_700_000, style: HeaderStyle::Both });
+        let values: Vec<_> = ticket.limit_headers(&mut buffer).map(|(_, value)| value.to_vec()).collect();
+        let expected: [&[u8]; 5] = [b"\"per-ip\";q=20;w=2", b"\"per-ip\";r=3;t=2", b"20", b"3", b"2"];
+        assert_eq!(values, expected);
+    }
+}

@@ -1,0 +1,219 @@
+//! From shards to text.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus::TextEncoder;
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+
+use super::OTHER;
+use super::histogram::BOUNDS;
+use super::sums::{Durations, Sums};
+use crate::types::Id;
+
+/// From ids to names. `None`: nobody has that name any more, and the numbers go to [`OTHER`].
+pub trait Names {
+    /// The route with this id slot and this low half of its birth.
+    fn route(&self, slot: u32, birth: u16) -> Option<&str>;
+    /// The limiter with this id.
+    fn rule(&self, id: Id) -> Option<&str>;
+    /// The upstream and the `host:port` of the peer with the key whose [`Series::PEER_KEY`](super::Series::PEER_KEY)
+    /// bits these are.
+    fn peer(&self, key: u64) -> Option<(&str, &str)>;
+}
+
+/// What is not counted but looked at when the text is made.
+#[derive(Clone, Debug, Default)]
+pub struct Gauges<'a> {
+    /// The generation in use; 0 = none.
+    pub generation: u32,
+    /// Seconds since it was published.
+    pub age: f64,
+    /// Tables of the region by name, and how full they are, 0 to 1.
+    pub fill: Vec<(&'a str, f64)>,
+    /// Breakers.
+    pub breakers: Vec<BreakerGauge<'a>>,
+}
+
+/// The breaker of one upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerGauge<'a> {
+    /// The upstream's name.
+    pub upstream: &'a str,
+    /// 0 closed, 1 open, 2 half-open.
+    pub state: u8,
+}
+
+/// Sums `shards` and writes everything in Prometheus' text format, version 0.0.4. Not for the request path: it
+/// allocates, and takes some microseconds a series.
+pub fn render<'s>(
+    shards: impl IntoIterator<Item = &'s [AtomicU64]>,
+    names: &dyn Names,
+    gauges: &Gauges,
+) -> Result<String, prometheus::Error> {
+    let mut sums = Sums::default();
+    for shard in shards {
+        sums.add(shard, names);
+    }
+    let mut text = String::new();
+    for family in families(sums, gauges) {
+        family.write(&mut text)?;
+    }
+    Ok(text)
+}
+
+fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
+    let requests = sums.requests.into_iter().map(|((route, method, status), count)| {
+        let status = status.map_or_else(|| OTHER.to_owned(), |status| format!("{status:03}"));
+        counter(&[("route", route), ("method", method), ("status", &status)], count)
+    });
+    let durations = sums
+        .durations
+        .into_iter()
+        .map(|((route, method), durations)| histogram(&[("route", route), ("method", method)], &durations));
+    let upstreams = sums
+        .upstreams
+        .into_iter()
+        .map(|((upstream, peer), durations)| histogram(&[("upstream", upstream), ("peer", peer)], &durations));
+    let limited =
+        sums.limited.into_iter().map(|((route, rule), count)| counter(&[("route", route), ("rule", rule)], count));
+    let breakers =
+        gauges.breakers.iter().map(|breaker| gauge(&[("upstream", breaker.upstream)], f64::from(breaker.state)));
+    let fill = gauges.fill.iter().map(|(table, fill)| gauge(&[("table", table)], *fill));
+    // A connection that one worker accepted and another closed leaves one count too high and one too low.
+    let connections = (sums.connections as i64).max(0) as f64;
+    use MetricType::{COUNTER, GAUGE, HISTOGRAM};
+    vec![
+        Family::new(
+            "gateway_requests_total",
+            "Requests by route, method and status; route \"-\" is what reached no route.",
+            COUNTER,
+            requests,
+        ),
+        Family::new(
+            "gateway_request_duration_seconds",
+            "Time from the first byte of a request to the last of its response.",
+            HISTOGRAM,
+            durations,
+        ),
+        Family::new(
+            "gateway_upstream_duration_seconds",
+            "Time from the start of a try to the response header.",
+            HISTOGRAM,
+            upstreams,
+        ),
+        Family::new(
+            "gateway_active_connections",
+            "Client connections at this moment.",
+            GAUGE,
+            [gauge(&[], connections)],
+        ),
+        Family::new(
+            "gateway_rate_limit_hits_total",
+            "Requests that a limiter refused, or would have in shadow mode.",
+            COUNTER,
+            limited,
+        ),
+        Family::new(
+            "gateway_circuit_breaker_state",
+            "Circuit breakers: 0 closed, 1 open, 2 half-open.",
+            GAUGE,
+            breakers,
+        ),
+        Family::new(
+            "gateway_config_generation",
+            "Generation of the configuration in use; 0 = none.",
+            GAUGE,
+            [gauge(&[], f64::from(gauges.generation))],
+        ),
+        Family::new(
+            "gateway_config_age_seconds",
+            "Time since the configuration in use was published.",
+            GAUGE,
+            [gauge(&[], gauges.age)],
+        ),
+        Family::new("gateway_region_fill_ratio", "How full the tables of the shared region are, 0 to 1.", GAUGE, fill),
+        Family::new(
+            "gateway_panics_total",
+            "Panics that were caught; each answered one request with 500.",
+            COUNTER,
+            [counter(&[], sums.panics)],
+        ),
+        Family::new(
+            "gateway_config_errors_total",
+            "Configurations that were refused.",
+            COUNTER,
+            [counter(&[], sums.config_errors)],
+        ),
+    ]
+}
+
+/// A family whose header is written even when it has no series yet, so that a scrape shows what there can be.
+struct Family(MetricFamily);
+
+impl Family {
+    fn new(name: &str, help: &str, kind: MetricType, metrics: impl IntoIterator<Item = Metric>) -> Self {
+        let mut family = MetricFamily::default();
+        family.set_name(name.to_owned());
+        family.set_help(help.to_owned());
+        family.set_field_type(kind);
+        family.set_metric(metrics.into_iter().collect());
+        Self(family)
+    }
+
+    fn write(&self, text: &mut String) -> Result<(), prometheus::Error> {
+        if !self.0.get_metric().is_empty() {
+            return TextEncoder::new().encode_utf8(std::slice::from_ref(&self.0), text);
+        }
+        // The encoder takes a family without series for a mistake. These texts need no escapes.
+        let kind = format!("{:?}", self.0.get_field_type()).to_lowercase();
+        let name = self.0.name();
+        text.push_str(&format!("# HELP {name} {}\n# TYPE {name} {kind}\n", self.0.help()));
+        Ok(())
+    }
+}
+
+fn counter(labels: &[(&str, &str)], count: u64) -> Metric {
+    let mut counter = Counter::default();
+    counter.set_value(count as f64);
+    let mut metric = metric(labels);
+    metric.set_counter(counter);
+    metric
+}
+
+fn gauge(labels: &[(&str, &str)], value: f64) -> Metric {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    let mut metric = metric(labels);
+    metric.set_gauge(gauge);
+    metric
+}
+
+fn histogram(labels: &[(&str, &str)], durations: &Durations) -> Metric {
+    let mut count = 0;
+    let mut buckets = Vec::with_capacity(BOUNDS.len());
+    for (bound, bucket) in BOUNDS.iter().zip(durations.buckets) {
+        count += bucket;
+        let mut cumulative = Bucket::default();
+        cumulative.set_upper_bound(*bound as f64 / 1e6);
+        cumulative.set_cumulative_count(count);
+        buckets.push(cumulative);
+    }
+    let mut histogram = Histogram::default();
+    // The encoder writes the last bucket, +Inf, from the count.
+    histogram.set_sample_count(count + durations.buckets.last().copied().unwrap_or(0));
+    histogram.set_sample_sum(durations.micros as f64 / 1e6);
+    histogram.set_bucket(buckets);
+    let mut metric = metric(labels);
+    metric.set_histogram(histogram);
+    metric
+}
+
+fn metric(labels: &[(&str, &str)]) -> Metric {
+    let pair = |(name, value): &(&str, &str)| {
+        let mut pair = LabelPair::default();
+        pair.set_name((*name).to_owned());
+        pair.set_value((*value).to_owned());
+        pair
+    };
+    Metric::from_label(labels.iter().map(pair).collect())
+}

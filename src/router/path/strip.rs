@@ -1,0 +1,144 @@
+use super::{hex, is_resolved};
+use crate::types::Reason;
+
+/// A path after its prefix was taken off: begins with one slash, holds nothing that climbs. Still decoded: it goes
+/// through [`escape()`](super::escape()) before it is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stripped<'a>(&'a [u8]);
+
+impl<'a> Stripped<'a> {
+    /// The bytes, decoded.
+    #[must_use]
+    pub const fn as_bytes(self) -> &'a [u8] {
+        self.0
+    }
+}
+
+/// Takes `prefix`, the literal prefix of the rule that matched, off a decoded path, once.
+///
+/// The prefix ends where a segment ends, so `/api` is no prefix of `/api../admin`; a slash at its end does not count.
+/// What is left is checked by [`recheck`]. [`Reason::PathRefused`] where the prefix does not fit or the rest is
+/// refused.
+#[inline]
+pub fn strip_prefix<'a>(path: &'a [u8], prefix: &[u8]) -> Result<Stripped<'a>, Reason> {
+    let prefix = prefix.strip_suffix(b"/").unwrap_or(prefix);
+    match path.strip_prefix(prefix) {
+        Some([]) => Ok(Stripped(b"/")),
+        Some(rest @ [b'/', ..]) => recheck(rest),
+        _ => Err(Reason::PathRefused),
+    }
+}
+
+/// Checks a decoded path that was made here, by stripping or rewriting, before it is sent: what must hold is more than
+/// a client's path must, for the client's own was matched by a route and this one was not.
+///
+/// Several slashes at the front become one, which would otherwise be read as a host. Refused with
+/// [`Reason::PathRefused`] are control bytes, dot segments, and whatever a lenient server turns into a dot segment by
+/// decoding again, by taking `\` for a slash or by dropping what follows a `;`.
+#[inline]
+pub fn recheck(path: &[u8]) -> Result<Stripped<'_>, Reason> {
+    let slashes = path.iter().take_while(|&&byte| byte == b'/').count();
+    let path = path.get(slashes.saturating_sub(1)..).unwrap_or_default();
+    let is_fit = is_resolved(path) && (memchr::memchr3(b'%', b';', b'\\', path).is_none() || !climbs(path));
+    if is_fit { Ok(Stripped(path)) } else { Err(Reason::PathRefused) }
+}
+
+#[cold]
+fn climbs(path: &[u8]) -> bool {
+    let mut segment = Segment::default();
+    let mut rest = path;
+    while let Some((byte, after)) = decoded(rest) {
+        rest = after;
+        match byte {
+            b'/' | b'\\' if segment.is_dots() => return true,
+            b'/' | b'\\' => segment = Segment::default(),
+            b';' => segment.is_over = true,
+            _ if segment.is_over => {}
+            b'.' => segment.dots = segment.dots.saturating_add(1),
+            _ => segment.has_others = true,
+        }
+    }
+    segment.is_dots()
+}
+
+/// What counts of the segment at hand.
+#[derive(Default)]
+struct Segment {
+    dots: u8,
+    has_others: bool,
+    is_over: bool,
+}
+
+impl Segment {
+    const fn is_dots(&self) -> bool {
+        !self.has_others && matches!(self.dots, 1 | 2)
+    }
+}
+
+/// The next byte, decoded as often as it was encoded, and what follows it.
+fn decoded(bytes: &[u8]) -> Option<(u8, &[u8])> {
+    let (&first, mut rest) = bytes.split_first()?;
+    if first != b'%' {
+        return Some((first, rest));
+    }
+    // `%252e` is an encoded `%2e`, and so on.
+    while let Some(after) = rest.strip_prefix(b"25") {
+        rest = after;
+    }
+    match rest {
+        [high, low, after @ ..] => hex(*high, *low).map_or(Some((first, rest)), |byte| Some((byte, after))),
+        _ => Some((first, rest)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stripping() {
+        for (path, prefix, expected) in [
+            ("/api", "/api", Some("/")),
+            ("/api/", "/api", Some("/")),
+            ("/api/x", "/api", Some("/x")),
+            ("/api/x/", "/api", Some("/x/")),
+            ("/api/api/x", "/api", Some("/api/x")),
+            ("/a/b/c", "/a/b", Some("/c")),
+            ("/api/x", "/api/", Some("/x")),
+            ("/x", "", Some("/x")),
+            ("/", "", Some("/")),
+            ("/", "/", Some("/")),
+            ("/api//x", "/api", Some("/x")),
+            ("/api//", "/api", Some("/")),
+            ("/api/x;v=1/y", "/api", Some("/x;v=1/y")),
+            ("/api/a\\b", "/api", Some("/a\\b")),
+            ("/api/100%", "/api", Some("/100%")),
+            ("/api/...", "/api", Some("/...")),
+            ("/api/.hidden", "/api", Some("/.hidden")),
+            ("/api/..hidden;x", "/api", Some("/..hidden;x")),
+            ("/api../admin", "/api", None),
+            ("/apix", "/api", None),
+            ("/ap", "/api", None),
+            ("", "/api", None),
+            ("", "", Some("/")),
+            ("/api/..", "/api", None),
+            ("/api/../admin", "/api", None),
+            ("/api/..;/admin", "/api", None),
+            ("/api/..;x=y/admin", "/api", None),
+            ("/api/x/.;/admin", "/api", None),
+            ("/api/..\\admin", "/api", None),
+            ("/api/\\..\\admin", "/api", None),
+            ("/api/%2e%2e/admin", "/api", None),
+            ("/api/%252e%252e/admin", "/api", None),
+            ("/api/%2e.%2fadmin", "/api", None),
+            ("/api/..%2fadmin", "/api", None),
+            ("/api/..%5cadmin", "/api", None),
+            ("/api/..%3b/admin", "/api", None),
+            ("/api/a\0b", "/api", None),
+            ("/api/a\r\nb", "/api", None),
+        ] {
+            let found = strip_prefix(path.as_bytes(), prefix.as_bytes()).ok().map(Stripped::as_bytes);
+            assert_eq!(found, expected.map(str::as_bytes), "{path:?} without {prefix}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The keys of routes: leaves, and the host records that say which shapes a host has.
+
+use std::cmp::Ordering;
+
+use super::Draft;
+use crate::state::arena::NoRoom;
+use crate::state::block::{self, Entry, StoredKey, blob, host, leaf};
+use crate::state::key::{End, HostKind, Key, Shape, host_hash};
+use crate::state::mem::Ref;
+
+/// Why a key cannot be added.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::state) enum KeyError {
+    NoRoom,
+    /// Its host has as many shapes as a lookup walks.
+    Shapes,
+}
+
+impl From<NoRoom> for KeyError {
+    fn from(_: NoRoom) -> Self {
+        Self::NoRoom
+    }
+}
+
+impl Draft {
+    /// Has `key` lead to the route in `entry`, whose blob is written already.
+    pub(in crate::state) fn add_key(&mut self, key: &Key, entry: Entry) -> Result<(), KeyError> {
+        let hash = key.hash();
+        let priority = blob::priority(&self.memory, entry.blob);
+        self.count_key(key, priority, true)?;
+        match self.find_leaf(key, hash) {
+            None => {
+                let block = self.allocate(leaf::size(1))?;
+                leaf::write(&self.memory, block, &[entry]);
+                self.root.paths = self.insert(self.root.paths, hash, block)?;
+            }
+            Some(old) => {
+                let mut entries = self.leaf_entries(old);
+                let place = entries.partition_point(|other| self.order(*other, entry).is_le());
+                entries.insert(place, entry);
+                self.rewrite_leaf(hash, old, entries.len() - 1, &entries)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// `key`, which stands at `place` in the route at `route`, does not lead there any more.
+    pub(in crate::state) fn remove_key(&mut self, key: &Key, place: u16, route: Ref) -> Result<(), KeyError> {
+        let hash = key.hash();
+        let Some(old) = self.find_leaf(key, hash) else { return Ok(()) };
+        let mut entries = self.leaf_entries(old);
+        let before = entries.len();
+        entries.retain(|entry| entry.blob != route || entry.key != place);
+        if entries.len() == before {
+            return Ok(());
+        }
+        if entries.is_empty() {
+            self.root.paths = self.remove(self.root.paths, hash, old)?;
+            self.release(old);
+        } else {
+            self.rewrite_leaf(hash, old, before, &entries)?;
+        }
+        self.count_key(key, blob::priority(&self.memory, route), false)
+    }
+
+    /// `key` leads to `entry` where it led to the route at `old`: both have the same rank and the same keys.
+    pub(in crate::state) fn swap_key(&mut self, key: &Key, old: Ref, entry: Entry) -> Result<(), KeyError> {
+        let hash = key.hash();
+        let Some(block) = self.find_leaf(key, hash) else { return Ok(()) };
+        let mut entries = self.leaf_entries(block);
+        for other in entries.iter_mut().filter(|other| other.blob == old && other.key == entry.key) {
+            *other = entry;
+        }
+        self.rewrite_leaf(hash, block, entries.len(), &entries)?;
+        Ok(())
+    }
+
+    /// The keys of the route at `route`, with where each stands in its blob.
+    pub(in crate::state) fn keys_of(&self, route: Ref) -> Vec<(Key, u16)> {
+        let memory = &self.memory;
+        let mut keys = Vec::new();
+        let mut at = blob::HEADER;
+        for _ in 0..blob::key_count(memory, route) {
+            let place = (at / 4) as u16;
+            let stored = StoredKey::of(Entry { blob: route, methods: 0, key: place });
+            let host_kind = match stored.host_kind(memory) {
+                0 => HostKind::Exact,
+                1 => HostKind::Wildcard,
+                _ => HostKind::Any,
+            };
+            let key = Key {
+                host_kind,
+                host: stored.host(memory).to_vec(),
+                shape: stored.shape(memory),
+                path: stored.path(memory).to_vec(),
+                captured: stored.is_captured(memory),
+                rule: stored.rule(memory),
+            };
+            keys.push((key, place));
+            at += stored.size(memory);
+        }
+        keys
+    }
+
+    fn rewrite_leaf(&mut self, hash: u64, old: Ref, before: usize, entries: &[Entry]) -> Result<(), NoRoom> {
+        let block = self.replace(old, leaf::size(before), leaf::size(entries.len()))?;
+        leaf::write(&self.memory, block, entries);
+        self.root.paths = self.exchange(self.root.paths, hash, old, block)?;
+        Ok(())
+    }
+
+    fn find_leaf(&self, key: &Key, hash: u64) -> Option<Ref> {
+        let memory = &self.memory;
+        block::find(memory, self.root.paths, hash, |block| {
+            let stored = StoredKey::of(leaf::entry(memory, block, 0));
+            stored.shape(memory) == key.shape
+                && stored.host_kind(memory) == key.host_kind as u8
+                && stored.host(memory) == key.host
+                && stored.path(memory) == key.path
+        })
+    }
+
+    fn leaf_entries(&self, block: Ref) -> Vec<Entry> {
+        (0..leaf::count(&self.memory, block)).map(|index| leaf::entry(&self.memory, block, index)).collect()
+    }
+
+    /// Higher priority, then more conditions, then the name.
+    fn order(&self, one: Entry, two: Entry) -> Ordering {
+        let memory = &self.memory;
+        let rank = |entry: Entry| (blob::priority(memory, entry.blob), blob::conditions(memory, entry.blob));
+        rank(two).cmp(&rank(one)).then_with(|| blob::name(memory, one.blob).cmp(blob::name(memory, two.blob)))
+    }
+
+    /// Counts a key in or out in the record of its host.
+    fn count_key(&mut self, key: &Key, priority: i32, is_in: bool) -> Result<(), KeyError> {
+        let memory = self.memory;
+        let hash = host_hash(key.host_kind, &key.host);
+        let record = match (key.host_kind, self.root.any) {
+            (HostKind::Any, 0) => None,
+            (HostKind::Any, record) => Some(record),
+            _ => block::find(&memory, self.root.hosts, hash, |record| {
+                host::is(&memory, record, key.host_kind, &key.host)
+            }),
+        };
+        let mut exact = record.map_or(0, |record| host::exact(&memory, record));
+        let mut prioritised = record.map_or(0, |record| host::prioritised(&memory, record));
+        let mut shapes: Vec<(Shape, u32)> = record.map_or_else(Vec::new, |record| {
+            (0..host::shapes(&memory, record))
+                .map(|index| (host::shape(&memory, record, index), host::shape_keys(&memory, record, index)))
+                .collect()
+        });
+        let step = |count: u32| if is_in { count + 1 } else { count.saturating_sub(1) };
+        if priority != 0 {
+            prioritised = step(prioritised);
+            self.root.prioritised = step(self.root.prioritised);
+        }
+        if key.shape.end == End::Exact {
+            exact = step(exact);
+        } else {
+            match shapes.binary_search_by(|(shape, _)| shape.rank(key.shape)) {
+                Ok(index) => {
+                    if let Some((_, keys)) = shapes.get_mut(index) {
+                        *keys = step(*keys);
+                    }
+                }
+                Err(_) if shapes.len() >= host::SHAPES_MAX => return Err(KeyError::Shapes),
+                Err(index) => shapes.insert(index, (key.shape, 1)),
+            }
+            shapes.retain(|(_, keys)| *keys > 0);
+        }
+        let wanted = exact > 0 || !shapes.is_empty();
+        let new = match (record, wanted) {
+            (None, false) => return Ok(()),
+            (Some(record), false) => {
+                if key.host_kind != HostKind::Any {
+                    self.root.hosts = self.remove(self.root.hosts, hash, record)?;
+                }
+                self.release(record);
+                0
+            }
+            (None, true) => self.allocate(host::size(shapes.len(), key.host.len()))?,
+            (Some(record), true) => {
+                let old = host::size_of(&memory, record);
+                self.replace(record, old, host::size(shapes.len(), key.host.len()))?
+            }
+        };
+        if new != 0 {
+            host::write(&memory, new, key.host_kind, &key.host, [exact, prioritised], &shapes);
+        }
+        match (key.host_kind, record) {
+            (HostKind::Any, _) => self.root.any = new,
+            (_, None) => self.root.hosts = self.insert(self.root.hosts, hash, new)?,
+            (_, Some(old)) if new != 0 => self.root.hosts = self.exchange(self.root.hosts, hash, old, new)?,
+            _ => {}
+        }
+        if key.host_kind == HostKind::Wildcard && record.is_none() != (new == 0) {
+            self.count_wildcard(&key.host, is_in);
+        }
+        Ok(())
+    }
+
+    fn count_wildcard(&mut self, name: &[u8], is_in: bool) {
+        let labels = 1 + name.iter().filter(|&&byte| byte == b'.').count();
+        if is_in {
+            self.root.wildcards += 1;
+            self.root.label_counts |= 1 << labels.min(63);
+        } else {
+            self.root.wildcards -= 1;
+        }
+        if self.root.wildcards == 0 {
+            self.root.label_counts = 0;
+        }
+    }
+}

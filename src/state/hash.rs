@@ -1,0 +1,191 @@
+//! Hashes over what operators put into the tree: hosts, paths, names; and the checksum of blocks.
+//!
+//! Folded multiplication, a word at a time. Nobody but an operator puts keys in, so a bucket cannot be attacked, and
+//! what a request brings is compared in full before it is believed.
+
+const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
+const OTHER: u64 = 0xd6e8_feb8_6659_fd93;
+
+/// How many segments of a path patterns and prefixes can tell apart.
+pub(super) const SEGMENTS_MAX: usize = 32;
+
+#[inline(always)]
+pub(super) const fn fold(a: u64, b: u64) -> u64 {
+    let product = a as u128 * b as u128;
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// Two hashes in order, in one.
+#[inline(always)]
+pub(super) const fn pair(a: u64, b: u64) -> u64 {
+    fold(a ^ OTHER, b.rotate_left(23) ^ ODD)
+}
+
+#[inline(always)]
+fn word(bytes: &[u8]) -> u64 {
+    match bytes.first_chunk::<8>() {
+        Some(eight) => u64::from_le_bytes(*eight),
+        None => short(bytes),
+    }
+}
+
+/// Up to seven bytes as a word, zeros behind them.
+#[inline(always)]
+fn short(bytes: &[u8]) -> u64 {
+    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(low), Some(high)) => {
+            let low = u32::from_le_bytes(*low) as u64;
+            // The last four bytes overlap the first ones where there are fewer than eight.
+            low | (u32::from_le_bytes(*high) as u64) << (8 * (bytes.len() & 7).saturating_sub(4))
+        }
+        _ => match *bytes {
+            [a, b, c] => a as u64 | (b as u64) << 8 | (c as u64) << 16,
+            [a, b] => a as u64 | (b as u64) << 8,
+            [a] => a as u64,
+            _ => 0,
+        },
+    }
+}
+
+/// The hash of `bytes`; `seed` tells spaces of keys apart.
+#[inline]
+pub(super) fn bytes(seed: u64, bytes: &[u8]) -> u64 {
+    let mut hash = fold(seed ^ ODD, bytes.len() as u64 ^ OTHER);
+    let mut rest = bytes;
+    while let Some((eight, behind)) = rest.split_first_chunk::<8>() {
+        hash = fold(hash ^ u64::from_le_bytes(*eight), ODD);
+        rest = behind;
+    }
+    fold(hash ^ word(rest), OTHER)
+}
+
+/// A path in pieces: `/a/b` is `a`, `b`; `/a/` is `a` and an empty one; `/` is one empty segment, nothing is none.
+pub(super) struct Segments {
+    /// How many there are; one more than [`SEGMENTS_MAX`] means "more than that".
+    pub count: usize,
+    /// Bit i: segment i is empty.
+    pub empty: u32,
+    /// Offset of the first byte of each segment, and one further: `starts[i + 1] - 1` is where segment i ends.
+    pub starts: [u16; SEGMENTS_MAX + 2],
+    /// The hash of each segment with its position, so that sums of them are hashes of several.
+    pub hashes: [u64; SEGMENTS_MAX],
+}
+
+impl Segments {
+    /// Takes `path` apart; `None` for one that does not begin with a slash or is longer than spans can say.
+    #[inline]
+    pub(super) fn of(path: &[u8]) -> Option<Self> {
+        let mut segments = Self { count: 0, empty: 0, starts: [0; SEGMENTS_MAX + 2], hashes: [0; SEGMENTS_MAX] };
+        if path.is_empty() {
+            return Some(segments);
+        }
+        let mut rest = path.strip_prefix(b"/")?;
+        if path.len() >= usize::from(u16::MAX) {
+            return None;
+        }
+        let mut start = 1;
+        loop {
+            let index = segments.count;
+            if let Some(slot) = segments.starts.get_mut(index) {
+                *slot = start as u16;
+            }
+            segments.count += 1;
+            let Some(slot) = segments.hashes.get_mut(index) else { return Some(segments) };
+            let (length, hash) = segment(rest, index as u64);
+            *slot = hash;
+            segments.empty |= u32::from(length == 0) << index;
+            start += length + 1;
+            match rest.get(length + 1..) {
+                Some(behind) => rest = behind,
+                None => break,
+            }
+        }
+        if let Some(slot) = segments.starts.get_mut(segments.count) {
+            *slot = start as u16;
+        }
+        Some(segments)
+    }
+}
+
+/// The length of the segment that `bytes` begins with, and its hash at `position`. One pass: a word with a slash in
+/// it is cut there.
+#[inline(always)]
+fn segment(bytes: &[u8], position: u64) -> (usize, u64) {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    const SLASHES: u64 = LOW * b'/' as u64;
+    let mut hash = fold(position ^ ODD, OTHER);
+    let mut rest = bytes;
+    let mut length = 0;
+    while let Some((eight, behind)) = rest.split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*eight);
+        let different = word ^ SLASHES;
+        let found = different.wrapping_sub(LOW) & !different & HIGH;
+        if found != 0 {
+            // The lowest mark is exact; bytes from it on are cut off.
+            let inside = found.trailing_zeros() as usize / 8;
+            let kept = word & ((1 << (8 * inside)) - 1);
+            length += inside;
+            return (length, fold(hash ^ kept, ODD ^ length as u64));
+        }
+        hash = fold(hash ^ word, ODD);
+        length += 8;
+        rest = behind;
+    }
+    let inside = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
+    length += inside;
+    (length, fold(hash ^ short(rest.get(..inside).unwrap_or_default()), ODD ^ length as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_segment_hashes_alike_wherever_it_ends() {
+        for name in ["", "a", "abc", "abcd", "abcdefg", "abcdefgh", "abcdefghi", "abcdefghijklmnopq"] {
+            let alone = segment(name.as_bytes(), 3);
+            assert_eq!(alone.0, name.len());
+            for behind in ["/", "/x", "/xxxxxxxxxxxxxxxxxx", "//////////"] {
+                assert_eq!(segment(format!("{name}{behind}").as_bytes(), 3), alone, "{name}{behind}");
+            }
+            assert_ne!(segment(name.as_bytes(), 4).1, alone.1);
+        }
+        assert_ne!(segment(b"a\0", 0).1, segment(b"a", 0).1);
+    }
+
+    #[test]
+    fn pieces() {
+        for (path, expected) in [
+            ("/", vec![""]),
+            ("/a", vec!["a"]),
+            ("/a/", vec!["a", ""]),
+            ("/users/12345678/items", vec!["users", "12345678", "items"]),
+            ("//a//", vec!["", "a", "", ""]),
+        ] {
+            let segments = Segments::of(path.as_bytes()).unwrap();
+            let found: Vec<_> = (0..segments.count)
+                .map(|i| &path[usize::from(segments.starts[i])..usize::from(segments.starts[i + 1]) - 1])
+                .collect();
+            assert_eq!(found, expected, "{path}");
+        }
+        assert!(Segments::of(b"*").is_none() && Segments::of(b"").is_some_and(|segments| segments.count == 0));
+        assert!(Segments::of(&[b'/'; 1 << 16]).is_none());
+        assert_eq!(Segments::of(&[b'/'; 100]).unwrap().count, SEGMENTS_MAX + 1);
+        assert_eq!(Segments::of(&[b'/'; 32]).unwrap().count, 32);
+    }
+
+    #[test]
+    fn every_byte_counts() {
+        let mut seen = std::collections::HashSet::new();
+        for length in 0..40 {
+            let mut text = vec![0; length];
+            assert!(seen.insert(bytes(1, &text)));
+            for at in 0..length {
+                text[at] = 1;
+                assert!(seen.insert(bytes(1, &text)), "{length} {at}");
+                text[at] = 0;
+            }
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! A route's rules as keys of the tree.
+//!
+//! The path of a rule is a *shape*, which says where its literal segments are and how it ends, and the literals
+//! themselves. All shapes of a host stand in its host record, in order of precedence; a lookup hashes the segments
+//! of the request once and then asks the hash trie for each shape that fits. Exact paths are not shapes: they are
+//! found by one hash over the whole path.
+
+use crate::router::pattern::{Host, Path, Rule, Segment, Tail};
+
+use super::hash::{self, SEGMENTS_MAX, Segments};
+use super::write::Refusal;
+
+/// The longest path of a rule in bytes.
+pub const PATH_MAX: usize = 4096;
+/// The longest host in bytes (RFC 1035, 2.3.4).
+pub const HOST_MAX: usize = 253;
+/// How many labels a wildcard host has at most.
+pub(super) const LABELS_MAX: usize = 32;
+/// How many spans a pattern captures at most.
+pub const CAPTURES_MAX: usize = 16;
+/// What stands for a parameter in a key's path; configured paths hold no control bytes.
+pub(super) const PARAM: u8 = 1;
+/// Bytes of a key in front of its host.
+pub(super) const KEY_HEADER: usize = 16;
+
+/// How a path ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum End {
+    /// Compared whole.
+    Exact = 0,
+    /// A pattern that ends with its last segment.
+    Here = 1,
+    /// A pattern with something behind it, captured or not.
+    Tail = 2,
+    /// A prefix.
+    Prefix = 3,
+}
+
+impl End {
+    #[inline(always)]
+    pub(super) const fn from_number(number: u8) -> Self {
+        match number {
+            0 => Self::Exact,
+            1 => Self::Here,
+            2 => Self::Tail,
+            _ => Self::Prefix,
+        }
+    }
+}
+
+/// Which hosts a host record is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum HostKind {
+    Exact = 0,
+    Wildcard = 1,
+    Any = 2,
+}
+
+/// Where the literal segments of a path are, and how it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// Bit i: segment i is literal.
+    pub literal: u32,
+    /// How many segments.
+    pub count: u8,
+    pub end: End,
+}
+
+impl Shape {
+    /// Orders shapes by precedence, the better one first: patterns before prefixes; among patterns the one whose
+    /// first different segment is literal, then the one that goes on with a parameter, then the one that ends there,
+    /// then the one with a tail; among prefixes the longer one.
+    pub(super) fn rank(self, other: Self) -> std::cmp::Ordering {
+        let place = |shape: Self, index: u8| match (index < shape.count, shape.literal >> index & 1) {
+            (true, 1) => 0,
+            (true, _) => 1,
+            (false, _) if shape.end == End::Here => 2,
+            (false, _) => 3,
+        };
+        match (self.end == End::Prefix, other.end == End::Prefix) {
+            (true, true) => other.count.cmp(&self.count),
+            (false, false) => {
+                let last = self.count.max(other.count);
+                let order = (0..last).map(|i| place(self, i).cmp(&place(other, i))).find(|order| order.is_ne());
+                order.unwrap_or_else(|| self.end.cmp(&other.end))
+            }
+            (one, two) => one.cmp(&two),
+        }
+    }
+
+    /// The hash of the literal segments that this shape looks at.
+    #[inline(always)]
+    pub(super) fn hash(self, segments: &Segments) -> u64 {
+        let mut sum = 0_u64;
+        let mut left = self.literal;
+        while left != 0 {
+            let index = left.trailing_zeros() as usize;
+            sum = sum.wrapping_add(segments.hashes.get(index).copied().unwrap_or(0));
+            left &= left - 1;
+        }
+        hash::pair(sum, u64::from(self.literal) << 32 | u64::from(self.count) << 8 | self.end as u64)
+    }
+}
+
+/// The hash of a host in the space of its kind.
+#[inline(always)]
+pub(super) fn host_hash(kind: HostKind, host: &[u8]) -> u64 {
+    hash::bytes(kind as u64, host)
+}
+
+/// The hash of an exact path.
+#[inline(always)]
+pub(super) fn exact_hash(path: &[u8]) -> u64 {
+    hash::bytes(7, path)
+}
+
+/// One rule, ready for the tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    pub host_kind: HostKind,
+    pub host: Vec<u8>,
+    pub shape: Shape,
+    /// Exact paths as they are; else the segments, each behind a slash, with [`PARAM`] for a parameter.
+    pub path: Vec<u8>,
+    /// The tail is captured, so something must be there to capture.
+    pub captured: bool,
+    /// Index of the rule in its route.
+    pub rule: u16,
+}
+
+impl Key {
+    /// The key of `rule`, or why the tree cannot hold it. Beyond what a request could ever match, it refuses what the
+    /// fixed arrays of a lookup would not see.
+    pub(super) fn of(rule: &Rule, index: u16) -> Result<Self, Refusal> {
+        let (host_kind, host) = match &rule.host {
+            Host::Any => (HostKind::Any, &[][..]),
+            Host::Wildcard(name) => (HostKind::Wildcard, &name[..]),
+            Host::Exact(name) => (HostKind::Exact, &name[..]),
+        };
+        let bare = host_kind != HostKind::Any && host.is_empty();
+        if bare || host.len() > HOST_MAX || host.iter().any(|&byte| byte <= b' ' || byte == 0x7f) {
+            return Err(Refusal::Host);
+        }
+        if host_kind == HostKind::Wildcard && host.iter().filter(|&&byte| byte == b'.').count() >= LABELS_MAX {
+            return Err(Refusal::Host);
+        }
+        let mut key = Self {
+            host_kind,
+            host: host.to_vec(),
+            shape: Shape { literal: 0, count: 0, end: End::Exact },
+            path: Vec::new(),
+            captured: false,
+            rule: index,
+        };
+        match &rule.path {
+            Path::Exact(path) => key.path.clone_from(path),
+            Path::Prefix(path) if path.is_empty() => key.shape.end = End::Prefix,
+            Path::Prefix(path) => {
+                key.path.clone_from(path);
+                key.shape.end = End::Prefix;
+                let count = path.iter().filter(|&&byte| byte == b'/').count();
+                key.set_literals(count, path.first() == Some(&b'/'))?;
+            }
+            Path::Pattern { segments, tail } => key.pattern(segments, tail)?,
+        }
+        let controls = key.path.iter().any(|&byte| byte < b' ' && byte != PARAM || byte == 0x7f);
+        let params = key.path.iter().filter(|&&byte| byte == PARAM).count();
+        // A parameter is counted once in the shape: more marks than that were control bytes of a literal.
+        if key.path.len() > PATH_MAX || controls || params != key.params() {
+            return Err(Refusal::Path);
+        }
+        Ok(key)
+    }
+
+    fn set_literals(&mut self, count: usize, rooted: bool) -> Result<(), Refusal> {
+        if count > SEGMENTS_MAX || !rooted {
+            return Err(Refusal::Path);
+        }
+        self.shape.count = count as u8;
+        self.shape.literal = ((1_u64 << count) - 1) as u32;
+        Ok(())
+    }
+
+    fn pattern(&mut self, segments: &[Segment], tail: &Tail) -> Result<(), Refusal> {
+        if segments.len() > SEGMENTS_MAX {
+            return Err(Refusal::Path);
+        }
+        for (index, segment) in segments.iter().enumerate() {
+            self.path.push(b'/');
+            match segment {
+                Segment::Literal(bytes) if bytes.contains(&b'/') => return Err(Refusal::Path),
+                Segment::Literal(bytes) => {
+                    self.path.extend_from_slice(bytes);
+                    self.shape.literal |= 1 << index;
+                }
+                Segment::Param(_) => self.path.push(PARAM),
+            }
+        }
+        self.shape.count = segments.len() as u8;
+        self.captured = matches!(tail, Tail::Captured(_));
+        let only_literals = self.params() == 0;
+        self.shape.end = match tail {
+            // What captures nothing is no pattern, however it was written.
+            Tail::None if only_literals && !segments.is_empty() => {
+                self.shape = Shape { literal: 0, count: 0, end: End::Exact };
+                End::Exact
+            }
+            Tail::None if only_literals => return Err(Refusal::Path),
+            Tail::None => End::Here,
+            Tail::Any if only_literals => End::Prefix,
+            Tail::Any | Tail::Captured(_) => End::Tail,
+        };
+        if self.params() + usize::from(self.captured) > CAPTURES_MAX {
+            return Err(Refusal::Path);
+        }
+        Ok(())
+    }
+
+    fn params(&self) -> usize {
+        usize::from(self.shape.count) - self.shape.literal.count_ones() as usize
+    }
+
+    /// The key's place in the hash trie of paths.
+    pub(super) fn hash(&self) -> u64 {
+        let host = host_hash(self.host_kind, &self.host);
+        if self.shape.end == End::Exact {
+            return hash::pair(host, exact_hash(&self.path));
+        }
+        // A parameter hashes to something, but no shape looks at it.
+        let path = if self.path.is_empty() { b"/" } else { &self.path[..] };
+        let hash = Segments::of(path).map_or(0, |segments| self.shape.hash(&segments));
+        hash::pair(host, hash)
+    }
+
+    /// Whether both keys end in the same leaf.
+    pub(super) fn same_place(&self, other: &Self) -> bool {
+        self.host_kind == other.host_kind
+            && self.shape == other.shape
+            && self.host == other.host
+            && self.path == other.path
+    }
+
+    /// Appends the key's bytes: a header of [`KEY_HEADER`], the host, the path, zeros up to a multiple of 4.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.shape.literal.to_ne_bytes());
+        out.extend_from_slice(&[self.shape.count, self.shape.end as u8, self.host_kind as u8, u8::from(self.captured)]);
+        out.extend_from_slice(&(self.host.len() as u16).to_ne_bytes());
+        out.extend_from_slice(&(self.path.len() as u16).to_ne_bytes());
+        out.extend_from_slice(&self.rule.to_ne_bytes());
+        out.extend_from_slice(&[0, 0]);
+        out.extend_from_slice(&self.host);
+        out.extend_from_slice(&self.path);
+        out.resize(out.len().next_multiple_of(4), 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(path: Path) -> Result<Key, Refusal> {
+        Key::of(&Rule { host: Host::Any, path }, 0)
+    }
+
+    fn pattern(text: &str, tail: Tail) -> Path {
+        let segments =
+            text.split('/').filter(|segment| !segment.is_empty()).map(|segment| match segment.strip_prefix('{') {
+                Some(name) => Segment::Param(name.trim_end_matches('}').to_owned()),
+                None => Segment::Literal(segment.into()),
+            });
+        Path::Pattern { segments: segments.collect(), tail }
+    }
+
+    #[test]
+    fn precedence_of_shapes() {
+        let captured = || Tail::Captured("rest".into());
+        let order = [
+            key(pattern("/a/b/{x}", Tail::None)),
+            key(pattern("/a/{x}/c", Tail::None)),
+            key(pattern("/a/{x}/{y}", Tail::None)),
+            key(pattern("/a/{x}", Tail::None)),
+            key(pattern("/a/{x}", Tail::Any)),
+            key(pattern("/a", captured())),
+            key(pattern("/{x}/b/c", Tail::None)),
+            key(pattern("/{x}", Tail::Any)),
+            key(pattern("", captured())),
+            key(Path::Prefix(b"/a/b".into())),
+            key(Path::Prefix(b"/a".into())),
+            key(Path::Prefix(b"".into())),
+        ]
+        .map(|key| key.unwrap().shape);
+        for (i, one) in order.iter().enumerate() {
+            for (j, two) in order.iter().enumerate() {
+                assert_eq!(one.rank(*two), i.cmp(&j), "{one:?} {two:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_lookup_could_not_see_is_refused() {
+        for path in [
+            Path::Exact(b"/a\x01".into()),
+            Path::Exact(b"/a\x7f".into()),
+            Path::Exact([b'/'; PATH_MAX + 1].into()),
+            Path::Prefix([b'/'; SEGMENTS_MAX + 1].into()),
+            Path::Prefix(b"a".into()),
+            pattern(&"/{x}".repeat(CAPTURES_MAX + 1), Tail::None),
+            pattern(&"/{x}".repeat(CAPTURES_MAX), Tail::Captured("rest".into())),
+            pattern("/{x}/\u{1}", Tail::None),
+            pattern("", Tail::None),
+            Path::Pattern {
+                segments: vec![Segment::Param("x".into()), Segment::Literal(b"a/b".into())],
+                tail: Tail::None,
+            },
+        ] {
+            assert_eq!(key(path.clone()), Err(Refusal::Path), "{path:?}");
+        }
+        let host = |host| Key::of(&Rule { host, path: Path::Prefix(Vec::new()) }, 0).map(|_| ());
+        assert_eq!(host(Host::Exact(Vec::new())), Err(Refusal::Host));
+        assert_eq!(host(Host::Exact(b"a b".into())), Err(Refusal::Host));
+        assert_eq!(host(Host::Wildcard(b"a.".repeat(40))), Err(Refusal::Host));
+        assert_eq!(host(Host::Exact(vec![b'a'; 254])), Err(Refusal::Host));
+        assert_eq!(host(Host::Any), Ok(()));
+    }
+
+    #[test]
+    fn what_captures_nothing_is_no_pattern() {
+        assert_eq!(key(pattern("/a/b", Tail::None)), key(Path::Exact(b"/a/b".into())));
+        assert_eq!(key(pattern("/a/b", Tail::Any)), key(Path::Prefix(b"/a/b".into())));
+        assert_eq!(key(pattern("", Tail::Any)), key(Path::Prefix(b"".into())));
+    }
+}

@@ -1,0 +1,464 @@
+//! Which routes a request reaches, in order of precedence. Pure, and allocates nothing.
+//!
+//! Host exact, then wildcards, the longest first, then routes without a host; within a host the exact path, then each
+//! shape that fits in the order of the host record. Where routes of a host differ in priority, all its candidates are
+//! collected first and offered by priority.
+
+use std::ops::ControlFlow;
+
+use crate::types::{Id, Method, Methods, Object};
+
+use super::block::{self, Entry, StoredKey, blob, host, leaf};
+use super::hash::{SEGMENTS_MAX, Segments, pair};
+use super::key::{CAPTURES_MAX, End, HOST_MAX, HostKind, LABELS_MAX, PARAM, Shape, exact_hash, host_hash};
+use super::mem::{Memory, Ref};
+use super::tree::{Blob, Tree};
+
+/// What the parameters of a pattern caught: spans of the path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Captures {
+    spans: [(u16, u16); CAPTURES_MAX],
+    count: u8,
+}
+
+impl Captures {
+    /// Nothing caught.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { spans: [(0, 0); CAPTURES_MAX], count: 0 }
+    }
+
+    /// Start and end in the path of each parameter, in the pattern's order, the captured tail last.
+    #[must_use]
+    pub fn spans(&self) -> &[(u16, u16)] {
+        self.spans.get(..usize::from(self.count)).unwrap_or_default()
+    }
+
+    /// What parameter `index` caught in `path`.
+    #[must_use]
+    pub fn get<'p>(&self, index: usize, path: &'p [u8]) -> Option<&'p [u8]> {
+        let (start, end) = *self.spans().get(index)?;
+        path.get(usize::from(start)..usize::from(end))
+    }
+
+    fn push(&mut self, start: u16, end: u16) {
+        if let Some(span) = self.spans.get_mut(usize::from(self.count)) {
+            *span = (start, end);
+            self.count += 1;
+        }
+    }
+}
+
+impl Default for Captures {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A route that a request reaches, by one of its rules.
+#[derive(Clone, Copy)]
+pub struct RouteRef<'v> {
+    memory: Memory,
+    entry: Entry,
+    held: std::marker::PhantomData<&'v ()>,
+}
+
+impl<'v> RouteRef<'v> {
+    /// The route's id.
+    #[must_use]
+    #[inline]
+    pub fn id(&self) -> Id {
+        blob::id(&self.memory, self.entry.blob)
+    }
+
+    /// Which of the route's rules matched.
+    #[must_use]
+    #[inline]
+    pub fn rule(&self) -> u16 {
+        StoredKey::of(self.entry).rule(&self.memory)
+    }
+
+    /// The methods that the route answers to.
+    #[must_use]
+    #[inline]
+    pub fn methods(&self) -> Methods {
+        Methods(self.entry.methods)
+    }
+
+    /// The route itself.
+    #[must_use]
+    #[inline]
+    pub fn object<T: Object>(&self) -> Option<Blob<'v, T>> {
+        Blob::new(self.memory, self.entry.blob)
+    }
+}
+
+impl std::fmt::Debug for RouteRef<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RouteRef").field("id", &self.id()).field("rule", &self.rule()).finish()
+    }
+}
+
+/// What a look-up found.
+#[derive(Clone, Copy, Debug)]
+pub enum Lookup<'v> {
+    /// The route that takes the request.
+    Found(RouteRef<'v>),
+    /// Routes would have taken it with one of these methods.
+    MethodNotAllowed(Methods),
+    /// No route.
+    None,
+}
+
+impl<'v> Lookup<'v> {
+    /// The route, where one was found.
+    #[must_use]
+    #[inline]
+    pub fn found(self) -> Option<RouteRef<'v>> {
+        match self {
+            Self::Found(route) => Some(route),
+            _ => None,
+        }
+    }
+}
+
+impl<'v> Tree<'v> {
+    /// Offers the routes that `host`, `path` and `method` reach to `accept`, in order of precedence; the first yes
+    /// wins and fills `captures`. When none does, routes that have other methods are offered once more, for the
+    /// methods that would have been allowed.
+    ///
+    /// `host` is in lower case, without port and trailing dot; `path` decoded and normalised.
+    #[inline]
+    pub fn route(
+        &self,
+        host: &[u8],
+        path: &[u8],
+        method: Method,
+        captures: &mut Captures,
+        mut accept: impl FnMut(RouteRef<'v>) -> bool,
+    ) -> Lookup<'v> {
+        let mut walk = Walk::new(self, host, path);
+        let wanted = Methods::NONE.with(method).0;
+        let mut missed = false;
+        let found = walk.run(&mut |entry: Entry| {
+            if entry.methods & wanted == 0 {
+                missed = true;
+                return ControlFlow::Continue(());
+            }
+            match accept(self.reference(entry)) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        if let Some(entry) = found {
+            walk.capture(entry, captures);
+            return Lookup::Found(self.reference(entry));
+        }
+        captures.count = 0;
+        if !missed {
+            return Lookup::None;
+        }
+        let mut allowed = Methods::NONE;
+        walk.run(&mut |entry: Entry| {
+            if entry.methods & wanted == 0 && accept(self.reference(entry)) {
+                allowed = allowed.union(Methods(entry.methods));
+            }
+            ControlFlow::Continue(())
+        });
+        match allowed {
+            Methods::NONE => Lookup::None,
+            allowed => Lookup::MethodNotAllowed(allowed),
+        }
+    }
+
+    #[inline(always)]
+    fn reference(&self, entry: Entry) -> RouteRef<'v> {
+        RouteRef { memory: self.memory, entry, held: std::marker::PhantomData }
+    }
+}
+
+/// Stops the walk, or has it go on to the next candidate.
+type Flow = ControlFlow<()>;
+
+/// One request's way through the tree.
+struct Walk<'t> {
+    tree: &'t Tree<'t>,
+    host: &'t [u8],
+    path: &'t [u8],
+    exact: u64,
+    /// Taken apart when a host with shapes is met.
+    segments: Option<Segments>,
+    taken_apart: bool,
+}
+
+/// The host record being walked, or for exact paths just a host.
+#[derive(Clone, Copy)]
+struct At<'h> {
+    kind: HostKind,
+    name: &'h [u8],
+    hash: u64,
+}
+
+impl<'t> Walk<'t> {
+    #[inline(always)]
+    fn new(tree: &'t Tree<'_>, host: &'t [u8], path: &'t [u8]) -> Self {
+        // No host is longer, and the labels of one that were would cost.
+        let host = if host.len() > HOST_MAX { &[] } else { host };
+        Self { tree, host, path, exact: exact_hash(path), segments: None, taken_apart: false }
+    }
+
+    /// Calls `offer` with one candidate after the other and returns the one at which it broke off.
+    #[inline(always)]
+    fn run(&mut self, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
+        let root = &self.tree.root;
+        let memory = &self.tree.memory;
+        if !self.host.is_empty() && root.hosts != 0 {
+            let name = self.host;
+            let at = At { kind: HostKind::Exact, name, hash: host_hash(HostKind::Exact, name) };
+            // Without priorities an exact path of an exact host wins whatever else its host has.
+            let plain = root.prioritised == 0;
+            if plain && let Some(entry) = self.offer_exact(at, offer) {
+                return Some(entry);
+            }
+            let record = block::find(memory, root.hosts, at.hash, |record| host::is(memory, record, at.kind, name));
+            if let Some(entry) = record.and_then(|record| self.host(at, record, plain, offer)) {
+                return Some(entry);
+            }
+            if root.wildcards != 0
+                && let Some(entry) = self.wildcards(offer)
+            {
+                return Some(entry);
+            }
+        }
+        if root.any == 0 {
+            return None;
+        }
+        let at = At { kind: HostKind::Any, name: &[], hash: host_hash(HostKind::Any, &[]) };
+        self.host(at, root.any, false, offer)
+    }
+
+    fn wildcards(&mut self, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
+        let root = &self.tree.root;
+        let memory = &self.tree.memory;
+        let labels = 1 + self.host.iter().filter(|&&byte| byte == b'.').count();
+        let mut rest = self.host;
+        for left in (1..labels).rev() {
+            let dot = rest.iter().position(|&byte| byte == b'.')?;
+            rest = rest.get(dot + 1..)?;
+            // `*.` is one label at least, and a label is not empty.
+            if rest.len() + 1 == self.host.len() || left > LABELS_MAX || root.label_counts >> left & 1 == 0 {
+                continue;
+            }
+            let at = At { kind: HostKind::Wildcard, name: rest, hash: host_hash(HostKind::Wildcard, rest) };
+            let record = block::find(memory, root.hosts, at.hash, |record| host::is(memory, record, at.kind, rest));
+            if let Some(entry) = record.and_then(|record| self.host(at, record, false, offer)) {
+                return Some(entry);
+            }
+        }
+        None
+    }
+
+    /// Walks one host; `exact_done` when its exact path was offered already.
+    #[inline(always)]
+    fn host(
+        &mut self,
+        at: At<'_>,
+        record: Ref,
+        exact_done: bool,
+        offer: &mut impl FnMut(Entry) -> Flow,
+    ) -> Option<Entry> {
+        let memory = &self.tree.memory;
+        if host::prioritised(memory, record) != 0 {
+            return self.by_priority(at, record, offer);
+        }
+        if !exact_done
+            && host::exact(memory, record) != 0
+            && let Some(entry) = self.offer_exact(at, offer)
+        {
+            return Some(entry);
+        }
+        let shapes = host::shapes(memory, record);
+        if shapes == 0 {
+            return None;
+        }
+        self.take_apart();
+        let segments = self.segments.as_ref()?;
+        for index in 0..shapes {
+            let shape = host::shape(memory, record, index);
+            if let Some(leaf) = self.shaped(at, shape, segments)
+                && let Some(entry) = self.offer_leaf(leaf, offer)
+            {
+                return Some(entry);
+            }
+        }
+        None
+    }
+
+    /// Collects every leaf of the host that matches and merges them by priority; at one priority the earlier leaf is
+    /// the better one.
+    #[cold]
+    fn by_priority(&mut self, at: At<'_>, record: Ref, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
+        let memory = &self.tree.memory;
+        let mut leaves: [(Ref, u32); host::SHAPES_MAX + 1] = [(0, 0); host::SHAPES_MAX + 1];
+        let mut count = 0;
+        let mut add = |leaf: Option<Ref>| {
+            if let (Some(leaf), Some(place)) = (leaf, leaves.get_mut(count)) {
+                *place = (leaf, 0);
+                count += 1;
+            }
+        };
+        add(self.exact_leaf(at));
+        self.take_apart();
+        if let Some(segments) = &self.segments {
+            for index in 0..host::shapes(memory, record) {
+                add(self.shaped(at, host::shape(memory, record, index), segments));
+            }
+        }
+        let leaves = leaves.get_mut(..count)?;
+        loop {
+            let mut best: Option<(i32, usize, Entry)> = None;
+            for (index, (leaf, next)) in leaves.iter().enumerate() {
+                if *next as usize >= leaf::count(memory, *leaf) {
+                    continue;
+                }
+                let entry = leaf::entry(memory, *leaf, *next as usize);
+                let priority = blob::priority(memory, entry.blob);
+                if best.is_none_or(|(highest, ..)| priority > highest) {
+                    best = Some((priority, index, entry));
+                }
+            }
+            let (_, index, entry) = best?;
+            if let Some((_, next)) = leaves.get_mut(index) {
+                *next += 1;
+            }
+            if self.fits(entry) && offer(entry).is_break() {
+                return Some(entry);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn take_apart(&mut self) {
+        if !self.taken_apart {
+            self.taken_apart = true;
+            self.segments = Segments::of(self.path);
+        }
+    }
+
+    #[inline(always)]
+    fn offer_exact(&self, at: At<'_>, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
+        self.offer_leaf(self.exact_leaf(at)?, offer)
+    }
+
+    #[inline(always)]
+    fn exact_leaf(&self, at: At<'_>) -> Option<Ref> {
+        let memory = &self.tree.memory;
+        block::find(memory, self.tree.root.paths, pair(at.hash, self.exact), |leaf| {
+            let key = StoredKey::of(leaf::entry(memory, leaf, 0));
+            key.path(memory) == self.path
+                && key.shape(memory).end == End::Exact
+                && key.host_kind(memory) == at.kind as u8
+                && key.host(memory) == at.name
+        })
+    }
+
+    /// The leaf of `shape` that the request reaches.
+    #[inline(always)]
+    fn shaped(&self, at: At<'_>, shape: Shape, segments: &Segments) -> Option<Ref> {
+        let count = usize::from(shape.count);
+        let all = ((1_u64 << count) - 1) as u32;
+        let fits = match shape.end {
+            End::Exact => false,
+            End::Here => segments.count == count,
+            End::Tail | End::Prefix => segments.count >= count,
+        };
+        // A parameter is never empty.
+        if !fits || segments.empty & all & !shape.literal != 0 {
+            return None;
+        }
+        let memory = &self.tree.memory;
+        block::find(memory, self.tree.root.paths, pair(at.hash, shape.hash(segments)), |leaf| {
+            let key = StoredKey::of(leaf::entry(memory, leaf, 0));
+            key.shape(memory) == shape
+                && key.host_kind(memory) == at.kind as u8
+                && key.host(memory) == at.name
+                && self.has_literals(shape, key.path(memory), segments)
+        })
+    }
+
+    /// Whether the literal segments of `key` are those of the request.
+    #[inline(always)]
+    fn has_literals(&self, shape: Shape, key: &[u8], segments: &Segments) -> bool {
+        let count = usize::from(shape.count);
+        if shape.literal.count_ones() as usize == count {
+            // Literals alone: the request begins with them, and a segment ends there.
+            let end = usize::from(segments.starts.get(count).copied().unwrap_or(0)).saturating_sub(1);
+            return self.path.get(..end) == Some(key);
+        }
+        let mut rest = key;
+        for index in 0..count {
+            let Some((b'/', behind)) = rest.split_first() else { return false };
+            if shape.literal >> index & 1 == 0 {
+                let Some((&PARAM, behind)) = behind.split_first() else { return false };
+                rest = behind;
+                continue;
+            }
+            let (Some(&start), Some(&next)) = (segments.starts.get(index), segments.starts.get(index + 1)) else {
+                return false;
+            };
+            let segment = self.path.get(usize::from(start)..usize::from(next) - 1).unwrap_or_default();
+            let Some(behind) = behind.strip_prefix(segment) else { return false };
+            rest = behind;
+        }
+        rest.is_empty()
+    }
+
+    #[inline(always)]
+    fn offer_leaf(&self, leaf: Ref, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
+        let memory = &self.tree.memory;
+        (0..leaf::count(memory, leaf))
+            .map(|index| leaf::entry(memory, leaf, index))
+            .find(|&entry| self.fits(entry) && offer(entry).is_break())
+    }
+
+    /// Whether a captured tail has something to capture.
+    #[inline(always)]
+    fn fits(&self, entry: Entry) -> bool {
+        let key = StoredKey::of(entry);
+        !key.is_captured(&self.tree.memory) || self.tail(key).is_some()
+    }
+
+    /// Where the captured tail begins.
+    fn tail(&self, key: StoredKey) -> Option<u16> {
+        let segments = self.segments.as_ref()?;
+        let count = usize::from(key.shape(&self.tree.memory).count);
+        let start = *segments.starts.get(count)?;
+        (segments.count > count && usize::from(start) < self.path.len()).then_some(start)
+    }
+
+    #[inline(always)]
+    fn capture(&self, entry: Entry, captures: &mut Captures) {
+        captures.count = 0;
+        let key = StoredKey::of(entry);
+        let shape = key.shape(&self.tree.memory);
+        let Some(segments) = &self.segments else { return };
+        if !matches!(shape.end, End::Here | End::Tail) {
+            return;
+        }
+        let mut params = !shape.literal & ((1_u64 << shape.count) - 1) as u32;
+        while params != 0 {
+            let index = params.trailing_zeros() as usize;
+            params &= params - 1;
+            if let (Some(&start), Some(&next)) = (segments.starts.get(index), segments.starts.get(index + 1)) {
+                captures.push(start, next - 1);
+            }
+        }
+        if key.is_captured(&self.tree.memory)
+            && let Some(start) = self.tail(key)
+        {
+            captures.push(start, self.path.len() as u16);
+        }
+    }
+}
+
+const _: () = assert!(SEGMENTS_MAX <= 32, "shapes are masks of 32 bits");

@@ -1,0 +1,401 @@
+//! Peer statistics: one cache line a peer, shared by all workers, alive as long as the region.
+//!
+//! | word | what |
+//! |---|---|
+//! | 0 | key: [`balancer::key`](crate::balancer::key) of upstream, host and port |
+//! | 1 | latency average and time of its last sample ([`Latency`]) |
+//! | 2 | error-rate average and time ([`Errors`]) |
+//! | 3 | ejection: {until, tick; times in a row, u32} |
+//! | 4 | passive health: failures in a row and in the window (reserved) |
+//! | 5 | {picks, 40 bits; in flight, 24 bits} |
+//! | 6 | failures |
+//! | 7 | reserved (slow start) |
+//!
+//! The leader claims slots when it publishes an upstream and sweeps those whose peer no document names any more. The
+//! key is made of names, so a document edit, or a peer that goes and comes back before the sweep, finds its numbers
+//! again. A full table is no error: peers without a slot ([`NONE`]) count as never measured and share by static weight.
+//!
+//! Requests in flight hold a [`Peer`], slot and key, and touch a slot only while it has that key. What a killed worker
+//! had in flight stays counted until the sweep; a sample lost between two workers' compare-and-swaps is lost.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::slot::{Slot, Slots};
+use crate::balancer::{Errors, Latency, Outcome, Standing, Statistics, Tick};
+use crate::types::SECOND;
+
+/// Words in a slot.
+pub const WIDTH: usize = 8;
+
+/// The slot of a peer without one.
+pub const NONE: u32 = u32::MAX;
+
+const LATENCY: usize = 1;
+const ERRORS: usize = 2;
+const EJECTION: usize = 3;
+const LOAD: usize = 5;
+const FAILURES: usize = 6;
+
+/// One pick: a request more in flight.
+const PICK: u64 = 1 << 24 | 1;
+const IN_FLIGHT: u64 = (1 << 24) - 1;
+
+/// No ejection is longer, in ticks (9 minutes): anything further ahead is one that ended long ago.
+const EJECTION_MAX: u32 = 1 << 23;
+
+/// After so long without a sample its time is moved up, as ticks go around; in ticks (1 hour).
+const STALE: u32 = (3600 * SECOND / crate::balancer::TICK) as u32;
+
+/// So long ago that a sample counts in full, in ticks (1 minute).
+const LONG_AGO: u32 = STALE / 60;
+
+/// The table of all peers.
+#[derive(Clone, Copy)]
+pub struct Peers<'a> {
+    slots: Slots<'a>,
+}
+
+/// A peer as a request in flight holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Index of the statistics slot.
+    pub slot: u32,
+    /// The key that the slot had when the peer was picked; 0 = none.
+    pub key: u64,
+}
+
+impl Peer {
+    /// No peer, or one without statistics.
+    pub const NONE: Self = Self { slot: NONE, key: 0 };
+}
+
+/// A peer's statistics as the admin API shows them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Snapshot {
+    /// The peer's key.
+    pub key: u64,
+    /// Averages and availability.
+    pub standing: Standing,
+    /// Requests that were sent and are not finished.
+    pub in_flight: u32,
+    /// How often it was picked, modulo 2^40.
+    pub picks: u64,
+    /// How often it failed.
+    pub failures: u64,
+}
+
+impl<'a> Peers<'a> {
+    /// The table over `words`, [`WIDTH`] a slot, 64-byte aligned, zero at first.
+    #[must_use]
+    #[inline]
+    pub fn new(words: &'a [AtomicU64]) -> Self {
+        Self { slots: Slots::new(words, WIDTH) }
+    }
+
+    /// The slot of the peer with `key`, a new one if it had none; [`NONE`] where the table is full.
+    #[must_use]
+    pub fn claim(self, key: u64) -> u32 {
+        self.slots.claim(key).map_or(NONE, |(slot, _)| slot)
+    }
+
+    /// The slot of the peer with `key`, if it has one.
+    #[must_use]
+    pub fn find(self, key: u64) -> Option<u32> {
+        self.slots.find(key).map(|(slot, _)| slot)
+    }
+
+    /// The peer that has `slot`.
+    #[must_use]
+    #[inline]
+    pub fn peer(self, slot: u32) -> Peer {
+        match self.slots.get(slot).map(Slot::key) {
+            None | Some(0) => Peer::NONE,
+            Some(key) => Peer { slot, key },
+        }
+    }
+
+    /// Counts a try that goes to the peer with `slot`; the answer goes to [`Self::observe`] and [`Self::finished`].
+    #[inline]
+    pub fn started(self, slot: u32) -> Peer {
+        let peer = self.peer(slot);
+        if let Some(slot) = self.of(peer) {
+            slot.word(LOAD).fetch_add(PICK, Relaxed);
+        }
+        peer
+    }
+
+    /// The try is over, however it ended; once for each [`Self::started`].
+    #[inline]
+    pub fn finished(self, peer: Peer) {
+        if let Some(slot) = self.of(peer)
+            && slot.word(LOAD).fetch_sub(1, Relaxed) & IN_FLIGHT == 0
+        {
+            // Finished twice, or the slot began anew: what was borrowed from the picks goes back.
+            slot.word(LOAD).fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Counts how a try ended, at `mono` microseconds: a latency at the response header, a failure when it is one.
+    #[inline]
+    pub fn observe(self, peer: Peer, outcome: Outcome, mono: u64) {
+        let Some(slot) = self.of(peer) else { return };
+        let now = Tick::at(mono);
+        match outcome {
+            Outcome::Latency(micros) => {
+                update(slot.word(LATENCY), |word| Latency(word).observe(micros, now).map(|latency| latency.0));
+            }
+            Outcome::Failure => {
+                slot.word(FAILURES).fetch_add(1, Relaxed);
+                let latency = Latency(slot.word(LATENCY).load(Relaxed));
+                update(slot.word(ERRORS), |word| Errors(word).fail(latency, now).map(|errors| errors.0));
+            }
+        }
+    }
+
+    /// Takes the peer with `slot` out of the picks until `until`, or brings it back where `until` has passed; both
+    /// monotonic microseconds. An ejection is at most 9 minutes long.
+    pub fn eject(self, slot: u32, until: u64, mono: u64) {
+        let Some(slot) = self.slots.get(slot) else { return };
+        let ticks = Tick::at(until.saturating_sub(mono)).0.min(EJECTION_MAX);
+        let times = slot.word(EJECTION).load(Relaxed) as u32;
+        let word = match ticks {
+            0 => u64::from(times),
+            // 0 means that there is none; one tick more does not matter.
+            ticks => u64::from(Tick::at(mono).0.wrapping_add(ticks).max(1)) << 32 | u64::from(times.saturating_add(1)),
+        };
+        slot.word(EJECTION).store(word, Relaxed);
+    }
+
+    /// Keeps times from going around: forgets ended ejections and decayed errors, moves old samples up. The leader
+    /// calls it once an hour or more often.
+    pub fn tend(self, mono: u64) {
+        let now = Tick::at(mono);
+        for (_, slot) in self.slots.iter() {
+            update(slot.word(ERRORS), |word| (word != 0 && Errors(word).rate(now) == 0.0).then_some(0));
+            update(slot.word(EJECTION), |word| {
+                (word >> 32 != 0 && !is_ejected(word, now)).then_some(word & u64::from(u32::MAX))
+            });
+            update(slot.word(LATENCY), |word| {
+                let last = Latency(word).last()?;
+                (now.since(last) > STALE).then_some(word >> 32 << 32 | u64::from(now.0.wrapping_sub(LONG_AGO)))
+            });
+        }
+    }
+
+    /// Frees the slots of peers that `keep` refuses and that have nothing in flight, or had no sample for a minute
+    /// (who died with a request in flight never takes it back); says how many. The leader calls it.
+    pub fn sweep(self, mut keep: impl FnMut(u64) -> bool, mono: u64) -> u32 {
+        let now = Tick::at(mono);
+        let mut freed = self.slots.sweep(|_| true);
+        for (index, slot) in self.slots.iter() {
+            let key = slot.key();
+            let idle = || {
+                let last = Latency(slot.word(LATENCY).load(Relaxed)).last();
+                last.is_none_or(|last| now.since(last) >= LONG_AGO)
+            };
+            let busy = slot.word(LOAD).load(Relaxed) & IN_FLIGHT != 0;
+            freed += u32::from(!keep(key) && (!busy || idle()) && self.slots.release(index, key));
+        }
+        freed
+    }
+
+    /// Every peer with its slot.
+    pub fn snapshots(self, mono: u64) -> impl Iterator<Item = (u32, Snapshot)> {
+        self.slots.iter().map(move |(index, slot)| (index, snapshot(slot, mono)))
+    }
+
+    /// The statistics of the peer with `key`.
+    #[must_use]
+    pub fn snapshot(self, key: u64, mono: u64) -> Option<Snapshot> {
+        self.slots.find(key).map(|(_, slot)| snapshot(slot, mono))
+    }
+
+    /// The part of the slots that is taken, 0 to 1.
+    #[must_use]
+    pub fn fill(self) -> f64 {
+        self.slots.iter().count() as f64 / f64::from(self.slots.len().max(1))
+    }
+
+    #[inline]
+    fn of(self, peer: Peer) -> Option<Slot<'a>> {
+        if peer.key == 0 { None } else { self.slots.owned(peer.slot, peer.key) }
+    }
+}
+
+impl Statistics for Peers<'_> {
+    #[inline]
+    fn standing(&self, slot: u32, mono: u64) -> Standing {
+        self.slots.get(slot).map_or(Standing::UNKNOWN, |slot| standing(slot, mono))
+    }
+
+    fn seed(&self, slot: u32, ms: f32, mono: u64) {
+        if let Some(slot) = self.slots.get(slot) {
+            let seeded = Latency::seeded(ms, Tick::at(mono));
+            let _ = slot.word(LATENCY).compare_exchange(0, seeded.0, Relaxed, Relaxed);
+        }
+    }
+}
+
+#[inline]
+fn standing(slot: Slot<'_>, mono: u64) -> Standing {
+    let now = Tick::at(mono);
+    let ejection = slot.word(EJECTION).load(Relaxed);
+    Standing {
+        latency: Latency(slot.word(LATENCY).load(Relaxed)).ms(),
+        errors: Errors(slot.word(ERRORS).load(Relaxed)).rate(now),
+        available: ejection >> 32 == 0 || !is_ejected(ejection, now),
+    }
+}
+
+fn snapshot(slot: Slot<'_>, mono: u64) -> Snapshot {
+    let load = slot.word(LOAD).load(Relaxed);
+    Snapshot {
+        key: slot.key(),
+        standing: standing(slot, mono),
+        in_flight: (load & IN_FLIGHT) as u32,
+        picks: load >> 24,
+        failures: slot.word(FAILURES).load(Relaxed),
+    }
+}
+
+#[inline]
+const fn is_ejected(word: u64, now: Tick) -> bool {
+    let left = ((word >> 32) as u32).wrapping_sub(now.0);
+    left > 0 && left <= EJECTION_MAX
+}
+
+/// Changes a word by compare-and-swap. Whoever loses four times in a row leaves it: the winners' samples are as good.
+#[inline]
+fn update(word: &AtomicU64, change: impl Fn(u64) -> Option<u64>) {
+    let mut old = word.load(Relaxed);
+    for _ in 0..4 {
+        let Some(new) = change(old) else { return };
+        match word.compare_exchange_weak(old, new, Relaxed, Relaxed) {
+            Ok(_) => return,
+            Err(other) => old = other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::MILLISECOND;
+
+    fn words(slots: usize) -> Vec<AtomicU64> {
+        (0..slots * WIDTH).map(|_| AtomicU64::new(0)).collect()
+    }
+
+    #[test]
+    fn counts_hold_over_threads() {
+        const THREADS: u64 = 4;
+        const TRIES: u64 = 20_000;
+        let words = words(16);
+        let peers = Peers::new(&words);
+        let slot = peers.claim(77);
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                scope.spawn(move || {
+                    for step in 0..TRIES {
+                        let peer = peers.started(slot);
+                        let outcome = if step % 4 == 0 { Outcome::Failure } else { Outcome::Latency(20_000) };
+                        peers.observe(peer, outcome, (step * THREADS + thread) * 50);
+                        peers.finished(peer);
+                    }
+                });
+            }
+        });
+        let end = THREADS * TRIES * 50;
+        let snapshot = peers.snapshot(77, end).unwrap();
+        assert_eq!((snapshot.picks, snapshot.in_flight), (THREADS * TRIES, 0));
+        assert_eq!(snapshot.failures, THREADS * TRIES / 4);
+        assert!((snapshot.standing.latency.unwrap() - 20.0).abs() < 1e-3, "{snapshot:?}");
+        assert!(snapshot.standing.errors > 0.0 && snapshot.standing.errors < 1.0, "{snapshot:?}");
+    }
+
+    #[test]
+    fn a_request_of_a_former_owner_touches_nothing() {
+        let words = words(1);
+        let peers = Peers::new(&words);
+        let slot = peers.claim(1);
+        let late = peers.started(slot);
+        let twin = peers.started(slot);
+        assert_eq!(peers.sweep(|_| true, 0), 0);
+        peers.observe(twin, Outcome::Latency(5), SECOND);
+        peers.finished(twin);
+        assert_eq!(peers.sweep(|_| false, 2 * SECOND), 0, "in flight");
+        assert_eq!(peers.sweep(|_| false, 62 * SECOND), 1, "but not for ever");
+        assert_eq!(peers.claim(2), slot);
+        peers.observe(late, Outcome::Failure, 63 * SECOND);
+        peers.finished(late);
+        let snapshot = peers.snapshot(2, 63 * SECOND).unwrap();
+        assert_eq!((snapshot.picks, snapshot.in_flight, snapshot.failures), (0, 0, 0));
+        assert_eq!(snapshot.standing, Standing::UNKNOWN);
+    }
+
+    #[test]
+    fn finishing_twice_borrows_nothing_from_the_picks() {
+        let words = words(4);
+        let peers = Peers::new(&words);
+        let peer = peers.started(peers.claim(1));
+        peers.finished(peer);
+        peers.finished(peer);
+        let snapshot = peers.snapshot(1, 0).unwrap();
+        assert_eq!((snapshot.picks, snapshot.in_flight), (1, 0));
+    }
+
+    #[test]
+    fn a_full_table_leaves_peers_without_statistics() {
+        let words = words(2);
+        let peers = Peers::new(&words);
+        assert!(peers.claim(1) != NONE && peers.claim(2) != NONE);
+        assert_eq!(peers.claim(3), NONE);
+        assert_eq!(peers.started(NONE), Peer::NONE);
+        peers.observe(Peer::NONE, Outcome::Failure, 0);
+        peers.finished(Peer::NONE);
+        assert_eq!(peers.standing(NONE, 0), Standing::UNKNOWN);
+        assert_eq!(peers.fill(), 1.0);
+    }
+
+    #[test]
+    fn an_ejection_ends_by_itself_or_by_hand_and_never_comes_back() {
+        let words = words(4);
+        let peers = Peers::new(&words);
+        let slot = peers.claim(1);
+        let available = |mono| peers.standing(slot, mono).available;
+        peers.eject(slot, 40 * SECOND, 10 * SECOND);
+        for (second, expected) in [(10, false), (39, false), (40, true), (3_600, true), (100_000, true)] {
+            assert_eq!(available(second * SECOND), expected, "{second}");
+        }
+        peers.tend(50 * SECOND);
+        // Ticks have gone around once: without `tend` it would be out again.
+        let around = (u64::from(u32::MAX) + 1) * crate::balancer::TICK;
+        assert!(available(around + 35 * SECOND));
+        peers.eject(slot, 40 * SECOND, 10 * SECOND);
+        peers.eject(slot, 20 * SECOND, 20 * SECOND);
+        assert!(available(21 * SECOND), "brought back by hand");
+    }
+
+    #[test]
+    fn tending_keeps_averages_and_forgets_what_has_decayed() {
+        let words = words(4);
+        let peers = Peers::new(&words);
+        let peer = peers.peer(peers.claim(1));
+        peers.observe(peer, Outcome::Latency(50 * MILLISECOND), SECOND);
+        peers.observe(peer, Outcome::Failure, 2 * SECOND);
+        peers.tend(3 * SECOND);
+        assert!(peers.standing(peer.slot, 3 * SECOND).errors > 0.1);
+        let mut mono = 3 * SECOND;
+        // A week without a request.
+        for _ in 0..7 * 24 {
+            mono += 3_601 * SECOND;
+            peers.tend(mono);
+            assert_eq!(peers.standing(peer.slot, mono).errors, 0.0);
+        }
+        assert_eq!(peers.standing(peer.slot, mono).latency, Some(50.0));
+        peers.observe(peer, Outcome::Latency(10 * MILLISECOND), mono);
+        let ms = peers.standing(peer.slot, mono).latency.unwrap();
+        assert!((ms - 10.0).abs() < 0.001, "the first sample after a week counts in full: {ms}");
+    }
+}

@@ -1,0 +1,589 @@
+//! Buckets of all limiters: an open-addressed table of 16-byte slots, shared by all processes without a lock.
+//!
+//! A slot is two words, **key** and **due**. A key has two homes, groups of 8 slots (two neighbouring cache lines each)
+//! chosen by two hashes; it lives in any slot of either, and a new key goes to the group that has fewer live buckets.
+//! With two thirds of the slots in use both groups of a key are full once in a million, so a million live keys fit
+//! into 24 bytes each without one being pushed out, and no search looks at more than 16 slots.
+//!
+//! # Charging
+//! Read due, see that key still is the right one, compute, and compare-and-swap due alone. That is enough because a
+//! slot changes its owner only through its due word: whoever takes a slot over writes a *trial* there first, a word
+//! with the top bit set that holds the key of the owner to be. A charge that was computed from the former owner's
+//! due time fails, so it is neither lost nor charged to the new owner; and its bucket was full (or evicted), so the
+//! charger begins anew elsewhere.
+//!
+//! # Claiming
+//! A slot is taken over in three steps: due to the trial; key to the new key; due to the first charge of the new
+//! bucket. A slot whose due word is a trial belongs to nobody. Before the third step the claimer walks the 16 slots:
+//! a settled slot of the same key is used instead; another trial of the same key is thrown out when it stands later in
+//! the walk, and joined when it stands earlier. Of two trials the one that was written later is followed by a walk that
+//! meets the other; so one key has one bucket, however many processes bring it at the same moment, and nobody waits.
+//!
+//! # A kill
+//! Between any two instructions it leaves one of: nothing; a charge whose request never went on; a trial. Trials carry
+//! their second, and one of another second than this and the last is free for the taking.
+//!
+//! # Full
+//! Free slots are those never used and those whose bucket is full again (due is past). When neither group has one, the
+//! bucket that will be full first is evicted, provided it will be full no later than the newcomer's would; else the newcomer
+//! is refused ([`Outcome::TableFull`]), so that a flood of new keys cannot reset the buckets of those that are being
+//! limited. Evicting forgives the evicted key at most what it would have got back by the time the newcomer is full.
+//!
+//! # What is not exact
+//! Keys are compared by 56 bits: among a million live keys two share a bucket with a probability of one in 100,000. A
+//! process that is stopped inside its three instructions of a takeover, while that very slot goes through 256 owners or
+//! the same trial is written again, may on waking split one key over two slots, which is one more burst for that key.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+
+use crate::limiter::{Admitted, Due, Quota, Refused};
+
+/// Slots in a group; a key has two groups.
+const GROUP: usize = 8;
+/// Words in a group.
+const GROUP_WORDS: usize = 2 * GROUP;
+/// A trial is judged by its second, which wraps after 16 of them.
+const STALE_AFTER: u64 = 2;
+/// How often a call that lost a race begins anew. Each loss is another process's gain, so this many in a row mean that
+/// something else is wrong.
+const ROUNDS: usize = 256;
+
+/// The lower bits of a key word, which identify; the rest counts owners, so that a takeover that comes late fails.
+const KEY_MASK: u64 = (1 << 56) - 1;
+const OWNER: u64 = 1 << 56;
+/// Set in a due word that is a trial.
+const TRIAL: u64 = 1 << 63;
+
+/// The table, over words that are zero at first.
+#[derive(Clone, Copy)]
+pub struct RateTable<'a> {
+    groups: &'a [[AtomicU64; GROUP_WORDS]],
+}
+
+/// The answer to a charge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The tokens are taken.
+    Taken(Admitted),
+    /// They are not, and nothing has changed.
+    Refused(Refused),
+    /// There is no place for one more bucket; after so many microseconds there may be.
+    TableFull {
+        /// Microseconds.
+        retry: u64,
+    },
+}
+
+/// How full the table is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fill {
+    /// Buckets that are not full, so that their slots are needed.
+    pub live: u64,
+    /// Slots looked at.
+    pub slots: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Slot<'a> {
+    key: &'a AtomicU64,
+    due: &'a AtomicU64,
+}
+
+/// What a claimer may do with a slot.
+enum Use {
+    /// The trial of the same key: take part.
+    Join,
+    /// Nobody needs it.
+    Free,
+    /// A bucket that will be full in so many microseconds.
+    Live(u64),
+    /// A fresh trial of another key.
+    Taken,
+}
+
+impl<'a> RateTable<'a> {
+    /// A table over `words`; what is left behind the last whole group of 16 words stays unused. `words` should begin
+    /// at a multiple of 128 bytes.
+    #[must_use]
+    pub fn new(words: &'a [AtomicU64]) -> Self {
+        let (groups, _) = words.as_chunks();
+        // A group is chosen by 32 bits of hash.
+        Self { groups: groups.get(..u32::MAX as usize).unwrap_or(groups) }
+    }
+
+    /// How many buckets there is room for.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.groups.len() * GROUP
+    }
+
+    /// Takes `cost` tokens from the bucket of `key` (not 0, from [`crate::limiter::KeyHasher`]) at `now`, microseconds
+    /// of the monotonic clock. Cost 0 looks and makes no bucket.
+    #[must_use]
+    pub fn take(&self, key: u64, quota: &Quota, cost: i64, now: u64) -> Outcome {
+        let key = key & KEY_MASK;
+        for _ in 0..ROUNDS {
+            let outcome = match self.find(key) {
+                Some(slot) => slot.charge(key, quota, cost, now),
+                None => self.claim(key, quota, cost, now),
+            };
+            if let Some(outcome) = outcome {
+                return outcome;
+            }
+        }
+        Outcome::TableFull { retry: crate::types::SECOND }
+    }
+
+    /// How the bucket of `key` stands at `now`.
+    #[must_use]
+    pub fn peek(&self, key: u64, quota: &Quota, now: u64) -> Admitted {
+        let key = key & KEY_MASK;
+        let due = self.find(key).and_then(|slot| slot.due_of(key)).unwrap_or(Due::rest(now));
+        // Looking is never refused.
+        quota.admit(due, 0, now).unwrap_or(Admitted { at: now, due, remaining: 0, reset: 0 })
+    }
+
+    /// Puts back the `cost` tokens of a charge that answered `taken`, because another limit of the same step refused.
+    ///
+    /// What has grown back by itself meanwhile is not put back again, so no sequence of charges and returns admits more
+    /// than the quota. Says whether tokens went back.
+    pub fn give_back(&self, key: u64, quota: &Quota, cost: i64, taken: Admitted, now: u64) -> bool {
+        let key = key & KEY_MASK;
+        let Some(slot) = self.find(key) else { return false };
+        for _ in 0..ROUNDS {
+            let Some(due) = slot.due_of(key) else { return false };
+            let Some(back) = quota.give_back(due, taken, cost, now) else { return false };
+            if slot.due.compare_exchange(due.0, back.0, SeqCst, Relaxed).is_ok() {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Frees, in groups `from..from + count`, the buckets that were full before `now` already, and says how full the
+    /// rest is. The leader walks the whole table so once a day at least: a due time that is 50 days old looks like one
+    /// that is to come to whoever asks whether a slot is free.
+    pub fn sweep(&self, from: usize, count: usize, now: u64) -> Fill {
+        let mut fill = Fill::default();
+        for slot in self.groups.iter().skip(from).take(count).flat_map(slots) {
+            fill.slots += 1;
+            let due = slot.due.load(Acquire);
+            if due & TRIAL == 0 && slot.key.load(Acquire) & KEY_MASK != 0 {
+                if Due(due).ahead(now).is_some() {
+                    fill.live += 1;
+                } else {
+                    let _ = slot.due.compare_exchange(due, trial(0, now), SeqCst, Relaxed);
+                }
+            }
+        }
+        fill
+    }
+
+    /// How many groups there are, for [`RateTable::sweep`].
+    #[must_use]
+    pub fn groups(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// The settled slot of `key`.
+    #[inline]
+    fn find(&self, key: u64) -> Option<Slot<'a>> {
+        self.homes(key)
+            .into_iter()
+            .flatten()
+            .flat_map(slots)
+            .find(|slot| slot.key.load(Acquire) & KEY_MASK == key && slot.due.load(Acquire) & TRIAL == 0)
+    }
+
+    /// Makes a bucket for `key` and takes `cost` from it. `None`: another process was faster, look again.
+    #[cold]
+    fn claim(&self, key: u64, quota: &Quota, cost: i64, now: u64) -> Option<Outcome> {
+        let fresh = match quota.admit(Due::rest(now), cost, now) {
+            Ok(admitted) if cost == 0 => return Some(Outcome::Taken(admitted)),
+            Ok(admitted) => admitted,
+            Err(refused) => return Some(Outcome::Refused(refused)),
+        };
+        let (slot, stands) = match self.place(key, fresh, now) {
+            Ok(place) => place,
+            Err(Some(retry)) => return Some(Outcome::TableFull { retry }),
+            Err(None) => return None,
+        };
+        // The owner count is read before the trial is seen to stand, so a takeover that happened since fails this.
+        let owner = slot.key.load(SeqCst);
+        if slot.due.load(SeqCst) != stands {
+            return None;
+        }
+        if owner & KEY_MASK != key {
+            let next = (owner & !KEY_MASK).wrapping_add(OWNER) | key;
+            if slot.key.compare_exchange(owner, next, SeqCst, SeqCst).is_err_and(|other| other & KEY_MASK != key) {
+                return None;
+            }
+        }
+        if !self.alone(key, slot) {
+            let _ = slot.due.compare_exchange(stands, trial(0, now), SeqCst, Relaxed);
+            return None;
+        }
+        slot.due.compare_exchange(stands, fresh.due.0, SeqCst, Relaxed).ok().map(|_| Outcome::Taken(fresh))
+    }
+
+    /// A slot with a trial of `key`, and the trial: one that stands, or a new one in the best place. `Err`: no place
+    /// for so many microseconds, or another process was faster.
+    fn place(&self, key: u64, fresh: Admitted, now: u64) -> Result<(Slot<'a>, u64), Option<u64>> {
+        let mut free: Option<(usize, Slot<'a>, u64)> = None;
+        let mut oldest: Option<(u64, Slot<'a>, u64)> = None;
+        for group in self.homes(key).into_iter().flatten() {
+            let (mut live, mut first_free) = (0, None);
+            for slot in slots(group) {
+                let due = slot.due.load(SeqCst);
+                match slot.usable(key, due, now) {
+                    Use::Join => return Ok((slot, due)),
+                    Use::Free => first_free = first_free.or(Some((slot, due))),
+                    Use::Taken => live += 1,
+                    Use::Live(ahead) => {
+                        live += 1;
+                        if oldest.is_none_or(|(least, ..)| ahead < least) {
+                            oldest = Some((ahead, slot, due));
+                        }
+                    }
+                }
+            }
+            if let Some((slot, due)) = first_free
+                && free.is_none_or(|(least, ..)| live < least)
+            {
+                free = Some((live, slot, due));
+            }
+        }
+        let (slot, due) = match (free, oldest) {
+            (Some((_, slot, due)), _) => (slot, due),
+            (None, Some((ahead, slot, due))) if ahead <= fresh.reset => (slot, due),
+            (None, Some((ahead, ..))) => return Err(Some(ahead)),
+            (None, None) => return Err(Some(crate::types::SECOND)),
+        };
+        let stands = trial(key, now);
+        match slot.due.compare_exchange(due, stands, SeqCst, Relaxed) {
+            Ok(_) => Ok((slot, stands)),
+            Err(_) => Err(None),
+        }
+    }
+
+    /// Whether the trial of `key` in `mine` may be settled: no other slot is the key's, and no earlier one has a trial
+    /// of it. Later trials are thrown out.
+    fn alone(&self, key: u64, mine: Slot<'a>) -> bool {
+        let mut earlier = true;
+        for slot in self.homes(key).into_iter().flatten().flat_map(slots) {
+            if std::ptr::eq(slot.due, mine.due) {
+                earlier = false;
+                continue;
+            }
+            let due = slot.due.load(SeqCst);
+            if is_trial_of(key, due) {
+                if earlier || slot.due.compare_exchange(due, due & !KEY_MASK, SeqCst, Relaxed).is_err() {
+                    return false;
+                }
+            } else if due & TRIAL == 0 && slot.key.load(SeqCst) & KEY_MASK == key {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The groups where `key` may live, always in the same order.
+    #[inline]
+    fn homes(&self, key: u64) -> [Option<&'a [AtomicU64; GROUP_WORDS]>; 2] {
+        let groups = self.groups.len() as u64;
+        let one = ((key & 0xffff_ffff) * groups) >> 32;
+        // Of the bits that the first home leaves unused, spread over all.
+        let two = ((key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) * groups) >> 32;
+        let two = if one == two { one + 1 } else { two };
+        let two = match groups {
+            0 | 1 => None,
+            _ => self.groups.get((if two == groups { 0 } else { two }) as usize),
+        };
+        [self.groups.get(one as usize), two]
+    }
+}
+
+impl Slot<'_> {
+    /// Charges the bucket of `key` in this slot. `None`: the slot is no longer the key's.
+    #[inline]
+    fn charge(self, key: u64, quota: &Quota, cost: i64, now: u64) -> Option<Outcome> {
+        for _ in 0..ROUNDS {
+            let due = self.due_of(key)?;
+            let admitted = match quota.admit(due, cost, now) {
+                Ok(admitted) => admitted,
+                Err(refused) => return Some(Outcome::Refused(refused)),
+            };
+            if admitted.due == due || self.due.compare_exchange_weak(due.0, admitted.due.0, SeqCst, Relaxed).is_ok() {
+                return Some(Outcome::Taken(admitted));
+            }
+        }
+        None
+    }
+
+    /// The due time, if the slot is settled and `key`'s. Due is read first: the key that is read after it is the
+    /// owner to whom it belongs, or due has changed since and can no longer be swapped.
+    #[inline]
+    fn due_of(self, key: u64) -> Option<Due> {
+        let due = self.due.load(Acquire);
+        (due & TRIAL == 0 && self.key.load(Acquire) & KEY_MASK == key).then_some(Due(due))
+    }
+
+    fn usable(self, key: u64, due: u64, now: u64) -> Use {
+        if due & TRIAL != 0 {
+            return match due & KEY_MASK {
+                0 => Use::Free,
+                owner if owner == key => Use::Join,
+                _ if (second(now).wrapping_sub(due >> 59) & 0xf) >= STALE_AFTER => Use::Free,
+                _ => Use::Taken,
+            };
+        }
+        match Due(due).ahead(now) {
+            Some(ahead) if self.key.load(Acquire) & KEY_MASK != 0 => Use::Live(ahead),
+            _ => Use::Free,
+        }
+    }
+}
+
+/// The slots of a group, in order.
+#[inline]
+fn slots(group: &[AtomicU64; GROUP_WORDS]) -> impl Iterator<Item = Slot<'_>> {
+    let (pairs, _) = group.as_chunks::<2>();
+    pairs.iter().map(|[key, due]| Slot { key, due })
+}
+
+/// A trial of `key` that was begun at `now`: 4 bits of its second and 3 of its microsecond, which tell trials of one
+/// key apart.
+fn trial(key: u64, now: u64) -> u64 {
+    TRIAL | (second(now) & 0xf) << 59 | (now & 0x7) << 56 | key
+}
+
+fn is_trial_of(key: u64, due: u64) -> bool {
+    due & TRIAL != 0 && due & KEY_MASK == key
+}
+
+fn second(now: u64) -> u64 {
+    now >> 20
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limiter::KeyHasher;
+    use crate::types::SECOND;
+    use std::sync::Barrier;
+    use std::sync::atomic::AtomicU32;
+
+    const HOUR: u64 = 3_600 * SECOND;
+
+    fn words(slots: usize) -> Vec<AtomicU64> {
+        (0..2 * slots).map(|_| AtomicU64::new(0)).collect()
+    }
+
+    fn key(number: u64) -> u64 {
+        KeyHasher::new([0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210], 1).part(&number.to_be_bytes()).finish()
+    }
+
+    fn taken(outcome: Outcome) -> Option<Admitted> {
+        match outcome {
+            Outcome::Taken(admitted) => Some(admitted),
+            Outcome::Refused(_) | Outcome::TableFull { .. } => None,
+        }
+    }
+
+    fn settled(table: RateTable<'_>, key: u64) -> usize {
+        let due = |slot: &Slot<'_>| slot.due.load(Relaxed);
+        let owner = |slot: &Slot<'_>| slot.key.load(Relaxed) & KEY_MASK;
+        let slots = table.groups.iter().flat_map(slots);
+        slots.filter(|slot| due(slot) & TRIAL == 0 && owner(slot) == key & KEY_MASK).count()
+    }
+
+    #[test]
+    fn a_bucket_by_the_hand() {
+        let words = words(64);
+        let table = RateTable::new(&words);
+        let quota = Quota::new(1, SECOND, 3).unwrap();
+        for remaining in [2, 1, 0] {
+            assert_eq!(taken(table.take(key(1), &quota, 1, 5)).unwrap().remaining, remaining);
+        }
+        let refused = Refused::Early { retry: SECOND, remaining: 0, reset: 3 * SECOND };
+        assert_eq!(table.take(key(1), &quota, 1, 5), Outcome::Refused(refused));
+        assert_eq!(taken(table.take(key(2), &quota, 1, 5)).unwrap().remaining, 2, "keys are apart");
+        assert_eq!(table.peek(key(1), &quota, 5 + SECOND).remaining, 1);
+        assert_eq!(table.peek(key(3), &quota, 5).remaining, 3);
+        assert_eq!(settled(table, key(3)), 0, "looking makes no bucket");
+        assert_eq!(taken(table.take(key(3), &quota, 0, 5)).unwrap().remaining, 3);
+        assert_eq!(settled(table, key(3)), 0);
+        assert_eq!(table.take(key(3), &quota, 4, 5), Outcome::Refused(Refused::Never));
+        assert_eq!(table.take(key(3), &quota, -1, 5), Outcome::Refused(Refused::Negative));
+        assert_eq!(settled(table, key(3)), 0, "what cannot be makes no bucket");
+
+        let later = 5 + SECOND;
+        let charge = taken(table.take(key(1), &quota, 1, later)).unwrap();
+        assert!(table.give_back(key(1), &quota, 1, charge, later));
+        assert_eq!(table.peek(key(1), &quota, later).remaining, 1);
+        assert!(!table.give_back(key(9), &quota, 1, charge, later), "nothing to give back to");
+        assert!(matches!(RateTable::new(&words[..15]).take(key(1), &quota, 1, 5), Outcome::TableFull { .. }));
+    }
+
+    #[test]
+    fn a_million_keys_live_in_24_bytes_each() {
+        const KEYS: u64 = 1_000_000;
+        let words = words(24 * KEYS as usize / 16);
+        let table = RateTable::new(&words);
+        let quota = Quota::new(10, HOUR, 10).unwrap();
+        for number in 0..KEYS {
+            assert!(taken(table.take(key(number), &quota, 1, number)).is_some(), "key {number}");
+        }
+        let mut lengths = [0u32; 2 * GROUP];
+        for number in 0..KEYS {
+            let key = key(number) & KEY_MASK;
+            let slots = table.homes(key).into_iter().flatten().flat_map(slots);
+            let length = slots.take_while(|slot| slot.due_of(key).is_none()).count();
+            lengths[length] += 1;
+            assert_eq!(table.peek(key, &quota, KEYS).remaining, 9, "key {number}");
+        }
+        let mean = lengths.iter().zip(1u64..).map(|(count, length)| u64::from(*count) * length).sum::<u64>();
+        assert!(mean < 6 * KEYS, "mean probe length {}", mean as f64 / KEYS as f64);
+        // The next ones push out the first, one for one when it is full, and none of the newcomers is lost.
+        let (full, later) = (table.sweep(0, usize::MAX, KEYS), KEYS + 1);
+        assert_eq!((full.live, full.slots), (KEYS, words.len() as u64 / 2));
+        let refused = (KEYS..KEYS * 5 / 4).filter(|n| taken(table.take(key(*n), &quota, 1, later)).is_none()).count();
+        assert_eq!(refused, 0);
+        assert!(table.sweep(0, usize::MAX, later).live <= full.slots);
+        // When every bucket has filled, the sweep leaves nothing.
+        table.sweep(0, usize::MAX, 2 * HOUR);
+        assert_eq!(table.sweep(0, usize::MAX, 2 * HOUR).live, 0);
+        assert!(
+            table
+                .groups
+                .iter()
+                .flat_map(slots)
+                .all(|slot| slot.due.load(Relaxed) & !(0x7f << 56) == TRIAL || slot.key.load(Relaxed) == 0)
+        );
+    }
+
+    #[test]
+    fn a_full_window_evicts_the_fullest_bucket_and_spares_the_emptiest() {
+        let words = words(GROUP);
+        let table = RateTable::new(&words);
+        let hourly = Quota::new(1, HOUR, 10).unwrap();
+        let secondly = Quota::new(1, SECOND, 10).unwrap();
+        for number in 0..7 {
+            assert!(taken(table.take(key(number), &hourly, 5, number)).is_some());
+        }
+        assert!(taken(table.take(key(7), &secondly, 1, 0)).is_some());
+        // Would be full in two seconds: after key 7, before the others.
+        assert!(taken(table.take(key(8), &secondly, 2, 0)).is_some());
+        assert_eq!(settled(table, key(7)), 0);
+        assert_eq!(table.take(key(7), &secondly, 1, 0), Outcome::TableFull { retry: 2 * SECOND });
+        assert!((0..7).all(|number| table.peek(key(number), &hourly, 7).remaining == 5));
+        // What is full again costs nobody anything.
+        assert!(taken(table.take(key(7), &secondly, 1, 2 * SECOND + 1)).is_some());
+    }
+
+    #[test]
+    fn what_a_killed_claimer_left_is_joined_or_taken() {
+        let words = words(GROUP);
+        let table = RateTable::new(&words);
+        let quota = Quota::new(1, HOUR, 10).unwrap();
+        let now = 100 * SECOND;
+        let slot = |index: usize| slots(&table.groups[0]).nth(index).unwrap();
+        let (mine, other) = (key(1) & KEY_MASK, key(2) & KEY_MASK);
+
+        slot(5).due.store(trial(mine, now), Relaxed);
+        assert!(taken(table.take(mine, &quota, 2, now)).is_some());
+        assert_eq!(slot(5).due_of(mine).map(|due| due.ahead(now)), Some(Some(2 * HOUR)));
+
+        for index in [0, 1, 2, 3, 4, 6, 7] {
+            slot(index).key.store(other + index as u64, Relaxed);
+            slot(index).due.store(trial(other, now), Relaxed);
+        }
+        assert!(matches!(table.take(key(3), &quota, 1, now), Outcome::TableFull { .. }), "claimers may live");
+        assert!(taken(table.take(key(3), &quota, 1, now + 3 * SECOND)).is_some(), "they do not");
+    }
+
+    #[test]
+    fn a_takeover_that_comes_late_changes_nothing() {
+        let words = words(GROUP);
+        let table = RateTable::new(&words);
+        let quota = Quota::new(1, SECOND, 1).unwrap();
+        let slot = slots(&table.groups[0]).next().unwrap();
+        let (one, two) = (key(1) & KEY_MASK, key(2) & KEY_MASK);
+        assert!(taken(table.take(one, &quota, 1, 0)).is_some());
+        // A charger of key 1 has read its due time; meanwhile key 2 takes the slot, the bucket being full again.
+        let read = slot.due_of(one).unwrap();
+        slot.due.compare_exchange(read.0, trial(two, 2 * SECOND), SeqCst, SeqCst).unwrap();
+        assert!(slot.due_of(one).is_none(), "a slot on trial is nobody's");
+        assert!(taken(table.take(two, &quota, 1, 2 * SECOND)).is_some());
+        assert!(slot.due_of(two).is_some());
+        assert!(slot.due.compare_exchange(read.0, read.0 + 1, SeqCst, SeqCst).is_err(), "the charge fails");
+        assert_eq!(slot.key.load(Relaxed), (2 * OWNER) | two);
+    }
+
+    #[test]
+    fn threads_on_one_key_get_exactly_the_bucket() {
+        const BURST: u32 = 10_000;
+        let words = words(64);
+        let table = RateTable::new(&words);
+        let quota = Quota::new(1, HOUR, BURST / 50).unwrap();
+        let admitted = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..BURST {
+                        let outcome = table.take(key(1), &quota, 1, 7);
+                        admitted.fetch_add(u32::from(taken(outcome).is_some()), Relaxed);
+                        // And charges that are put back.
+                        if let Some(charge) = taken(table.take(key(2), &quota, 3, 7)) {
+                            assert!(table.give_back(key(2), &quota, 3, charge, 7));
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(admitted.into_inner(), BURST / 50);
+        assert_eq!(table.peek(key(2), &quota, 7).remaining, BURST / 50);
+    }
+
+    /// The threads' clocks differ by a microsecond each and the slots become free a microsecond apart, the later ones
+    /// first, so every thread sees another slot as the best for the one new key.
+    #[test]
+    fn threads_that_bring_the_same_new_keys_share_their_buckets() {
+        const ROUNDS: u64 = 3_000;
+        const THREADS: u64 = 4;
+        let words = words(2 * GROUP);
+        let table = RateTable::new(&words);
+        let quota = Quota::new(1, SECOND, 3).unwrap();
+        let start = Barrier::new(THREADS as usize);
+        let admitted: Vec<AtomicU32> = (0..ROUNDS).map(|_| AtomicU32::new(0)).collect();
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let (start, admitted) = (&start, &admitted);
+                scope.spawn(move || {
+                    for round in 0..ROUNDS {
+                        let now = 10 * SECOND * (round + 1);
+                        if thread == 0 {
+                            for (index, slot) in (1..).zip(table.groups.iter().flat_map(slots)) {
+                                slot.key.store(index, Relaxed);
+                                slot.due.store(Due::rest(now + THREADS - 1 - index % THREADS).0, Relaxed);
+                            }
+                        }
+                        start.wait();
+                        for _ in 0..4 {
+                            let outcome = table.take(key(round), &quota, 1, now + thread);
+                            admitted[round as usize].fetch_add(u32::from(taken(outcome).is_some()), Relaxed);
+                        }
+                        start.wait();
+                        assert_eq!(settled(table, key(round)), 1, "round {round}");
+                        start.wait();
+                    }
+                });
+            }
+        });
+        for (round, count) in admitted.into_iter().enumerate() {
+            // A clock that is behind the first charge's sees the bucket a few microseconds emptier.
+            assert!(matches!(count.into_inner(), 2..=3), "round {round}");
+        }
+    }
+}

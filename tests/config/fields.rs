@@ -1,0 +1,113 @@
+//! No field is accepted and then forgotten: a document that uses every built field of the tables differs from the same
+//! document without any one of them.
+
+use gateway::config::shape::{Resource, Shape};
+use gateway::config::tables;
+use serde_json::{Value, json};
+
+use super::load;
+
+/// Fields that say what is done anyway: only this one value is built.
+const ALREADY_SO: [&str; 6] = ["algorithm", "path_policy", "store", "strict", "on", "on_store_error"];
+
+fn everything() -> Value {
+    let timeouts = json!({"connect": "1s", "send": "2s", "read": "3s"});
+    let retries = json!({"attempts": 3, "on": ["http_500"], "methods": "all", "budget": "7%"});
+    json!({
+        "version": 1,
+        "defaults": {"hosts": ["d.example"], "timeouts": {"connect": "9s"}},
+        "auth": [{"name": "staff", "optional": true, "jwt": {
+            "issuer": "i", "audience": "a", "algorithms": ["HS256"], "leeway": "5s", "require": ["nbf"], "max_lifetime": "1h",
+            "source": ["cookie:t"],
+            "keys": [
+                {"kid": "k", "alg": "HS256", "secret": "$env://JWT_SECRET"},
+            ],
+            "claims": {"consumer": "c", "permissions": "p", "roles": "r", "headers": {"X-User": "sub"}}
+        }}],
+        "consumers": [{
+            "name": "acme", "permissions": ["a"], "roles": ["admin"], "priority": 3, "labels": {"a": "b"}, "enabled": false
+        }],
+        "roles": [{"name": "admin", "permissions": ["**"]}],
+        "limiters": [{
+            "name": "l", "key": ["ip"], "rate": "1/s", "burst": 9, "cost": 2, "on": "request", "store": "local", "strict": false,
+            "on_store_error": "local", "mode": "shadow", "headers": "x"
+        }],
+        "upstreams": [{
+            "name": "u", "host": "h.example", "algorithm": "adaptive",
+            "nodes": [{"host": "h", "port": 1, "weight": 2, "priority": 1, "labels": {"zone": "a"}}],
+            "breaker": {"failures": 1, "window": "1s", "open_for": "1s", "probes": 1, "closes_after": 1},
+            "retries": retries, "timeouts": timeouts
+        }],
+        "routes": [{
+            "name": "r", "hosts": ["a.example"], "paths": ["/a"], "methods": ["GET"], "priority": 1, "enabled": false,
+            "upstream": "u", "strip_prefix": true, "auth": ["staff"], "permissions": {"any": ["a"]}, "limits": ["l"],
+            "path_policy": "normal", "protocols": ["http"], "labels": {"a": "b"},
+            "timeouts": {"connect": "4s", "send": "5s", "read": "6s"},
+            "retries": {"attempts": 4, "on": ["http_429"], "methods": "idempotent", "budget": "8%"}
+        }]
+    })
+}
+
+/// Calls `visit` with the place of every field of every object in `value`.
+fn fields(value: &Value, at: &str, visit: &mut impl FnMut(String)) {
+    match value {
+        Value::Object(object) => {
+            for (key, value) in object {
+                let at = format!("{at}/{key}");
+                fields(value, &at, visit);
+                visit(at);
+            }
+        }
+        Value::Array(list) => {
+            list.iter().enumerate().for_each(|(index, value)| fields(value, &format!("{at}/{index}"), visit));
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_field_that_is_written_matters() {
+    let everything = everything();
+    let full = load(&everything.to_string()).unwrap().document;
+    let mut places = Vec::new();
+    fields(&everything, "", &mut |at| places.push(at));
+    for place in places {
+        let (parent, field) = place.rsplit_once('/').unwrap();
+        let mut less = everything.clone();
+        less.pointer_mut(parent).unwrap().as_object_mut().unwrap().remove(field);
+        let matters = load(&less.to_string()).map_or(true, |checked| checked.document != full);
+        // `algorithms` refuses keys, and `defaults` yield to what the route says itself; both are tested elsewhere.
+        let elsewhere = field == "algorithms" || place.starts_with("/defaults");
+        assert_eq!(matters, !(ALREADY_SO.contains(&field) && !place.contains("retries") || elsewhere), "{place}");
+    }
+}
+
+#[test]
+fn every_field_that_is_built_is_written() {
+    let everything = everything();
+    let mut places = Vec::new();
+    fields(&everything, "", &mut |at| {
+        places.push(at.split('/').filter(|part| part.parse::<u8>().is_err()).collect::<Vec<_>>().join("/"))
+    });
+    let mut missing = Vec::new();
+    let mut tell = |place: String| {
+        // Keys other than secrets have tests of their own.
+        if !places.contains(&place) && !["pem", "jwk", "all"].contains(&place.rsplit('/').next().unwrap()) {
+            missing.push(place);
+        }
+    };
+    walk(&tables::DOCUMENT, "", &mut tell);
+    assert_eq!(missing, [""; 0]);
+}
+
+fn walk(resource: &Resource, at: &str, tell: &mut impl FnMut(String)) {
+    for field in resource.fields {
+        let place = format!("{at}/{}", field.name);
+        match &field.shape {
+            Shape::Unbuilt => continue,
+            Shape::Object(inner) | Shape::List(Shape::Object(inner), _) => walk(inner, &place, tell),
+            _ => {}
+        }
+        tell(place);
+    }
+}

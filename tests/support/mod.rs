@@ -1,0 +1,175 @@
+//! What the tests of the whole pipeline share: a request made by hand, a gateway over a heap region.
+#![allow(dead_code)]
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use gateway::config::{self, Secrets};
+use gateway::gateway::{Decision, Entry, Leader, Reply, Ticket, Worker};
+use gateway::state::{HeapRegion, Identity};
+use gateway::types::{Header, Method, Now, Protocol, Request, SECOND};
+
+/// The secret that documents of the tests refer to as `$env://SECRET`.
+pub const SECRET: &str = "q9Zk2vX7mB4nT8wL1cY6hJ3dF5gR0sPa";
+
+/// A request as an adapter would show it.
+#[derive(Clone)]
+pub struct Fake {
+    pub method: Method,
+    pub host: String,
+    pub path: Vec<u8>,
+    pub target: Vec<u8>,
+    pub query: Vec<u8>,
+    pub client: IpAddr,
+    pub protocol: Protocol,
+    pub headers: Vec<(String, Vec<u8>)>,
+}
+
+impl Fake {
+    pub fn get(target: &str) -> Self {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Self {
+            method: Method::Get,
+            host: "gw.example".into(),
+            path: path.into(),
+            target: target.into(),
+            query: query.into(),
+            client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
+            protocol: Protocol::Http,
+            headers: Vec::new(),
+        }
+    }
+
+    pub fn method(mut self, method: Method) -> Self {
+        self.method = method;
+        self
+    }
+
+    pub fn host(mut self, host: &str) -> Self {
+        self.host = host.into();
+        self
+    }
+
+    pub fn client(mut self, last: u8) -> Self {
+        self.client = IpAddr::V4(Ipv4Addr::new(192, 0, 2, last));
+        self
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_ascii_lowercase(), value.into()));
+        self
+    }
+
+    pub fn bearer(self, token: &str) -> Self {
+        self.header("authorization", &format!("Bearer {token}"))
+    }
+}
+
+impl Request for Fake {
+    fn method(&self) -> Method {
+        self.method
+    }
+
+    fn host(&self) -> &[u8] {
+        self.host.as_bytes()
+    }
+
+    fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    fn target(&self) -> &[u8] {
+        &self.target
+    }
+
+    fn query(&self) -> &[u8] {
+        &self.query
+    }
+
+    fn client(&self) -> IpAddr {
+        self.client
+    }
+
+    fn protocol(&self) -> Protocol {
+        self.protocol
+    }
+
+    fn header(&self, name: &[u8]) -> Header<'_> {
+        let mut found = Header::Absent;
+        for (key, value) in &self.headers {
+            if key.as_bytes() == name {
+                if found != Header::Absent {
+                    return Header::Many;
+                }
+                found = Header::One(value);
+            }
+        }
+        found
+    }
+}
+
+/// Secrets of the tests.
+pub struct TestSecrets;
+
+impl Secrets for TestSecrets {
+    fn env(&self, name: &str) -> Option<String> {
+        (name == "SECRET").then(|| SECRET.to_owned())
+    }
+
+    fn file(&self, path: &str) -> Result<Vec<u8>, String> {
+        Err(format!("{path}: no such file"))
+    }
+}
+
+/// One instant.
+pub fn at(seconds: f64) -> Now {
+    let micros = (seconds * SECOND as f64) as u64;
+    Now { mono: 1_000 * SECOND + micros, wall: 1_800_000_000 * SECOND + micros }
+}
+
+/// A region with a leader and workers, all in this process.
+pub struct Gateway {
+    pub workers: Vec<Worker>,
+    pub leader: Leader,
+    pub heap: HeapRegion,
+}
+
+impl Gateway {
+    pub fn new(document: &str, workers: usize) -> Self {
+        Self::sized(document, workers, 8 << 20)
+    }
+
+    pub fn sized(document: &str, workers: usize, size: usize) -> Self {
+        let heap = HeapRegion::new(size, [1, 2]).unwrap();
+        let identity = Identity::current();
+        let leader = Leader::take(heap.region(), identity).unwrap().unwrap();
+        let workers =
+            (0..workers).map(|n| Worker::start(heap.region(), identity, [n as u64 + 1, 7]).unwrap()).collect();
+        let mut gateway = Self { workers, leader, heap };
+        gateway.load(document, at(0.0));
+        gateway
+    }
+
+    /// Publishes `document`; panics with its mistakes.
+    pub fn load(&mut self, document: &str, now: Now) {
+        let checked = match config::parse(document, "test.yaml", &TestSecrets) {
+            Ok(checked) => checked,
+            Err(errors) => panic!("{errors}"),
+        };
+        self.leader.publish(&checked.document, now).unwrap();
+    }
+
+    pub fn access(&mut self, worker: usize, request: &Fake, now: Now) -> (Decision, Ticket) {
+        let mut ticket = Ticket::new();
+        let decision = self.workers[worker].access(request, Entry::First, now, &mut ticket);
+        (decision, ticket)
+    }
+
+    /// The code of the refusal, or `forward`.
+    pub fn verdict(&mut self, worker: usize, request: &Fake, now: Now) -> &'static str {
+        match self.access(worker, request, now).0 {
+            Decision::Forward => "forward",
+            Decision::Reply(Reply { reason, .. }) => reason.code(),
+            Decision::Ask(ask) => match ask {},
+        }
+    }
+}
