@@ -59,7 +59,7 @@ lint-rust: nginx-tree
 	@if cargo deny --version > /dev/null 2>&1; then timeout 300 cargo deny --offline check licenses bans sources; \
 	 else echo "cargo-deny is not installed: licences not checked"; fi
 
-SCRIPTS := .ci/run .ci/deps .ci/nginx-tree conf/demo/run docker/chroot-test
+SCRIPTS := .ci/run .ci/deps .ci/nginx-tree conf/demo/run conf/demo/check docker/chroot-test
 
 lint-scripts: deps
 	@for f in t/lib/Test/Nginx/*.pm t/Gateway.pm; do perl -It -It/lib -c $$f || exit 1; done
