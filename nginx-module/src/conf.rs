@@ -304,6 +304,11 @@ pub fn check(cf: *mut ngx_conf_t) -> Result<(), ()> {
         raw::conf_log(cf, raw::Level::Emergency, &format!("\"{by}\" needs \"{missing}\" in the \"http\" block"));
         return Err(());
     }
+    // `nginx -s stop` has neither the environment nor an interest in what the document says.
+    // SAFETY: a global of nginx, set before the configuration is read.
+    if unsafe { nginx_sys::ngx_process } == nginx_sys::NGX_PROCESS_SIGNALLER as usize {
+        return Ok(());
+    }
     let path = shown(main.document);
     let secrets = Recording::default();
     match gateway::gateway::read_document_with(std::path::Path::new(&path), &secrets) {
