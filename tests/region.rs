@@ -154,6 +154,23 @@ fn a_name_keeps_its_id_as_long_as_it_lives() {
 }
 
 #[test]
+fn a_leaked_transaction_leaves_no_trace() {
+    let owner = HeapRegion::new(SIZE, [0; 2]).unwrap();
+    let mut writer = Writer::take(owner.region(), Identity::current()).unwrap().unwrap();
+    for round in 1..50 {
+        let mut change = writer.begin();
+        change.put("leaked", &route(round), 0).unwrap();
+        std::mem::forget(change);
+        let mut change = writer.begin();
+        assert_eq!(change.view().id_of(Kind::Route, "leaked"), None);
+        change.put("kept", &route(round), 0).unwrap();
+        assert_eq!(change.commit(), round as u32);
+        assert_eq!(writer.view().names(Kind::Route).collect::<Vec<_>>(), ["kept"]);
+        writer.check().unwrap();
+    }
+}
+
+#[test]
 fn a_table_is_carried_over_while_its_fingerprint_is_the_same() {
     let owner = HeapRegion::new(SIZE, [0; 2]).unwrap();
     let me = Identity::current();

@@ -441,8 +441,8 @@ impl Region {
         self.memory.words((start + worker_slot as usize * each, each))
     }
 
-    /// Counters of the whole region; what each counts is its users' business, except the first ones, which have
-    /// functions of their own.
+    /// Counters of the whole region. The first two are [`Region::panics`] and [`Region::corruptions`], those from 8 on
+    /// are free for whoever uses the region.
     #[must_use]
     pub fn counters(&self) -> &[AtomicU64] {
         self.memory.words((field::COUNTERS, COUNTERS * 8))
