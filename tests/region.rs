@@ -652,3 +652,53 @@ proptest! {
         run(rounds);
     }
 }
+
+#[test]
+fn many_come_and_go() {
+    const COUNT: u64 = 5_000;
+    let owner = HeapRegion::new(16 << 20, [0; 2]).unwrap();
+    let me = Identity::current();
+    let mut writer = Writer::take(owner.region(), me).unwrap().unwrap();
+    let rules = |number: u64| {
+        let host = format!("h{}.example", number % 50);
+        vec![rule(&host, &format!("/a/{number}")), rule(&host, &format!("/b/{number}/{{id}}/*"))]
+    };
+    let mut change = writer.begin();
+    for number in 0..COUNT {
+        change.put_route(&number.to_string(), &route(number), number, &rules(number), Methods::ANY, 0, 0).unwrap();
+    }
+    change.commit();
+    writer.check().unwrap();
+    // Changes of all sizes, one by one, and a takeover in between.
+    for number in (0..COUNT).step_by(7) {
+        let mut change = writer.begin();
+        let value = route(number * 31);
+        change.put_route(&number.to_string(), &value, 1, &rules(number), Methods::ANY, 0, 0).unwrap();
+        change.commit();
+    }
+    writer.check().unwrap();
+    let used = writer.stats();
+    writer.release();
+    let mut writer = Writer::take(owner.region(), me).unwrap().unwrap();
+    writer.check().unwrap();
+    assert_eq!((writer.stats().live, writer.stats().objects), (used.live, COUNT as usize));
+    let reader = Reader::claim(owner.region(), me).unwrap();
+    let view = reader.enter().unwrap();
+    for number in 0..COUNT {
+        let host = format!("h{}.example", number % 50);
+        for path in [format!("/a/{number}"), format!("/b/{number}/x/y/z")] {
+            let mut captures = Captures::new();
+            let found = view.route(host.as_bytes(), path.as_bytes(), Method::Get, &mut captures, |_| true);
+            let found = found.found().unwrap().object::<Route>().unwrap();
+            assert_eq!(found.name(), number.to_string(), "{host} {path}");
+        }
+    }
+    drop(view);
+    let mut change = writer.begin();
+    for number in 0..COUNT {
+        assert!(change.remove(Kind::Route, &number.to_string()).unwrap());
+    }
+    change.commit();
+    writer.check().unwrap();
+    assert_eq!(writer.stats().live, 64);
+}
