@@ -1,6 +1,6 @@
 //! The layout of a region and the only functions that touch its memory.
 //!
-//! Blocks of the arena are named by a [`Ref`], their offset from the base in units of 16 bytes. Every access checks
+//! Blocks of the arena are named by their offset from the base in units of 16 bytes. Every access checks
 //! its bounds: whatever a damaged region says, nobody reads or writes outside of it. Words are read and written as
 //! relaxed atomics, which cost nothing here and make a stale read a wrong value instead of undefined behaviour; what
 //! makes values right is the order that [`epoch`](super::epoch) keeps.

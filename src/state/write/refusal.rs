@@ -30,7 +30,8 @@ pub enum Refusal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full {
     /// Bytes that would have been needed at least; for [`Refusal::Room`] and [`Refusal::Held`]. How many a whole
-    /// document takes, a transaction in a larger region says ([`Stats::live`], [`Region::size_for`]).
+    /// document takes, a transaction in a larger region says ([`Stats::live`](super::Stats::live),
+    /// [`Region::size_for`](crate::state::Region::size_for)).
     pub needed: usize,
     /// Bytes that are free, some of them in pieces that are too small.
     pub free: usize,
