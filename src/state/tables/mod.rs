@@ -6,3 +6,36 @@
 pub mod breaker;
 pub mod rate;
 pub mod slot;
+
+/// A place where another process may come in between. In tests a thread that comes by waits now and then until others
+/// have come by a few times, so that races which a small machine hardly ever runs happen all the time; elsewhere this
+/// is nothing.
+#[inline(always)]
+fn interleave() {
+    #[cfg(test)]
+    tests::interleave();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::hash::{BuildHasher, RandomState};
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    static PASSED: AtomicU64 = AtomicU64::new(0);
+    thread_local!(static RANDOM: Cell<u64> = Cell::new(RandomState::new().hash_one(0) | 1));
+
+    pub(super) fn interleave() {
+        let mut random = RANDOM.get();
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        RANDOM.set(random);
+        let passed = PASSED.fetch_add(1, Relaxed);
+        if random.is_multiple_of(8) {
+            // The others may have ended: not for ever.
+            let enough = passed + (random >> 8) % 48;
+            (0..50).take_while(|_| PASSED.load(Relaxed) < enough).for_each(|_| std::thread::yield_now());
+        }
+    }
+}
