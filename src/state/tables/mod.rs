@@ -7,9 +7,9 @@ pub mod breaker;
 pub mod rate;
 pub mod slot;
 
-/// A place where another process may come in between. In tests a thread that comes by waits now and then until others
-/// have come by a few times, so that races which a small machine hardly ever runs happen all the time; elsewhere this
-/// is nothing.
+/// A place where another process may come in between. Elsewhere this is nothing; in a test, threads that called
+/// `tests::meet_others` wait here now and then until others have come by a few times, so that races which a small
+/// machine hardly ever runs happen all the time.
 #[inline(always)]
 fn interleave() {
     #[cfg(test)]
@@ -23,10 +23,18 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
     static PASSED: AtomicU64 = AtomicU64::new(0);
-    thread_local!(static RANDOM: Cell<u64> = Cell::new(RandomState::new().hash_one(0) | 1));
+    // 0 = this thread does not wait.
+    thread_local!(static RANDOM: Cell<u64> = const { Cell::new(0) });
+
+    pub(super) fn meet_others() {
+        RANDOM.set(RandomState::new().hash_one(0) | 1);
+    }
 
     pub(super) fn interleave() {
         let mut random = RANDOM.get();
+        if random == 0 {
+            return;
+        }
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;

@@ -291,6 +291,7 @@ mod tests {
                 .map(|thread| {
                     let start = &start;
                     scope.spawn(move || {
+                        super::super::tests::meet_others();
                         let mut claims = Vec::new();
                         for round in 0..ROUNDS {
                             start.wait();

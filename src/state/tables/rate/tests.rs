@@ -153,7 +153,7 @@ fn a_takeover_that_comes_late_changes_nothing() {
 
 #[test]
 fn threads_on_one_key_get_exactly_the_bucket() {
-    const BURST: u32 = 10_000;
+    const BURST: u32 = 5_000;
     let words = words(64);
     let table = RateTable::new(&words);
     let quota = Quota::new(1, HOUR, BURST / 50).unwrap();
@@ -161,6 +161,7 @@ fn threads_on_one_key_get_exactly_the_bucket() {
     std::thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
+                super::super::tests::meet_others();
                 for _ in 0..BURST {
                     let outcome = table.take(key(1), &quota, 1, 7);
                     admitted.fetch_add(u32::from(taken(outcome).is_some()), Relaxed);
@@ -191,6 +192,7 @@ fn threads_that_bring_the_same_new_keys_share_their_buckets() {
         for thread in 0..THREADS {
             let (start, admitted) = (&start, &admitted);
             scope.spawn(move || {
+                super::super::tests::meet_others();
                 for round in 0..ROUNDS {
                     let now = 10 * SECOND * (round + 1);
                     if thread == 0 {
@@ -231,6 +233,7 @@ fn threads_that_take_over_one_another_s_slots_count_right() {
         for thread in 0..THREADS {
             let (arrived, wrong) = (&arrived, &wrong);
             scope.spawn(move || {
+                super::super::tests::meet_others();
                 for round in 0..ROUNDS {
                     let now = 10 * SECOND * (round + 1);
                     // Sixteen keys for eight slots, in an order without a pattern: some are there, some not.
