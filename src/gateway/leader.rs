@@ -25,11 +25,11 @@ pub const DOCUMENT_MAX: u64 = 64 << 20;
 /// Counters of the region that this folder owns, by their index among [`Region::counters`].
 pub(super) mod counter {
     /// Wall clock of the last change of the policy, microseconds.
-    pub const CHANGED: usize = 2;
+    pub const CHANGED: usize = 8;
     /// How full the tree's arena is, millionths.
-    pub const ARENA: usize = 3;
+    pub const ARENA: usize = 9;
     /// How full the table of rate keys is, millionths.
-    pub const RATES: usize = 4;
+    pub const RATES: usize = 10;
 }
 
 /// Something that an operator should read in the log.
