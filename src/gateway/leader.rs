@@ -13,11 +13,13 @@ use super::object::Upstream;
 use super::publish::{PublishError, Published, publish};
 use crate::balancer::{PickTable, Seat};
 use crate::config::{self, Checked, Secrets, SystemSecrets};
+use crate::state::tables::breaker;
 use crate::state::tables::peers::Peers;
 use crate::state::tables::rate::RateTable;
 use crate::state::tables::shards::Shard;
+use crate::state::tables::slot::Slots;
 use crate::state::{Corrupt, Identity, Reader, Region, Writer};
-use crate::types::Now;
+use crate::types::{Now, SECOND};
 
 /// The largest document that is read, bytes.
 pub const DOCUMENT_MAX: u64 = 64 << 20;
@@ -60,6 +62,9 @@ pub struct Leader {
     reader: Option<Reader>,
     watch: Option<Watch>,
     walk: Walk,
+    identity: Identity,
+    /// When seats and averages were last looked after, microseconds.
+    tended: u64,
 }
 
 /// How far the walk over the table of rate keys has come, and what it has seen.
@@ -77,7 +82,15 @@ impl Leader {
     /// The tree was damaged beyond recovery.
     pub fn take(region: Region, identity: Identity) -> Result<Option<Self>, Corrupt> {
         let Some(writer) = Writer::take(region, identity)? else { return Ok(None) };
-        Ok(Some(Self { region, writer, reader: Reader::claim(region, identity), watch: None, walk: Walk::default() }))
+        Ok(Some(Self {
+            region,
+            writer,
+            reader: Reader::claim(region, identity),
+            watch: None,
+            walk: Walk::default(),
+            identity,
+            tended: 0,
+        }))
     }
 
     /// Makes `document` the live policy.
@@ -114,6 +127,11 @@ impl Leader {
         self.build_tables(now);
         self.writer.reclaim();
         self.walk_rates(now);
+        if now.mono.saturating_sub(self.tended) >= SECOND {
+            self.tended = now.mono;
+            self.bury_the_dead();
+            Peers::new(self.region.peer_words()).tend(now.mono);
+        }
         let stats = self.writer.stats();
         self.set(counter::ARENA, (stats.arena - stats.free) as u64, stats.arena as u64);
     }
@@ -121,6 +139,19 @@ impl Leader {
     fn set(&self, counter: usize, part: u64, whole: u64) {
         if let Some(word) = self.region.counters().get(counter) {
             word.store(part.saturating_mul(1_000_000) / whole.max(1), Relaxed);
+        }
+    }
+
+    /// Frees the seats of killed workers, and with them the places of the probes that they had in flight.
+    fn bury_the_dead(&self) {
+        for slot in 0..self.region.workers() {
+            let Some(_seat) = Reader::bury(self.region, self.identity, slot) else { continue };
+            if let Some(shard) = Shard::new(self.region.shard_words(slot)) {
+                shard.adopt();
+            }
+            for (_, breaker) in Slots::new(self.region.breaker_words(), breaker::WIDTH).iter() {
+                breaker::forget(breaker, slot as u16);
+            }
         }
     }
 

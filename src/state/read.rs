@@ -55,6 +55,19 @@ impl Reader {
         Some(Self { region, slot, me, depth: Cell::new(0), word: Cell::new(0) })
     }
 
+    /// Takes seat `slot` if its owner is dead, to put in order what the dead one left and to free the seat by dropping
+    /// the reader; `None` when it is free or its owner lives.
+    #[must_use]
+    pub fn bury(region: Region, identity: Identity, slot: u32) -> Option<Self> {
+        let me = identity.word();
+        let [announce, owner, in_flight, ..] = region.slot_words(slot) else { return None };
+        if owner.load(Relaxed) == 0 || !epoch::claim(owner, announce, me, |word| Identity::from_word(word).is_alive()) {
+            return None;
+        }
+        in_flight.store(0, Relaxed);
+        Some(Self { region, slot, me, depth: Cell::new(0), word: Cell::new(0) })
+    }
+
     /// The number of the seat, which is also that of the metric shard.
     #[must_use]
     #[inline]
