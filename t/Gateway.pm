@@ -55,7 +55,7 @@ sub import {
 
     # Sections marked `eval` are evaluated in this package; subs in them want the same names.
     *{"Test::Base::Filter::$_"} = \&$_ for @helpers;
-    *{"Test::Base::Filter::$_"} = Test::More->can($_) for qw(ok is isnt like unlike cmp_ok diag);
+    *{"Test::Base::Filter::$_"} = Test::More->can($_) for qw(ok is isnt is_deeply like unlike cmp_ok diag);
 
     Test::Nginx::Socket::master_on();
     Test::Nginx::Socket::workers(2);
