@@ -4,6 +4,7 @@
 //! `complete`. So the ticket holds values and ids, never references, and what is looked up again is checked to be
 //! still the same thing.
 
+use super::publish::LIMITS_MAX;
 use crate::balancer::{RetryOn, Timeouts, Tried};
 use crate::limiter::{HeaderStyle, HeaderText, Quota};
 use crate::state::tables::breaker::Permit;
@@ -22,8 +23,8 @@ pub struct Ticket {
     pub(super) refused: Option<Reason>,
     /// Whether it counts in this worker's requests in flight.
     pub(super) counted: bool,
-    /// Whether limits were taken for it already.
-    pub(super) limited: bool,
+    /// The limiters that were asked for it already.
+    pub(super) asked: Asked,
     pub(super) passed: Passed,
     pub(super) limit: Option<LimitNote>,
     pub(super) limit_status: LimitStatus,
@@ -68,9 +69,38 @@ pub struct Passed {
     pub auth: Id,
 }
 
+/// Limiters that a request has asked. After an internal redirect it may meet the same ones once more, and others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    slots: [u32; LIMITS_MAX],
+    count: u32,
+}
+
+impl Asked {
+    const fn new() -> Self {
+        Self { slots: [0; LIMITS_MAX], count: 0 }
+    }
+
+    /// Notes that limiter `id` is asked, and says whether that is for the first time.
+    #[inline]
+    pub fn first(&mut self, id: Id) -> bool {
+        let known = self.slots.get(..self.count as usize).unwrap_or(&self.slots);
+        if known.contains(&id.slot) {
+            return false;
+        }
+        if let Some(free) = self.slots.get_mut(self.count as usize) {
+            *free = id.slot;
+            self.count += 1;
+        }
+        true
+    }
+}
+
 /// The try that is under way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt {
+    /// Its peer's place in the pick table.
+    pub place: u32,
     /// Its peer, as the statistics know it; without a slot there, `key` still names its series.
     pub peer: Peer,
     pub key: u64,
@@ -116,7 +146,7 @@ impl Ticket {
             started: 0,
             refused: None,
             counted: false,
-            limited: false,
+            asked: Asked::new(),
             passed: Passed::default(),
             limit: None,
             limit_status: LimitStatus::None,
@@ -136,10 +166,28 @@ impl Ticket {
         }
     }
 
-    /// Forgets what an earlier look at the request decided.
+    /// Forgets what an earlier look at the request decided; what limits said still holds, as they are not asked again.
     pub(super) fn restart(&mut self, method: Method, shard: u32) {
-        let (started, counted, limited) = (self.started, self.counted, self.limited);
-        *self = Self { method, shard, started, counted, limited, ..Self::new() };
+        // Field by field: the names are half a kilobyte that need not be cleared.
+        self.stage = Stage::New;
+        self.route = Id::NONE;
+        self.upstream = Id::NONE;
+        self.method = method;
+        self.refused = None;
+        self.passed = Passed::default();
+        self.permit = None;
+        self.timeouts = Timeouts::default();
+        self.attempts = 1;
+        self.retry_on = RetryOn { error: false, timeout: false, statuses: 0 };
+        self.idempotent_only = true;
+        self.retry_budget = 0;
+        self.tried = Tried::new();
+        self.attempt = None;
+        self.tries = 0;
+        self.stale = false;
+        self.shard = shard;
+        self.table = 0;
+        self.names.forget_all_but_limit();
     }
 
     /// Whether `access` refused it.
@@ -322,6 +370,11 @@ impl Names {
 
     pub(super) fn set_limit(&mut self, name: &str) {
         self.set(3, name);
+    }
+
+    fn forget_all_but_limit(&mut self) {
+        let [route, upstream, consumer, _] = &mut self.ends;
+        (*route, *upstream, *consumer) = (0, 0, 0);
     }
 
     fn piece(&self, index: usize) -> &str {
