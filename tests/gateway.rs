@@ -18,6 +18,13 @@ mod limits;
 mod outcomes;
 #[path = "gateway/tries.rs"]
 mod tries;
+#[allow(dead_code, reason = "shared with tests/router.rs")]
+#[path = "router/vectors.rs"]
+mod files;
+#[path = "router/model.rs"]
+mod model;
+#[path = "gateway/vectors.rs"]
+mod vectors;
 #[path = "gateway/zone.rs"]
 mod zone;
 
