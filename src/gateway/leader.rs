@@ -115,7 +115,7 @@ impl Leader {
 
     /// Follows the document at `path` from now on.
     pub fn watch(&mut self, path: &Path) {
-        self.watch = Some(Watch { path: path.to_owned(), seen: None, taken: None, failing: false });
+        self.watch = Some(Watch { path: path.to_owned(), seen: None, taken: None, waiting: None, failing: false });
     }
 
     /// Does what is due.
@@ -189,6 +189,13 @@ impl Leader {
                         }
                         return;
                     }
+                    Err(error) if error.is_passing() => {
+                        // The next look tries again; it is told once.
+                        if std::mem::replace(&mut watch.waiting, stamp) != stamp {
+                            log(Event { severity: Severity::Warning, text: format!("{name}: {error}") });
+                        }
+                        return;
+                    }
                     Err(error) => vec![format!("{name}: {error}")],
                 },
                 Err(lines) => lines,
@@ -232,6 +239,8 @@ struct Watch {
     seen: Option<Stamp>,
     /// What was last taken, or refused.
     taken: Option<Stamp>,
+    /// What could not go live for a reason that passes.
+    waiting: Option<Stamp>,
     /// Whether the last look failed; each failure is told once.
     failing: bool,
 }
