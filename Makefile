@@ -45,7 +45,9 @@ test-nginx: module ## t/: a real nginx with the module
 
 bench: module ## side by side with a bare proxy_pass; writes target/bench.json
 	@.ci/deps bench
-	timeout 3000 benches/e2e --out target/bench.json
+	timeout 1200 benches/e2e --out target/bench.json
+	@# Each decision alone: nanoseconds, and instructions where valgrind is.
+	@if ls benches/*.rs > /dev/null 2>&1; then $(CARGO) bench --locked; fi
 
 lint: lint-rust lint-scripts ## format, clippy, layering, licences, perl, shell
 
@@ -57,7 +59,7 @@ lint-rust: nginx-tree
 	@if cargo deny --version > /dev/null 2>&1; then timeout 300 cargo deny --offline check licenses bans sources; \
 	 else echo "cargo-deny is not installed: licences not checked"; fi
 
-SCRIPTS := .ci/run .ci/deps .ci/nginx-tree conf/demo/run docker/chroot-test
+SCRIPTS := .ci/run .ci/deps .ci/nginx-tree conf/demo/run conf/demo/check docker/chroot-test
 
 lint-scripts: deps
 	@for f in t/lib/Test/Nginx/*.pm t/Gateway.pm; do perl -It -It/lib -c $$f || exit 1; done

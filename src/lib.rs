@@ -13,7 +13,9 @@ pub mod types;
 pub mod auth;
 pub mod balancer;
 pub mod breaker;
+pub mod cors;
 pub mod limiter;
+pub mod lists;
 pub mod metrics;
 pub mod router;
 

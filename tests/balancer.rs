@@ -255,6 +255,18 @@ proptest! {
     }
 
     #[test]
+    fn a_damaged_table_names_only_peers(words in proptest::collection::vec(any::<u64>(), PickTable::words(5)), seed: u64) {
+        let words: Vec<_> = words.into_iter().map(AtomicU64::new).collect();
+        let table = PickTable::new(&words, 5).unwrap();
+        let (mut rng, mut tried) = (Rng::new(seed), Tried::new());
+        while let Some(place) = table.pick(&Fixed(vec![]), &tried, &mut rng, SECOND) {
+            prop_assert!(place < 5 && !tried.contains(place));
+            tried.insert(place);
+        }
+        prop_assert_eq!(table.slot(5), None);
+    }
+
+    #[test]
     fn shares_of_any_fleet_are_its_weights(
         peers in proptest::collection::vec((1..20_u32, 0.1..300.0_f32, 0.0..0.5_f32), 2..12),
     ) {

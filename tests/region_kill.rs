@@ -6,6 +6,7 @@
 //! build what is freed is overwritten first.
 //!
 //! `GATEWAY_KILL_ROUNDS` says how many are killed (300), and 45 seconds are the limit.
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests may")]
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;

@@ -3,6 +3,7 @@
 //! `RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom LOOM_MAX_PREEMPTIONS=3 cargo test --test region_loom`
 //!
 //! A block is a cell that loom watches: a read beside a write is found, whatever the values.
+#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests may")]
 #![cfg(loom)]
 
 use gateway::state::epoch::{self, Word};

@@ -1,17 +1,17 @@
 //! The access phase decides, the log phase completes.
 
-use gateway::gateway::{Decision, Entry, Outcome, Reply, Worker};
+use gateway::gateway::{Decision, Entry, Outcome, Reply};
 use gateway::types::Reason;
 use nginx_sys::{
-    NGX_HTTP_SATISFY_ANY, ngx_array_t, ngx_hash_key, ngx_http_core_loc_conf_t, ngx_http_core_module,
-    ngx_http_request_t, ngx_http_upstream_state_t, ngx_int_t, ngx_list_init, ngx_list_t, ngx_table_elt_t, ngx_uint_t,
+    NGX_HTTP_SATISFY_ANY, ngx_array_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_request_t,
+    ngx_http_upstream_state_t, ngx_int_t, ngx_uint_t,
 };
 
 use crate::context::{self, Context};
-use crate::process::{now, with_worker};
-use crate::raw::{self, bytes, fence, headers, rc};
+use crate::process::{now, recent, with_worker};
+use crate::raw::{self, bytes, fence, rc};
 use crate::view::View;
-use crate::{conf, reply};
+use crate::{conf, forward, reply, variable};
 
 pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     fence("access", 500, || {
@@ -40,15 +40,16 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
             return rc::DECLINED;
         }
         context.decided = uri;
+        // Before the client's own is stripped with the other headers that only we set.
+        variable::request_id(r, context);
         let view = View::new(r);
         let entry = if again { Entry::Again } else { Entry::First };
         let decision = with_worker(|worker| {
             let decision = worker.access(&view, entry, now(), &mut context.ticket);
             // Also where the request is refused: with `satisfy any` another module may let it in all the same.
-            let mut ready = !worker.reserves_headers() || strip_reserved(r, worker);
-            if ready && matches!(decision, Decision::Forward) {
-                ready = apply(r, worker);
-            }
+            let ready = forward::strip(r, worker)
+                && (!matches!(decision, Decision::Forward) || forward::apply(r, worker))
+                && forward::describe(r, context);
             if ready { decision } else { Decision::Reply(Reply::new(Reason::Internal)) }
         });
         match decision {
@@ -104,70 +105,6 @@ unsafe fn has_error_page(r: *mut ngx_http_request_t, status: ngx_int_t) -> bool 
     }
 }
 
-/// Carries out what the policy wants done to the request before it is forwarded: identity headers are set, and a
-/// stripped path is the one that goes out. False when there was no memory.
-///
-/// # Safety
-///
-/// `r` is a live request and `worker` has just decided on it.
-pub unsafe fn apply(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
-    // SAFETY: the caller's promise.
-    unsafe {
-        for (name, value) in worker.identity() {
-            let (Some(key), Some(lower), Some(value)) =
-                (raw::copy((*r).pool, name), raw::copy((*r).pool, name), raw::copy((*r).pool, value))
-            else {
-                return false;
-            };
-            let hash = ngx_hash_key(lower.data, lower.len);
-            if raw::push_header(&raw mut (*r).headers_in.headers, key, lower.data, hash, value).is_none() {
-                return false;
-            }
-        }
-        if let Some(path) = worker.forwarded_path() {
-            let Some(copy) = raw::copy((*r).pool, path) else { return false };
-            (*r).uri = copy;
-            // Without both, nginx would send the target as it came, or the new path unescaped (NGINX.md k1).
-            (*r).set_valid_unparsed_uri(0);
-            (*r).set_quoted_uri(1);
-        }
-    }
-    true
-}
-
-/// Takes the headers that only we may set out of what the client sent, in every spelling. The list is built anew:
-/// entries stay where nginx's own pointers expect them, and an entry that is merely zeroed would still be forwarded.
-///
-/// # Safety
-///
-/// `r` is a live request.
-unsafe fn strip_reserved(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
-    // SAFETY: the caller's promise; names and elements live as long as the request.
-    unsafe {
-        let incoming = &(*r).headers_in.headers;
-        let name = |element: &ngx_table_elt_t| std::slice::from_raw_parts(element.lowcase_key, element.key.len);
-        if !headers(incoming).any(|element| worker.is_reserved(name(element))) {
-            return true;
-        }
-        let mut kept: ngx_list_t = std::mem::zeroed();
-        if ngx_list_init(&raw mut kept, (*r).pool, 20, size_of::<ngx_table_elt_t>()) != rc::OK {
-            return false;
-        }
-        for element in headers(incoming).filter(|element| !worker.is_reserved(name(element))) {
-            let pushed = raw::push_header(&raw mut kept, element.key, element.lowcase_key, element.hash, element.value);
-            if pushed.is_none() {
-                return false;
-            }
-        }
-        (*r).headers_in.headers = kept;
-        // `last` points at the first part of a list that still fits into it, and that part has moved.
-        if (*r).headers_in.headers.part.next.is_null() {
-            (*r).headers_in.headers.last = &raw mut (*r).headers_in.headers.part;
-        }
-    }
-    true
-}
-
 pub unsafe extern "C" fn log_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     fence("log", rc::OK, || {
         // SAFETY: nginx calls phase handlers with a live request.
@@ -177,7 +114,7 @@ pub unsafe extern "C" fn log_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
             {
                 context.completed = true;
                 let outcome = outcome(r);
-                let now = now();
+                let now = recent();
                 with_worker(|worker| worker.complete(&mut context.ticket, &outcome, now));
             }
         }

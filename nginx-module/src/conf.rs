@@ -217,16 +217,10 @@ fn expansion(upstream: &str) -> String {
     format!(
         "proxy_pass http://{upstream};
          proxy_http_version 1.1;
-         proxy_next_upstream error timeout http_502 http_503;
+         proxy_next_upstream error timeout invalid_header http_502 http_503;
          proxy_set_header Host $gateway_host;
          proxy_set_header Connection $gateway_connection;
          proxy_set_header Upgrade $http_upgrade;
-         proxy_set_header X-Real-IP $remote_addr;
-         proxy_set_header X-Forwarded-For $remote_addr;
-         proxy_set_header X-Forwarded-Host $host;
-         proxy_set_header X-Forwarded-Proto $scheme;
-         proxy_set_header X-Forwarded-Port $server_port;
-         proxy_set_header X-Request-Id $gateway_request_id;
          "
     )
 }
@@ -309,6 +303,11 @@ pub fn check(cf: *mut ngx_conf_t) -> Result<(), ()> {
         };
         raw::conf_log(cf, raw::Level::Emergency, &format!("\"{by}\" needs \"{missing}\" in the \"http\" block"));
         return Err(());
+    }
+    // `nginx -s stop` has neither the environment nor an interest in what the document says.
+    // SAFETY: a global of nginx, set before the configuration is read.
+    if unsafe { nginx_sys::ngx_process } == nginx_sys::NGX_PROCESS_SIGNALLER as usize {
+        return Ok(());
     }
     let path = shown(main.document);
     let secrets = Recording::default();

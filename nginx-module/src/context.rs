@@ -92,12 +92,16 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
 /// Runs when the pool goes: whatever the request still holds (a probe's place, a count in flight) is given back.
 unsafe extern "C" fn release(data: *mut c_void) {
     fence("request cleanup", (), || {
-        // SAFETY: the record's data is the Context that `obtain` wrote.
-        if let Some(context) = unsafe { data.cast::<Context>().as_mut() }
-            && !context.completed
-        {
-            context.completed = true;
-            process::with_worker(|worker| worker.abandon(&mut context.ticket));
+        let place = data.cast::<Context>();
+        // SAFETY: the record's data is the Context that `obtain` wrote; nobody uses it after this last handler.
+        unsafe {
+            if let Some(context) = place.as_mut()
+                && !context.completed
+            {
+                context.completed = true;
+                process::with_worker(|worker| worker.abandon(&mut context.ticket));
+            }
+            place.drop_in_place();
         }
     });
 }

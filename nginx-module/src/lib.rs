@@ -2,7 +2,7 @@
 //!
 //! nginx keeps the I/O; this crate turns its callbacks into the library's three calls and their results into nginx's.
 //! One feature a file: [`conf`] directives, [`zone`] the region, [`process`] what a worker has, [`access`] the phases,
-//! [`upstream`] the balancer, [`filter`] the response's header, [`variable`], [`content`], [`reply`]; [`raw`] is the
+//! [`upstream`] the balancer, [`forward`] what goes to a peer, [`filter`] the response's header, [`variable`], [`content`], [`reply`]; [`raw`] is the
 //! thin layer over C. Every function that nginx calls is fenced against panics.
 
 mod access;
@@ -10,6 +10,7 @@ mod conf;
 mod content;
 mod context;
 mod filter;
+mod forward;
 mod process;
 mod raw;
 mod reply;

@@ -10,8 +10,9 @@ use gateway::gateway::{Event, Leader, Severity, Worker};
 use gateway::state::{Identity, Region};
 use gateway::types::Now;
 use nginx_sys::{
-    NGX_PROCESS_HELPER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_add_timer, ngx_cached_time, ngx_cycle, ngx_cycle_t,
-    ngx_event_t, ngx_exiting, ngx_int_t, ngx_msec_t, ngx_path_t, ngx_process, ngx_quit, ngx_terminate,
+    NGX_PROCESS_HELPER, NGX_PROCESS_SINGLE, NGX_PROCESS_WORKER, ngx_add_timer, ngx_cached_time, ngx_current_msec,
+    ngx_cycle, ngx_cycle_t, ngx_event_t, ngx_exiting, ngx_int_t, ngx_msec_t, ngx_path_t, ngx_process, ngx_quit,
+    ngx_terminate,
 };
 
 use crate::conf::{MainConf, shown};
@@ -26,6 +27,7 @@ const WATCH_EVERY: ngx_msec_t = 1_000;
 thread_local! {
     static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
     static LEADER: RefCell<Option<Leader>> = const { RefCell::new(None) };
+    static LAST: Cell<(ngx_msec_t, Now)> = const { Cell::new((0, Now { mono: 0, wall: 0 })) };
     static REGION: Cell<Option<Region>> = const { Cell::new(None) };
     /// The region and the worker slot in which this process counts.
     static PLACE: Cell<Option<(Region, u32)>> = const { Cell::new(None) };
@@ -47,7 +49,18 @@ pub fn now() -> Now {
     // SAFETY: nginx sets the pointer at start, before any module runs.
     let wall = unsafe { ngx_cached_time.as_ref() }
         .map_or(0, |time| time.sec.cast_unsigned() * 1_000_000 + time.msec as u64 * 1_000);
-    Now { mono, wall }
+    let now = Now { mono, wall };
+    // SAFETY: a global of nginx.
+    LAST.set((unsafe { ngx_current_msec }, now));
+    now
+}
+
+/// The time of the last [`now`] where that was within the same millisecond: the callbacks of one step of a request
+/// come one after another, and need not all ask the kernel.
+pub fn recent() -> Now {
+    let (msec, last) = LAST.get();
+    // SAFETY: a global of nginx.
+    if msec == unsafe { ngx_current_msec } && last.mono != 0 { last } else { now() }
 }
 
 /// A secret for keyed hashes, from the kernel.

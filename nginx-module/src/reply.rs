@@ -109,11 +109,11 @@ fn prefers_html(view: &View) -> bool {
 /// # Safety
 ///
 /// `r` is a live request whose header was not sent yet.
-pub unsafe fn set(r: *mut ngx_http_request_t, name: &[u8], value: &[u8]) -> bool {
-    // SAFETY: the caller's promise; both copies live as long as the request.
+pub unsafe fn set(r: *mut ngx_http_request_t, name: &'static [u8], value: &[u8]) -> bool {
+    // SAFETY: the caller's promise; the copy lives as long as the request.
     unsafe {
-        let (Some(key), Some(value)) = (raw::copy((*r).pool, name), raw::copy((*r).pool, value)) else { return false };
-        raw::push_header(&raw mut (*r).headers_out.headers, key, ptr::null_mut(), 1, value).is_some()
+        let Some(value) = raw::copy((*r).pool, value) else { return false };
+        raw::push_header(&raw mut (*r).headers_out.headers, raw::text(name), ptr::null_mut(), 1, value).is_some()
     }
 }
 

@@ -18,12 +18,11 @@ use nginx_sys::{
     ngx_peer_connection_t, ngx_str_t, ngx_uint_t, sockaddr,
 };
 
-use crate::access::apply;
 use crate::context::{self, Context};
-use crate::ngx_http_upstream_module;
-use crate::process::{now, with_worker};
+use crate::process::{now, recent, with_worker};
 use crate::raw::{self, CONF_ERROR, CONF_OK, Level, bytes, conf_error, fence, rc};
 use crate::view::View;
+use crate::{forward, ngx_http_upstream_module};
 
 /// The directive.
 pub unsafe extern "C" fn set(cf: *mut ngx_conf_t, _: *mut ngx_command_t, _: *mut c_void) -> *mut c_char {
@@ -164,7 +163,7 @@ unsafe fn decided<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> {
         let entry = Entry::Subrequest(main.unwrap_or_default());
         let forward = with_worker(|worker| {
             matches!(worker.access(&view, entry, now(), &mut context.ticket), gateway::gateway::Decision::Forward)
-                && apply(r, worker)
+                && forward::apply(r, worker)
         });
         if forward != Some(true) {
             raw::log(
@@ -263,7 +262,7 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
         };
         // SAFETY: the record lives in the request's pool.
         let Some(context) = (unsafe { tries.context.as_mut() }) else { return rc::ERROR };
-        let now = now();
+        let now = recent();
         let chosen = with_worker(|worker| {
             worker.pick(&mut context.ticket, now, |peer| {
                 // SAFETY: the request is live.
@@ -345,7 +344,7 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
             (false, _) => TryEnd::Answered(status),
         };
         if let Some(context) = context {
-            let now = now();
+            let now = recent();
             with_worker(|worker| worker.tried(&mut context.ticket, end, now));
         }
         pc.tries = pc.tries.saturating_sub(1);

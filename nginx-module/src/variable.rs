@@ -7,7 +7,7 @@ use nginx_sys::{
 };
 
 use crate::context::{self, Context};
-use crate::process::{now, secret, with_worker};
+use crate::process::{now, recent, secret, with_worker};
 use crate::raw::{self, bytes, fence, rc, text};
 use crate::view::View;
 use gateway::types::{Header, Protocol, Request};
@@ -72,15 +72,25 @@ unsafe extern "C" fn get(r: *mut ngx_http_request_t, v: *mut ngx_http_variable_v
         match unsafe { value(r, variable) } {
             Some(value) => {
                 slot.data = value.data;
-                slot.set_len(u32::try_from(value.len).unwrap_or(0));
-                slot.set_valid(1);
-                slot.set_no_cacheable(1);
-                slot.set_not_found(0);
+                set_flags(slot, value.len as u32 & LENGTH | VALID | NO_CACHEABLE);
             }
-            None => slot.set_not_found(1),
+            None => set_flags(slot, NOT_FOUND),
         }
         rc::OK
     })
+}
+
+// `unsigned len:28, valid:1, no_cacheable:1, not_found:1, escape:1`, from the low end on.
+const LENGTH: u32 = (1 << 28) - 1;
+const VALID: u32 = 1 << 28;
+const NO_CACHEABLE: u32 = 1 << 29;
+const NOT_FOUND: u32 = 1 << 30;
+
+/// Sets length and flags at once: the accessors of the bindings go bit by bit, 28 times for the length.
+fn set_flags(slot: &mut ngx_http_variable_value_t, flags: u32) {
+    const { assert!(cfg!(target_endian = "little") && std::mem::offset_of!(ngx_http_variable_value_t, data) == 8) }
+    // SAFETY: the bit-field is the structure's first word, which no other field shares.
+    unsafe { std::ptr::from_mut(slot).cast::<u32>().write(flags) };
 }
 
 /// # Safety
@@ -200,7 +210,7 @@ fn is_well_formed(id: &[u8]) -> bool {
 /// `r` is a live request.
 unsafe fn made(r: *mut ngx_http_request_t) -> Option<ngx_str_t> {
     let [first, second] = with_worker(Worker::random).unwrap_or_else(secret);
-    let id = gateway::gateway::uuid_v7(now(), first, second);
+    let id = gateway::gateway::uuid_v7(recent(), first, second);
     // SAFETY: the caller's promise.
     unsafe { raw::copy((*r).pool, &id) }
 }

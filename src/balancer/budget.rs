@@ -35,6 +35,13 @@ impl<'a> RetryBudget<'a> {
         }
     }
 
+    /// Whether there is a retry left.
+    #[must_use]
+    #[inline]
+    pub fn has_retry(self) -> bool {
+        self.0.load(Relaxed) as i64 - Self::RETRY as i64 >= -((Self::CONSTANT * Self::RETRY) as i64)
+    }
+
     /// Takes one retry, or says that there is none left.
     #[must_use]
     pub fn retry(self) -> bool {

@@ -62,10 +62,12 @@ pub(super) fn gain(ticks: u32) -> f32 {
     gain
 }
 
+#[inline]
 const fn pack(value: f32, tick: Tick) -> u64 {
     (value.to_bits() as u64) << 32 | tick.0 as u64
 }
 
+#[inline]
 const fn unpack(word: u64) -> (f32, Tick) {
     (f32::from_bits((word >> 32) as u32), Tick(word as u32))
 }

@@ -50,9 +50,7 @@ pub(super) struct Drawn {
 /// A view of one upstream's pick table.
 #[derive(Clone, Copy)]
 pub struct PickTable<'a> {
-    header: &'a [AtomicU64],
-    hot: &'a [AtomicU64],
-    cold: &'a [AtomicU64],
+    words: &'a [AtomicU64],
     peers: u32,
 }
 
@@ -67,9 +65,7 @@ impl<'a> PickTable<'a> {
     #[must_use]
     #[inline]
     pub fn new(words: &'a [AtomicU64], peers: u32) -> Option<Self> {
-        let (header, rest) = words.split_at_checked(HEADER)?;
-        let (hot, rest) = rest.split_at_checked(2 * peers as usize)?;
-        Some(Self { header, hot, cold: rest.get(..peers as usize)?, peers })
+        Some(Self { words: words.get(..Self::words(peers))?, peers })
     }
 
     /// How many peers it has.
@@ -89,14 +85,14 @@ impl<'a> PickTable<'a> {
     #[must_use]
     #[inline]
     pub fn slot(self, place: u32) -> Option<u32> {
-        self.hot.get(2 * place as usize + 1).map(|word| word.load(Relaxed) as u32)
+        self.at(place).map(|drawn| drawn.slot)
     }
 
     /// The retry budget that lives in the table; a new table has a new one.
     #[must_use]
     #[inline]
     pub fn retries(self) -> Option<RetryBudget<'a>> {
-        self.header.first().map(RetryBudget::new)
+        self.words.first().map(RetryBudget::new)
     }
 
     /// Whether the leader should build it again at `mono`, microseconds.
@@ -131,9 +127,8 @@ impl<'a> PickTable<'a> {
         };
         let mean = mean_latency(&seats);
         if let Some(ms) = mean {
-            for (seat, standing) in seats.iter().filter(|(_, standing)| standing.latency.is_none()) {
-                // Which changes nothing now: unknown counts as the mean.
-                debug_assert!(standing.latency.is_none());
+            for (seat, _) in seats.iter().filter(|(_, standing)| standing.latency.is_none()) {
+                // Which changes no weight: unknown counts as the mean.
                 statistics.seed(seat.slot, ms, mono);
             }
         }
@@ -152,14 +147,14 @@ impl<'a> PickTable<'a> {
             })
             .collect();
 
-        for (place, (Cell { threshold, alias }, (seat, standing))) in cells(&weights).iter().zip(&seats).enumerate() {
+        for ((Cell { threshold, alias }, (seat, standing)), place) in cells(&weights).iter().zip(&seats).zip(0..) {
             let reference = if mean.is_some() { standing.quality(siblings) } else { -standing.health() };
-            put(self.hot.get(2 * place), u64::from(*threshold) << 32 | u64::from(*alias));
-            put(self.hot.get(2 * place + 1), u64::from(reference.to_bits()) << 32 | u64::from(seat.slot));
-            put(self.cold.get(place), u64::from(seat.weight) << 32 | u64::from(seat.priority));
+            put(self.words.get(hot(place)), u64::from(*threshold) << 32 | u64::from(*alias));
+            put(self.words.get(hot(place) + 1), u64::from(reference.to_bits()) << 32 | u64::from(seat.slot));
+            put(self.words.get(self.cold(place)), u64::from(seat.weight) << 32 | u64::from(seat.priority));
         }
-        put(self.header.get(2), u64::from(siblings.to_bits()) << 32 | if panic { PANIC } else { 0 });
-        put(self.header.get(1), mono.max(1));
+        put(self.words.get(2), u64::from(siblings.to_bits()) << 32 | if panic { PANIC } else { 0 });
+        put(self.words.get(1), mono.max(1));
     }
 
     /// Draws a peer in proportion to the weights of the last build, and a fraction with what is left of `random`.
@@ -167,7 +162,7 @@ impl<'a> PickTable<'a> {
     pub(super) fn draw(self, random: u64) -> Option<(Drawn, f32)> {
         let product = (random >> 32) * u64::from(self.peers);
         let cell = (product >> 32) as u32;
-        let odds = self.hot.get(2 * cell as usize)?.load(Relaxed);
+        let odds = self.words.get(hot(cell))?.load(Relaxed);
         // A select and no branch: which way it goes is as hard to predict as it can be.
         let place = if (random as u32) < (odds >> 32) as u32 { cell } else { odds as u32 };
         // Below the cell's number there are as many random bits as it did not need: 18 for 10,000 peers.
@@ -175,15 +170,18 @@ impl<'a> PickTable<'a> {
         self.at(place).map(|drawn| (drawn, fraction))
     }
 
-    /// The peer at `place`.
+    /// The peer at `place`; `None` beyond the last, whatever a damaged table says.
     #[inline]
     pub(super) fn at(self, place: u32) -> Option<Drawn> {
-        Some(Drawn::new(place, self.hot.get(2 * place as usize + 1)?.load(Relaxed)))
+        if place >= self.peers {
+            return None;
+        }
+        Some(Drawn::new(place, self.words.get(hot(place) + 1)?.load(Relaxed)))
     }
 
     /// Static weight and priority of the peer at `place`.
     pub(super) fn settings(self, place: u32) -> (u32, u8) {
-        let word = self.cold.get(place as usize).map_or(0, |word| word.load(Relaxed));
+        let word = self.words.get(self.cold(place)).map_or(0, |word| word.load(Relaxed));
         ((word >> 32) as u32, word as u8)
     }
 
@@ -197,12 +195,23 @@ impl<'a> PickTable<'a> {
         self.load(2) & PANIC != 0
     }
 
+    const fn cold(self, place: u32) -> usize {
+        HEADER + 2 * self.peers as usize + place as usize
+    }
+
     fn load(self, index: usize) -> u64 {
-        self.header.get(index).map_or(0, |word| word.load(Relaxed))
+        self.words.get(index).map_or(0, |word| word.load(Relaxed))
     }
 }
 
+/// The first of the two hot words of the peer at `place`.
+#[inline]
+const fn hot(place: u32) -> usize {
+    HEADER + 2 * place as usize
+}
+
 impl Drawn {
+    #[inline]
     const fn new(place: u32, word: u64) -> Self {
         Self { place, reference: f32::from_bits((word >> 32) as u32), slot: word as u32 }
     }

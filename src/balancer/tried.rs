@@ -50,6 +50,7 @@ impl Tried {
 
     /// Whether nobody was tried.
     #[must_use]
+    #[inline]
     pub const fn is_empty(&self) -> bool {
         self.low == 0 && self.count == 0
     }

@@ -1,6 +1,6 @@
 //! The document: read, checked, and turned into what the tree stores.
 //!
-//! Text becomes a tree of nodes that know their line ([`node`]); the tables ([`tables`]) say what each object may
+//! Text becomes a tree of nodes that know their line; the tables ([`tables`]) say what each object may
 //! hold, and everything that they do not allow is reported; then each resource is read into the types of its
 //! capability, and what must fit together is compared. All problems are told at once, and a document with one is no
 //! document.
@@ -20,13 +20,15 @@ mod secrets;
 pub mod shape;
 pub mod tables;
 mod upstream;
+mod yaml;
 
 use std::collections::HashMap;
 
 pub use document::{Consumer, Document, HostHeader, Labels, PathPolicy, Permissions, Protocols, Role, Route, Upstream};
-pub use node::{ALIASED_MAX, DEPTH_MAX, SIZE_MAX};
 pub use problem::{Errors, Problem};
+pub use route::LIMITS_MAX;
 pub use secrets::{Secrets, SystemSecrets};
+pub use yaml::{ALIASED_MAX, DEPTH_MAX, SIZE_MAX, VALUES_MAX};
 
 use crate::balancer::Timeouts;
 use crate::limiter::{KeyPart, Limiter};
@@ -56,7 +58,7 @@ pub struct Checked {
 /// Everything that is wrong, each with line, field and what would be right. Values of secrets are never shown.
 pub fn parse(text: &str, file: &str, env: &dyn Secrets) -> Result<Checked, Errors> {
     let sink = Sink::new(file);
-    let document = node::read(text, &sink).and_then(|root| read_document(&At::root(&root, &sink), env));
+    let document = yaml::read(text, &sink).and_then(|root| read_document(&At::root(&root, &sink), env));
     if document.is_none() && !sink.has_errors() {
         sink.error(Place::default(), String::new(), "the document is empty; it begins with `version: 1`".to_owned());
     }
@@ -149,7 +151,9 @@ fn read_document(at: &At<'_>, secrets: &dyn Secrets) -> Option<Document> {
             None => unread(&at),
         }
     }
-    conflict::report(&context.document.routes, &places, at.sink);
+    if context.rules <= RULES_MAX {
+        conflict::report(&context.document.routes, &places, at.sink);
+    }
     Some(context.document)
 }
 

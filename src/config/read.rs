@@ -27,7 +27,7 @@ impl<'a> At<'a> {
 
     /// The field `name` of this object.
     pub(super) fn get(&'a self, name: &str) -> Option<At<'a>> {
-        self.node.entries().iter().find(|entry| entry.key == name).map(|entry| self.enter(entry))
+        self.node.entries().iter().find(|entry| &*entry.key == name).map(|entry| self.enter(entry))
     }
 
     /// The field `name` where it is an object; what is none has been reported.
@@ -87,7 +87,7 @@ impl<'a> At<'a> {
         Some(
             entries
                 .iter()
-                .map(|entry| (entry.key.clone(), entry.node.scalar().unwrap_or_default().to_owned()))
+                .map(|entry| (entry.key.to_string(), entry.node.scalar().unwrap_or_default().to_owned()))
                 .collect(),
         )
     }

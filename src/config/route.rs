@@ -9,11 +9,14 @@ use super::upstream::{WrittenRetries, timeouts, timeouts_or};
 use super::{Context, auth, limiter, upstream};
 use crate::balancer::Timeouts;
 use crate::limiter::KeyPart;
-use crate::router::pattern::{Host, Path, Rule};
+use crate::router::pattern::{Host, Path, Rule, Segment};
 use crate::types::{Method, Methods};
 
-/// The most pairs of a host and a path that one route may have.
-const RULES_MAX: usize = 10_000;
+/// The most bytes that a route's pairs of a host and a path may take: the tree keeps them in one block of 256 KiB.
+const RULES_BYTES_MAX: usize = 256_000;
+
+/// The most limits of one route: a request charges them as one decision, on the stack.
+pub const LIMITS_MAX: usize = 16;
 
 /// A route's fields as far as they are written.
 #[derive(Default)]
@@ -108,6 +111,10 @@ fn agree(at: &At<'_>, route: &Route, context: &Context<'_>) {
         }
     }
     let written = at.get("limits");
+    if route.limits.len() > LIMITS_MAX {
+        let message = format!("{} limits on one route, at most {LIMITS_MAX} are possible", route.limits.len());
+        written.as_ref().unwrap_or(at).error(message);
+    }
     for (index, limit) in route.limits.iter().enumerate() {
         for part in context.limiter_keys.get(limit).into_iter().flatten() {
             let Some(why) = unknown(route, part) else { continue };
@@ -149,8 +156,14 @@ fn rules(
     let hosts = hosts.unwrap_or_else(|| vec![Host::Any]);
     let paths = paths.unwrap_or_else(|| vec![Path::Prefix(Vec::new())]);
     let count = hosts.len().saturating_mul(paths.len());
-    if count > RULES_MAX {
-        at.error(format!("has {count} pairs of a host and a path, more than {RULES_MAX}; make several routes of it"));
+    let host_bytes: usize = hosts.iter().map(|host| size_of_host(host) + KEY_BYTES).sum();
+    let path_bytes: usize = paths.iter().map(size_of_path).sum();
+    let bytes = host_bytes.saturating_mul(paths.len()).saturating_add(path_bytes.saturating_mul(hosts.len()));
+    if bytes > RULES_BYTES_MAX {
+        at.error(format!(
+            "its {count} pairs of a host and a path take {bytes} bytes, at most {RULES_BYTES_MAX} are possible: make \
+             several routes of it"
+        ));
         return None;
     }
     if !context.spend_rules(at, count) {
@@ -158,6 +171,29 @@ fn rules(
     }
     let pairs = hosts.iter().flat_map(|host| paths.iter().map(|path| Rule { host: host.clone(), path: path.clone() }));
     Some(pairs.collect())
+}
+
+/// Bytes of a pair beside its host and its path.
+const KEY_BYTES: usize = 24;
+
+const fn size_of_host(host: &Host) -> usize {
+    match host {
+        Host::Any => 0,
+        Host::Wildcard(name) | Host::Exact(name) => name.len(),
+    }
+}
+
+fn size_of_path(path: &Path) -> usize {
+    match path {
+        Path::Exact(path) | Path::Prefix(path) => path.len(),
+        Path::Pattern { segments, .. } => segments
+            .iter()
+            .map(|segment| match segment {
+                Segment::Literal(literal) => 1 + literal.len(),
+                Segment::Param(_) => 2,
+            })
+            .sum(),
+    }
 }
 
 /// What stands in the list `name`, each once.

@@ -171,7 +171,7 @@ pub(super) fn object(at: &At<'_>, resource: &Resource, nameless: bool) {
         if at.sink.is_full() {
             return;
         }
-        let Some(field) = resource.fields.iter().find(|field| field.name == entry.key) else {
+        let Some(field) = resource.fields.iter().find(|field| field.name == &*entry.key) else {
             at.error_in(entry.place, unknown(at, resource, &entry.key));
             continue;
         };

@@ -112,7 +112,7 @@ impl Worker {
         };
         recorder.note(Step::Route, format_args!("route \"{}\", rule {rule}", route.name()));
         ticket.route = route.id();
-        ticket.names.set_route(route.name());
+        ticket.names.route.set(route.name());
         let upstream = upstream(&view, &route, ticket)?;
         let spoken = route.protocols.get(request.protocol() as usize).copied().unwrap_or(false);
         if !spoken {
@@ -179,6 +179,10 @@ impl Worker {
             .and_then(PickTable::retries);
         if let Some(budget) = budget {
             budget.request(ticket.retry_budget);
+            // Decided now, not when a try has failed: a response that is not tried again goes to the client whole.
+            if !budget.has_retry() {
+                ticket.attempts = 1;
+            }
         }
         Ok(())
     }
@@ -196,9 +200,11 @@ fn upstream<'v>(
     }
     let upstream = view.object::<Upstream>(id).ok_or(Reply::new(Reason::UpstreamGone))?;
     ticket.upstream = id;
-    ticket.names.set_upstream(upstream.name());
+    ticket.names.upstream.set(upstream.name());
+    ticket.own_host = upstream.host.is_some();
     let ArchivedRetries { attempts, on, idempotent_only, budget, .. } = &route.retries;
-    ticket.attempts = *attempts;
+    // The same peer is not tried twice; with one peer its response is the answer, whatever it is.
+    ticket.attempts = (*attempts).min(u8::try_from(upstream.peers.len()).unwrap_or(u8::MAX)).max(1);
     ticket.retry_on = RetryOn { error: on.error, timeout: on.timeout, statuses: on.statuses };
     ticket.idempotent_only = *idempotent_only;
     ticket.retry_budget = budget.to_native();
@@ -262,7 +268,7 @@ fn authenticate<'v>(
                     recorder.note(Step::Auth, format_args!("consumer \"{name}\" is not enabled"));
                     return Err(Reply::new(Reason::AuthClaims));
                 }
-                ticket.names.set_consumer(consumer.or(claims.subject()).unwrap_or_default());
+                ticket.names.consumer.set(consumer.or(claims.subject()).unwrap_or_default());
                 ticket.passed = Passed { route: route.id(), auth: auth.id() };
                 *known = Some(auth.id().slot);
                 recorder.note(Step::Auth, format_args!("\"{}\" knows the caller", auth.name()));

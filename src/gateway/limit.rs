@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use super::decision::Reply;
 use super::explain::{Recorder, Step};
 use super::object::Route;
-use super::publish::LIMITS_MAX;
 use super::ticket::{LimitNote, LimitStatus, Ticket};
 use super::worker::Worker;
 use crate::auth::Claims;
+use crate::config::LIMITS_MAX;
 use crate::limiter::{
     Admitted, ArchivedHeaderStyle, ArchivedKeyPart, ArchivedLimiter, HeaderStyle, KeyHasher, Limiter, Quota,
 };
@@ -166,6 +166,6 @@ fn note(ticket: &mut Ticket, limiter: &ArchivedLimiter, name: &str, quota: Quota
             ArchivedHeaderStyle::Both => HeaderStyle::Both,
         };
         ticket.limit = Some(LimitNote { quota, remaining, reset, style });
-        ticket.names.set_limit(name);
+        ticket.names.limit.set(name);
     }
 }

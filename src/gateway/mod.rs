@@ -30,7 +30,7 @@ pub use explain::{Notes, Recorder, Silent, Step};
 pub use leader::{DOCUMENT_MAX, Event, Leader, Severity, read_document, read_document_with};
 pub use object::{ArchivedPeerEntry, ArchivedRoute, ArchivedUpstream, PeerEntry, Route, Upstream};
 pub use pick::{Peer, TryEnd};
-pub use publish::{LIMITS_MAX, PublishError, Published, publish};
+pub use publish::{PublishError, Published, publish};
 pub use ticket::{Passed, Ticket};
 pub use uuid::uuid_v7;
 pub use worker::{Worker, count_panic};

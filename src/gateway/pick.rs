@@ -42,8 +42,12 @@ impl Worker {
         let none = Reply::new(Reason::UpstreamNone);
         let words = view.pick_table(&upstream).ok_or(none)?;
         let table = PickTable::new(words, upstream.peers.len() as u32).ok_or(none)?;
-        if ticket.tries > 0 && ticket.attempt.is_none() && !ticket.stale && !table.retries().is_none_or(|b| b.retry()) {
-            return Err(none);
+        if ticket.tries > 0
+            && !ticket.stale
+            && let Some(budget) = table.retries()
+        {
+            // Whether there is one was asked in `access`; those who asked together may overdraw it a little.
+            let _ = budget.retry();
         }
         ticket.stale = false;
         // Places mean the table they were picked from.

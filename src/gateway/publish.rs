@@ -11,17 +11,14 @@ use siphasher::sip::SipHasher13;
 use super::object::{Consumer, PeerEntry, Role, Route, SETTINGS, Settings, Upstream};
 use crate::auth::{Requirement, Scheme};
 use crate::balancer::{self, PickTable, Seat};
-use crate::config::{self, Document, HostHeader};
+use crate::config::{self, Document, HostHeader, LIMITS_MAX};
 use crate::limiter::KeyPart;
 use crate::router::pattern::{Path, Rule, Segment};
 use crate::state::tables::breaker;
 use crate::state::tables::peers::Peers;
 use crate::state::tables::slot::Slots;
 use crate::state::{Full, Region, Transaction, Writer};
-use crate::types::{Id, Kind, Now, Object};
-
-/// How many limits a route may name.
-pub const LIMITS_MAX: usize = 16;
+use crate::types::{Id, Kind, Methods, Now, Object};
 
 /// Why a document did not go live. The live one is untouched.
 #[derive(Clone, Debug)]
@@ -289,7 +286,17 @@ impl Edit<'_> {
         let key = format!("{:?}{:?}{}", route.rules, route.methods, route.priority);
         let digest = digest(&object, key.as_bytes())?;
         if self.txn.view().digest_of(Kind::Route, &route.name) != Some(digest) {
-            self.txn.put_route(&route.name, &object, digest, &route.rules, route.methods, route.priority, 0)?;
+            // As `router::order` counts: methods are a condition where they are restricted.
+            let conditions = u16::from(route.methods != Methods::ANY);
+            self.txn.put_route(
+                &route.name,
+                &object,
+                digest,
+                &route.rules,
+                route.methods,
+                route.priority,
+                conditions,
+            )?;
             self.written += 1;
         }
         Ok(())

@@ -32,6 +32,8 @@ pub struct Ticket {
     pub(super) attempts: u8,
     pub(super) retry_on: RetryOn,
     pub(super) idempotent_only: bool,
+    /// Whether the upstream wants a `Host` of its own.
+    pub(super) own_host: bool,
     /// Retries per 1,000 requests.
     pub(super) retry_budget: u16,
     pub(super) tried: Tried,
@@ -125,6 +127,7 @@ impl Ticket {
             attempts: 1,
             retry_on: RetryOn { error: false, timeout: false, statuses: 0 },
             idempotent_only: true,
+            own_host: false,
             retry_budget: 0,
             tried: Tried::default(),
             attempt: None,
@@ -132,7 +135,7 @@ impl Ticket {
             stale: false,
             shard: 0,
             table: 0,
-            names: Names::new(),
+            names: Names::default(),
         }
     }
 
@@ -194,19 +197,19 @@ impl Ticket {
     /// The route's name; empty without one.
     #[must_use]
     pub fn route_name(&self) -> &str {
-        self.names.route()
+        self.names.route.as_str()
     }
 
     /// The upstream's name; empty without one.
     #[must_use]
     pub fn upstream_name(&self) -> &str {
-        self.names.upstream()
+        self.names.upstream.as_str()
     }
 
     /// The consumer, or the token's subject where no consumer is named; empty for the anonymous.
     #[must_use]
     pub fn consumer(&self) -> &str {
-        self.names.consumer()
+        self.names.consumer.as_str()
     }
 
     /// What was decided, in one word.
@@ -254,7 +257,7 @@ impl Ticket {
             let (policy, x) = rest.split_at_mut(224);
             let (limit, x) = x.split_at_mut(20);
             let (remaining, reset) = x.split_at_mut(20);
-            let name = self.names.limit();
+            let name = self.names.limit.as_str();
             if matches!(note.style, HeaderStyle::Ietf | HeaderStyle::Both) {
                 let mut text = HeaderText::new(policy);
                 text.policy(name, &note.quota);
@@ -280,64 +283,48 @@ impl Ticket {
 }
 
 /// Copies of the names that later calls and variables show: the objects they came from may be gone by then.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Names {
-    /// Ends of route, upstream, consumer, limit.
-    ends: [u16; 4],
-    text: [u8; 4 * NAME_MAX],
+    pub route: Name,
+    pub upstream: Name,
+    pub consumer: Name,
+    pub limit: Name,
 }
 
-impl Names {
-    const fn new() -> Self {
-        Self { ends: [0; 4], text: [0; 4 * NAME_MAX] }
-    }
+/// A name of at most [`NAME_MAX`] bytes; only a long one is on the heap.
+#[derive(Debug)]
+pub(super) enum Name {
+    Short { length: u8, text: [u8; 46] },
+    Long(Box<str>),
+}
 
-    fn route(&self) -> &str {
-        self.piece(0)
+impl Default for Name {
+    fn default() -> Self {
+        Self::Short { length: 0, text: [0; 46] }
     }
+}
 
-    fn upstream(&self) -> &str {
-        self.piece(1)
-    }
-
-    fn consumer(&self) -> &str {
-        self.piece(2)
-    }
-
-    fn limit(&self) -> &str {
-        self.piece(3)
-    }
-
-    pub(super) fn set_route(&mut self, name: &str) {
-        self.set(0, name);
-    }
-
-    pub(super) fn set_upstream(&mut self, name: &str) {
-        self.set(1, name);
-    }
-
-    pub(super) fn set_consumer(&mut self, name: &str) {
-        self.set(2, name);
-    }
-
-    pub(super) fn set_limit(&mut self, name: &str) {
-        self.set(3, name);
-    }
-
-    fn piece(&self, index: usize) -> &str {
-        let length = self.ends.get(index).copied().map_or(0, usize::from);
-        let start = index * NAME_MAX;
-        self.text.get(start..start + length).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+impl Name {
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            Self::Short { length, text } => {
+                text.get(..usize::from(*length)).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
+            }
+            Self::Long(text) => text,
+        }
     }
 
     /// Keeps `name`, cut at a character where a token's subject is longer than any name may be.
-    fn set(&mut self, index: usize, name: &str) {
+    pub(super) fn set(&mut self, name: &str) {
         let name = name.get(..name.floor_char_boundary(NAME_MAX)).unwrap_or_default();
-        let start = index * NAME_MAX;
-        if let (Some(place), Some(end)) = (self.text.get_mut(start..start + name.len()), self.ends.get_mut(index)) {
-            place.copy_from_slice(name.as_bytes());
-            *end = name.len() as u16;
-        }
+        let mut text = [0; 46];
+        *self = match text.get_mut(..name.len()) {
+            Some(place) => {
+                place.copy_from_slice(name.as_bytes());
+                Self::Short { length: name.len() as u8, text }
+            }
+            None => Self::Long(name.into()),
+        };
     }
 }
 
@@ -346,14 +333,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_kept_apart_and_cut_at_characters() {
-        let mut names = Names::new();
-        names.set_route("orders");
-        names.set_consumer(&"é".repeat(100));
-        names.set_upstream("up");
-        names.set_route("a");
-        assert_eq!((names.route(), names.upstream(), names.limit()), ("a", "up", ""));
-        assert_eq!(names.consumer(), "é".repeat(64));
+    fn names_are_kept_and_cut_at_characters() {
+        let mut name = Name::default();
+        assert_eq!(name.as_str(), "");
+        for text in ["orders", "a", &"x".repeat(46), &"x".repeat(47), &"x".repeat(NAME_MAX)] {
+            name.set(text);
+            assert_eq!(name.as_str(), text);
+        }
+        name.set(&"é".repeat(100));
+        assert_eq!(name.as_str(), "é".repeat(64));
     }
 
     #[test]
@@ -361,7 +349,7 @@ mod tests {
         let mut ticket = Ticket::new();
         let mut buffer = [0; 512];
         assert_eq!(ticket.limit_headers(&mut buffer).count(), 0);
-        ticket.names.set_limit("per-ip");
+        ticket.names.limit.set("per-ip");
         let quota = Quota::new(10, crate::types::SECOND, 20).unwrap();
         for (style, names) in [
             (HeaderStyle::Ietf, &["RateLimit-Policy", "RateLimit"][..]),

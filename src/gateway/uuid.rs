@@ -10,13 +10,14 @@ pub fn uuid_v7(now: Now, first: u64, second: u64) -> [u8; 36] {
     let high = millis << 16 | 0x7000 | first & 0x0fff;
     let low = 0x8000_0000_0000_0000 | second & 0x3fff_ffff_ffff_ffff;
     let value = u128::from(high) << 64 | u128::from(low);
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = [b'-'; 36];
-    let mut shift = 128;
-    for (index, byte) in text.iter_mut().enumerate() {
-        if !matches!(index, 8 | 13 | 18 | 23) {
-            shift -= 4;
-            let digit = (value >> shift & 0xf) as u8;
-            *byte = if digit < 10 { b'0' + digit } else { b'a' + digit - 10 };
+    // Where the two digits of each byte go.
+    const PLACES: [usize; 16] = [0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34];
+    for (byte, place) in value.to_be_bytes().into_iter().zip(PLACES) {
+        if let Some([high, low]) = text.get_mut(place..place + 2).and_then(|pair| <&mut [u8; 2]>::try_from(pair).ok()) {
+            *high = DIGITS.get(usize::from(byte >> 4)).copied().unwrap_or(b'0');
+            *low = DIGITS.get(usize::from(byte & 15)).copied().unwrap_or(b'0');
         }
     }
     text

@@ -142,6 +142,9 @@ impl Worker {
 
     /// Shows the `Host` that the request's upstream wants instead of the client's, if it wants one.
     pub fn host<T>(&mut self, ticket: &Ticket, take: impl FnOnce(&str) -> T) -> Option<T> {
+        if !ticket.own_host {
+            return None;
+        }
         let view = self.reader.enter()?;
         let upstream = view.object::<Upstream>(ticket.upstream)?;
         upstream.host.as_ref().map(|host| take(host))

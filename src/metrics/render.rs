@@ -16,7 +16,8 @@ pub trait Names {
     fn route(&self, slot: u32, birth: u16) -> Option<&str>;
     /// The limiter with this id.
     fn rule(&self, id: Id) -> Option<&str>;
-    /// The upstream and the `host:port` of the peer whose key ends in these 60 bits.
+    /// The upstream and the `host:port` of the peer with the key whose [`Series::PEER_KEY`](super::Series::PEER_KEY)
+    /// bits these are.
     fn peer(&self, key: u64) -> Option<(&str, &str)>;
 }
 

@@ -13,8 +13,6 @@ const DURATION: u64 = 2;
 const UPSTREAM: u64 = 3;
 const LIMITED: u64 = 4;
 
-const KEY: u64 = (1 << 60) - 1;
-
 /// What a [`Series`] stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
@@ -32,6 +30,9 @@ pub(super) enum Meaning {
 pub(super) type RouteRef = Option<(u32, u16)>;
 
 impl Series {
+    /// The bits of a peer's key that a series holds, and by which [`Names::peer`] is asked.
+    pub const PEER_KEY: u64 = (1 << 60) - 1;
+
     /// Word of a slot of limit hits that counts them; 1 and 2 hold the id words of route and rule.
     pub const LIMITED_COUNT: usize = 3;
 
@@ -53,7 +54,7 @@ impl Series {
     #[must_use]
     #[inline]
     pub const fn upstream(key: u64) -> Self {
-        Self(UPSTREAM << 60 | key & KEY)
+        Self(UPSTREAM << 60 | key & Self::PEER_KEY)
     }
 
     /// The hits of limiter `rule` on `route`.
@@ -116,7 +117,7 @@ impl Series {
         match self.0 >> 60 {
             REQUESTS => Some(Meaning::Requests { route, method, group: (self.0 >> 6) as u16 & 0x3ff }),
             DURATION => Some(Meaning::Duration { route, method }),
-            UPSTREAM => Some(Meaning::Upstream(self.0 & KEY)),
+            UPSTREAM => Some(Meaning::Upstream(self.0 & Self::PEER_KEY)),
             LIMITED => Some(Meaning::Limited),
             _ => None,
         }
@@ -201,7 +202,7 @@ mod tests {
             Series::duration(Id::NONE, Method::Get).meaning(),
             Some(Meaning::Duration { route: None, method: Method::Get })
         );
-        assert_eq!(Series::upstream(u64::MAX >> 1).meaning(), Some(Meaning::Upstream(KEY)));
+        assert_eq!(Series::upstream(u64::MAX >> 1).meaning(), Some(Meaning::Upstream(Series::PEER_KEY)));
         assert_eq!(
             Series::limited(Id { slot: 1, birth: 1 }, Id { slot: 2, birth: 2 }).meaning(),
             Some(Meaning::Limited)

@@ -8,8 +8,11 @@ use super::histogram::{BOUNDS, FIRST, SUM};
 use super::series::{Meaning, Series, status};
 use super::{HEAD, Names, OTHER, OTHER_DURATION, OTHER_REQUESTS, OTHER_UPSTREAM, RESERVED, SLOT, head};
 
-/// How often a shard is read anew whose owner sweeps it meanwhile.
-const RETRIES: u32 = 16;
+/// How often a shard is read anew whose owner sweeps it meanwhile …
+const RETRIES: u32 = 1_000;
+
+/// … and how often where nothing moves, as the owner sleeps or died.
+const STUCK: u32 = 64;
 
 /// Sum and buckets of a histogram slot.
 #[derive(Clone, Copy, Default)]
@@ -84,9 +87,11 @@ impl<'n> Sums<'n> {
 /// one before and the other after would count them twice or not at all; [`head::SWEEP`] says that one is under way or
 /// was. An owner that died in a sweep leaves it under way: then the last copy must do.
 fn copy(shard: &[AtomicU64]) -> Vec<u64> {
+    let sweep = || shard.get(head::SWEEP).map_or(0, |word| word.load(Acquire));
     let mut words = Vec::with_capacity(shard.len());
+    let mut stuck = 0;
     for _ in 0..RETRIES {
-        let before = shard.get(head::SWEEP).map_or(0, |word| word.load(Acquire));
+        let before = sweep();
         words.clear();
         for slot in shard.chunks(SLOT) {
             // The writer fills in a new slot before it writes the key.
@@ -94,10 +99,14 @@ fn copy(shard: &[AtomicU64]) -> Vec<u64> {
             words.extend(slot.iter().skip(1).map(|word| word.load(Relaxed)));
         }
         fence(Acquire);
-        let after = shard.get(head::SWEEP).map_or(0, |word| word.load(Relaxed));
-        if before == after && head::swept_slot(after).is_none() {
-            break;
+        if before == sweep() {
+            stuck += 1;
+            if head::swept_slot(before).is_none() || stuck == STUCK {
+                break;
+            }
         }
+        // Rendering is nobody's hot path, and the owner may be waiting for this very core.
+        std::thread::yield_now();
     }
     words
 }

@@ -13,3 +13,4 @@ pub mod path;
 pub mod pattern;
 pub mod query;
 mod scan;
+pub mod settings;

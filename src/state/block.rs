@@ -3,6 +3,8 @@
 //! Blocks are not tagged. Where a reference stands says what it leads to, and how many bytes a block has follows from
 //! its own first words, which is all that mark and sweep needs.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::hash;
 use super::key::{End, HostKind, KEY_HEADER, Shape};
 use super::mem::{Memory, Ref, UNIT};
@@ -45,20 +47,30 @@ impl Root {
 
     #[inline(always)]
     pub(super) fn read(memory: &Memory, block: Ref) -> Self {
-        let at = offset(block);
+        let Some(words) = memory.words_at(offset(block), Self::SIZE / 8).first_chunk::<8>() else {
+            return Self::default();
+        };
+        let [_, one, two, three, four, label_counts, five, six] = words.each_ref().map(|word| word.load(Relaxed));
+        let halves = |word: u64| {
+            let [a, b, c, d, e, f, g, h] = word.to_ne_bytes();
+            (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]))
+        };
+        let ((generation, paths), (hosts, names)) = (halves(one), halves(two));
+        let ((ids, levels), (next_slot, objects)) = (halves(three), halves(four));
+        let ((wildcards, any), (prioritised, _)) = (halves(five), halves(six));
         Self {
-            generation: memory.u32(at + 8),
-            paths: memory.u32(at + 12),
-            hosts: memory.u32(at + 16),
-            names: memory.u32(at + 20),
-            ids: memory.u32(at + 24),
-            levels: memory.u32(at + 28),
-            next_slot: memory.u32(at + 32),
-            objects: memory.u32(at + 36),
-            label_counts: memory.u64(at + 40),
-            wildcards: memory.u32(at + 48),
-            any: memory.u32(at + 52),
-            prioritised: memory.u32(at + 56),
+            generation,
+            paths,
+            hosts,
+            names,
+            ids,
+            levels,
+            next_slot,
+            objects,
+            label_counts,
+            wildcards,
+            any,
+            prioritised,
         }
     }
 
@@ -73,8 +85,8 @@ impl Root {
             self.levels,
             self.next_slot,
             self.objects,
-            self.label_counts as u32,
-            (self.label_counts >> 32) as u32,
+            0,
+            0,
             self.wildcards,
             self.any,
             self.prioritised,
@@ -83,6 +95,7 @@ impl Root {
         for (index, word) in words.into_iter().enumerate() {
             memory.put_u32(at + 8 + 4 * index, word);
         }
+        memory.put_u64(at + 40, self.label_counts);
         memory.put_u64(at, Self::checksum(memory, block));
     }
 
@@ -118,7 +131,8 @@ pub(super) mod branch {
     }
 }
 
-/// The end of a way through the hash trie: whole hashes, then the records that they lead to.
+/// The end of a way through the hash trie: whole hashes, then the words that they lead to: a record, or for paths what
+/// [`Place`] says.
 pub(super) mod bucket {
     use super::*;
 
@@ -128,7 +142,7 @@ pub(super) mod bucket {
     pub const DEEPEST: u32 = 15;
 
     pub const fn size(count: usize) -> usize {
-        8 + 12 * count
+        8 + 16 * count
     }
 
     #[inline(always)]
@@ -142,24 +156,24 @@ pub(super) mod bucket {
     }
 
     #[inline(always)]
-    pub fn record(memory: &Memory, block: Ref, count: usize, index: usize) -> Ref {
-        memory.u32(offset(block) + 8 + 8 * count + 4 * index)
+    pub fn word(memory: &Memory, block: Ref, count: usize, index: usize) -> u64 {
+        memory.u64(offset(block) + 8 + 8 * (count + index))
     }
 
-    pub fn write(memory: &Memory, block: Ref, entries: &[(u64, Ref)]) {
+    pub fn write(memory: &Memory, block: Ref, entries: &[(u64, u64)]) {
         let at = offset(block);
         memory.put_u32(at, entries.len() as u32);
         memory.put_u32(at + 4, 0);
-        for (index, (hash, record)) in entries.iter().enumerate() {
+        for (index, (hash, word)) in entries.iter().enumerate() {
             memory.put_u64(at + 8 + 8 * index, *hash);
-            memory.put_u32(at + 8 + 8 * entries.len() + 4 * index, *record);
+            memory.put_u64(at + 8 + 8 * (entries.len() + index), *word);
         }
     }
 }
 
-/// The record of `hash` in the hash trie below `root` that `is` accepts.
+/// The word of `hash` in the hash trie below `root` that `is` accepts.
 #[inline(always)]
-pub(super) fn find(memory: &Memory, root: Ref, hash: u64, mut is: impl FnMut(Ref) -> bool) -> Option<Ref> {
+pub(super) fn find(memory: &Memory, root: Ref, hash: u64, mut is: impl FnMut(u64) -> bool) -> Option<u64> {
     let mut node = root;
     let mut depth = 0;
     while node & BRANCH != 0 {
@@ -170,10 +184,21 @@ pub(super) fn find(memory: &Memory, root: Ref, hash: u64, mut is: impl FnMut(Ref
         return None;
     }
     let count = bucket::count(memory, node);
-    (0..count)
-        .filter(|&index| bucket::hash(memory, node, index) == hash)
-        .map(|index| bucket::record(memory, node, count, index))
-        .find(|&record| is(record))
+    for (index, other) in memory.words_at(offset(node) + 8, count).iter().enumerate() {
+        if other.load(Relaxed) == hash {
+            let word = bucket::word(memory, node, count, index);
+            if is(word) {
+                return Some(word);
+            }
+        }
+    }
+    None
+}
+
+/// [`find`] where words are records.
+#[inline(always)]
+pub(super) fn find_record(memory: &Memory, root: Ref, hash: u64, mut is: impl FnMut(Ref) -> bool) -> Option<Ref> {
+    find(memory, root, hash, |word| is(word as Ref)).map(|word| word as Ref)
 }
 
 /// One route under a key.
@@ -185,7 +210,48 @@ pub(super) struct Entry {
     pub key: u16,
 }
 
-/// What a key leads to: the routes that have it, the one to try first first.
+impl Entry {
+    #[inline(always)]
+    pub(super) const fn from_word(word: u64) -> Self {
+        Self { blob: word as u32, methods: (word >> 32) as u16, key: (word >> 48) as u16 }
+    }
+
+    pub(super) const fn word(self) -> u64 {
+        self.blob as u64 | (self.methods as u64) << 32 | (self.key as u64) << 48
+    }
+}
+
+/// What a key leads to: one route, whose entry is the word itself, or a leaf with several, tagged by [`BRANCH`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place(pub u64);
+
+impl Place {
+    pub(super) const fn leaf(block: Ref) -> Self {
+        Self((block | BRANCH) as u64)
+    }
+
+    /// The leaf, where there is one.
+    #[inline(always)]
+    pub(super) const fn block(self) -> Option<Ref> {
+        let block = self.0 as Ref;
+        if block & BRANCH != 0 { Some(block & !BRANCH) } else { None }
+    }
+
+    #[inline(always)]
+    pub(super) fn count(self, memory: &Memory) -> usize {
+        self.block().map_or(1, |block| leaf::count(memory, block))
+    }
+
+    #[inline(always)]
+    pub(super) fn entry(self, memory: &Memory, index: usize) -> Entry {
+        match self.block() {
+            None => Entry::from_word(self.0),
+            Some(block) => leaf::entry(memory, block, index),
+        }
+    }
+}
+
+/// Several routes under one key, the one to try first first.
 pub(super) mod leaf {
     use super::*;
 
@@ -200,8 +266,7 @@ pub(super) mod leaf {
 
     #[inline(always)]
     pub fn entry(memory: &Memory, block: Ref, index: usize) -> Entry {
-        let at = offset(block) + 8 + 8 * index;
-        Entry { blob: memory.u32(at), methods: memory.u16(at + 4), key: memory.u16(at + 6) }
+        Entry::from_word(memory.u64(offset(block) + 8 + 8 * index))
     }
 
     pub fn write(memory: &Memory, block: Ref, entries: &[Entry]) {
@@ -209,9 +274,7 @@ pub(super) mod leaf {
         memory.put_u32(at, entries.len() as u32);
         memory.put_u32(at + 4, 0);
         for (index, entry) in entries.iter().enumerate() {
-            memory.put_u32(at + 8 + 8 * index, entry.blob);
-            memory.put_u16(at + 12 + 8 * index, entry.methods);
-            memory.put_u16(at + 14 + 8 * index, entry.key);
+            memory.put_u64(at + 8 + 8 * index, entry.word());
         }
     }
 }
@@ -219,6 +282,7 @@ pub(super) mod leaf {
 /// What the tree knows of a host: its shapes in order of precedence, and counts.
 pub(super) mod host {
     use super::*;
+    use std::sync::atomic::AtomicU32;
 
     pub const HEADER: usize = 24;
     pub const SHAPE: usize = 12;
@@ -238,16 +302,14 @@ pub(super) mod host {
         memory.u16(offset(block) + 4).into()
     }
 
+    /// The shapes, each with how many keys have it.
     #[inline(always)]
-    pub fn shape(memory: &Memory, block: Ref, index: usize) -> Shape {
-        let at = offset(block) + HEADER + SHAPE * index;
-        let literal = memory.u32(at);
-        let [count, end] = memory.u16(at + 4).to_ne_bytes();
-        Shape { literal, count, end: End::from_number(end) }
-    }
-
-    pub fn shape_keys(memory: &Memory, block: Ref, index: usize) -> u32 {
-        memory.u32(offset(block) + HEADER + SHAPE * index + 8)
+    pub fn iter<'a>(memory: &Memory, block: Ref) -> impl Iterator<Item = (Shape, u32)> + use<'a> {
+        let words: &'a [AtomicU32] = memory.halves_at(offset(block) + HEADER, 3 * shapes(memory, block));
+        words.as_chunks().0.iter().map(|[literal, kind, keys]: &[AtomicU32; 3]| {
+            let [count, end, ..] = kind.load(Relaxed).to_ne_bytes();
+            (Shape { literal: literal.load(Relaxed), count, end: End::from_number(end) }, keys.load(Relaxed))
+        })
     }
 
     /// How many keys with an exact path.
@@ -553,52 +615,48 @@ pub(super) mod blob {
     }
 }
 
-/// A key where it stands in a blob.
+/// The header of a key where it stands in a blob.
 #[derive(Clone, Copy)]
 pub(super) struct StoredKey {
     at: usize,
+    pub shape: Shape,
+    pub host_kind: u8,
+    /// The tail is captured.
+    pub is_captured: bool,
+    host_length: u16,
+    path_length: u16,
+    pub rule: u16,
 }
 
 impl StoredKey {
     #[inline(always)]
-    pub(super) fn of(entry: Entry) -> Self {
-        Self { at: offset(entry.blob) + 4 * usize::from(entry.key) }
+    pub(super) fn of(memory: &Memory, entry: Entry) -> Self {
+        let at = offset(entry.blob) + 4 * usize::from(entry.key);
+        let header = memory.halves_at(at, KEY_HEADER / 4).first_chunk::<4>();
+        let [literal, kinds, lengths, rule] =
+            header.map_or([0; 4], |words| words.each_ref().map(|word| word.load(Relaxed)));
+        let [count, end, host_kind, captured] = kinds.to_ne_bytes();
+        let pair = |word: u32| {
+            let [a, b, c, d] = word.to_ne_bytes();
+            (u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]))
+        };
+        let ((host_length, path_length), (rule, _)) = (pair(lengths), pair(rule));
+        let shape = Shape { literal, count, end: End::from_number(end) };
+        Self { at, shape, host_kind, is_captured: captured != 0, host_length, path_length, rule }
     }
 
     #[inline(always)]
-    pub(super) fn shape(self, memory: &Memory) -> Shape {
-        let [count, end] = memory.u16(self.at + 4).to_ne_bytes();
-        Shape { literal: memory.u32(self.at), count, end: End::from_number(end) }
+    pub(super) fn host<'a>(&self, memory: &Memory) -> &'a [u8] {
+        memory.bytes(self.at + KEY_HEADER, self.host_length.into())
     }
 
     #[inline(always)]
-    pub(super) fn host_kind(self, memory: &Memory) -> u8 {
-        memory.u16(self.at + 6).to_ne_bytes()[0]
-    }
-
-    #[inline(always)]
-    pub(super) fn is_captured(self, memory: &Memory) -> bool {
-        memory.u16(self.at + 6).to_ne_bytes()[1] != 0
-    }
-
-    #[inline(always)]
-    pub(super) fn rule(self, memory: &Memory) -> u16 {
-        memory.u16(self.at + 12)
-    }
-
-    #[inline(always)]
-    pub(super) fn host<'a>(self, memory: &Memory) -> &'a [u8] {
-        memory.bytes(self.at + KEY_HEADER, memory.u16(self.at + 8).into())
-    }
-
-    #[inline(always)]
-    pub(super) fn path<'a>(self, memory: &Memory) -> &'a [u8] {
-        memory.bytes(self.at + KEY_HEADER + usize::from(memory.u16(self.at + 8)), memory.u16(self.at + 10).into())
+    pub(super) fn path<'a>(&self, memory: &Memory) -> &'a [u8] {
+        memory.bytes(self.at + KEY_HEADER + usize::from(self.host_length), self.path_length.into())
     }
 
     /// Bytes up to the next key.
-    pub(super) fn size(self, memory: &Memory) -> usize {
-        let length = usize::from(memory.u16(self.at + 8)) + usize::from(memory.u16(self.at + 10));
-        (KEY_HEADER + length).next_multiple_of(4)
+    pub(super) fn size(&self) -> usize {
+        (KEY_HEADER + usize::from(self.host_length) + usize::from(self.path_length)).next_multiple_of(4)
     }
 }

@@ -72,38 +72,45 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    /// Takes `path` apart; `None` for one that does not begin with a slash or is longer than spans can say.
+    /// Nothing was taken apart yet.
+    #[inline(always)]
+    pub(super) const fn new() -> Self {
+        Self { count: 0, empty: 0, starts: [0; SEGMENTS_MAX + 2], hashes: [0; SEGMENTS_MAX] }
+    }
+
+    /// Takes `path` apart; false for one that does not begin with a slash or is longer than spans can say.
     #[inline]
-    pub(super) fn of(path: &[u8]) -> Option<Self> {
-        let mut segments = Self { count: 0, empty: 0, starts: [0; SEGMENTS_MAX + 2], hashes: [0; SEGMENTS_MAX] };
+    pub(super) fn take_apart(&mut self, path: &[u8]) -> bool {
         if path.is_empty() {
-            return Some(segments);
+            return true;
         }
-        let mut rest = path.strip_prefix(b"/")?;
+        let Some(mut rest) = path.strip_prefix(b"/") else { return false };
         if path.len() >= usize::from(u16::MAX) {
-            return None;
+            return false;
         }
         let mut start = 1;
-        loop {
-            let index = segments.count;
-            if let Some(slot) = segments.starts.get_mut(index) {
-                *slot = start as u16;
+        let mut more = true;
+        for (index, (slot, hash)) in self.starts.iter_mut().zip(&mut self.hashes).enumerate() {
+            *slot = start as u16;
+            if !more {
+                return true;
             }
-            segments.count += 1;
-            let Some(slot) = segments.hashes.get_mut(index) else { return Some(segments) };
-            let (length, hash) = segment(rest, index as u64);
-            *slot = hash;
-            segments.empty |= u32::from(length == 0) << index;
+            let (length, found) = segment(rest, index as u64);
+            *hash = found;
+            self.empty |= u32::from(length == 0) << index;
+            self.count += 1;
             start += length + 1;
             match rest.get(length + 1..) {
                 Some(behind) => rest = behind,
-                None => break,
+                None => more = false,
             }
         }
-        if let Some(slot) = segments.starts.get_mut(segments.count) {
+        // As many as can be told apart, and maybe more.
+        if let Some(slot) = self.starts.get_mut(SEGMENTS_MAX) {
             *slot = start as u16;
         }
-        Some(segments)
+        self.count += usize::from(more);
+        true
     }
 }
 
@@ -154,6 +161,11 @@ mod tests {
         assert_ne!(segment(b"a\0", 0).1, segment(b"a", 0).1);
     }
 
+    fn of(path: &[u8]) -> Option<Segments> {
+        let mut segments = Segments::new();
+        segments.take_apart(path).then_some(segments)
+    }
+
     #[test]
     fn pieces() {
         for (path, expected) in [
@@ -163,16 +175,17 @@ mod tests {
             ("/users/12345678/items", vec!["users", "12345678", "items"]),
             ("//a//", vec!["", "a", "", ""]),
         ] {
-            let segments = Segments::of(path.as_bytes()).unwrap();
+            let segments = of(path.as_bytes()).unwrap();
             let found: Vec<_> = (0..segments.count)
                 .map(|i| &path[usize::from(segments.starts[i])..usize::from(segments.starts[i + 1]) - 1])
                 .collect();
             assert_eq!(found, expected, "{path}");
         }
-        assert!(Segments::of(b"*").is_none() && Segments::of(b"").is_some_and(|segments| segments.count == 0));
-        assert!(Segments::of(&[b'/'; 1 << 16]).is_none());
-        assert_eq!(Segments::of(&[b'/'; 100]).unwrap().count, SEGMENTS_MAX + 1);
-        assert_eq!(Segments::of(&[b'/'; 32]).unwrap().count, 32);
+        assert!(of(b"*").is_none() && of(b"").is_some_and(|segments| segments.count == 0));
+        assert!(of(&[b'/'; 1 << 16]).is_none());
+        assert_eq!(of(&[b'/'; 100]).unwrap().count, SEGMENTS_MAX + 1);
+        let all = of(&[b'/'; 32]).unwrap();
+        assert_eq!((all.count, all.starts[32], all.empty), (32, 33, u32::MAX));
     }
 
     #[test]

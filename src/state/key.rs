@@ -229,9 +229,9 @@ impl Key {
             return hash::pair(host, exact_hash(&self.path));
         }
         // A parameter hashes to something, but no shape looks at it.
-        let path = if self.path.is_empty() { b"/" } else { &self.path[..] };
-        let hash = Segments::of(path).map_or(0, |segments| self.shape.hash(&segments));
-        hash::pair(host, hash)
+        let mut segments = Segments::new();
+        segments.take_apart(&self.path);
+        hash::pair(host, self.shape.hash(&segments))
     }
 
     /// Whether both keys end in the same leaf.

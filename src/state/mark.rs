@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::block::{BRANCH, Entry, Root, StoredKey, blob, branch, bucket, host, ids, leaf, name, offset, table};
+use super::block::{BRANCH, Entry, Place, Root, StoredKey, blob, branch, bucket, host, ids, leaf, name, offset, table};
 use super::mem::{Memory, Ref, Region, UNIT};
 
 /// The tree is not what a writer would have left: the program wrote where it should not have, or the memory is bad.
@@ -28,7 +28,7 @@ pub(super) fn mark(region: &Region, root: Ref, generation: u32) -> Result<Vec<(R
         marks: vec![0; units.div_ceil(64)],
         blobs: vec![0; units.div_ceil(64)],
         blocks: Vec::new(),
-        leaves: Vec::new(),
+        entries: Vec::new(),
         objects: 0,
     };
     marker.root(root, generation)?;
@@ -51,7 +51,7 @@ struct Marker {
     marks: Vec<u64>,
     blobs: Vec<u64>,
     blocks: Vec<(Ref, usize)>,
-    leaves: Vec<Ref>,
+    entries: Vec<Entry>,
     objects: u32,
 }
 
@@ -74,12 +74,7 @@ impl Marker {
         if self.objects != root.objects {
             return Err(Corrupt("objects do not add up"));
         }
-        for leaf in std::mem::take(&mut self.leaves) {
-            for index in 0..leaf::count(&self.memory, leaf) {
-                self.entry(leaf::entry(&self.memory, leaf, index))?;
-            }
-        }
-        Ok(())
+        std::mem::take(&mut self.entries).into_iter().try_for_each(|entry| self.entry(entry))
     }
 
     fn trie(&mut self, node: Ref, depth: u32, record: Record) -> Result<(), Corrupt> {
@@ -100,7 +95,12 @@ impl Marker {
         let count = bucket::count(&self.memory, node);
         self.resize(node, bucket::size(count))?;
         for index in 0..count {
-            self.record(bucket::record(&self.memory, node, count, index), record)?;
+            let word = bucket::word(&self.memory, node, count, index);
+            match (record, Place(word).block()) {
+                (Record::Leaf, None) => self.entries.push(Entry::from_word(word)),
+                (Record::Leaf, Some(leaf)) => self.record(leaf, record)?,
+                _ => self.record(word as Ref, record)?,
+            }
         }
         Ok(())
     }
@@ -109,8 +109,11 @@ impl Marker {
         self.visit(block, 8)?;
         let size = match record {
             Record::Leaf => {
-                self.leaves.push(block);
-                leaf::size(leaf::count(&self.memory, block))
+                let size = leaf::size(leaf::count(&self.memory, block));
+                self.bounds(block, size)?;
+                let count = leaf::count(&self.memory, block);
+                self.entries.extend((0..count).map(|index| leaf::entry(&self.memory, block, index)));
+                size
             }
             Record::Host => host::size_of(&self.memory, block),
             Record::Name => name::size_of(&self.memory, block),
@@ -170,7 +173,7 @@ impl Marker {
             return Err(Corrupt("a key leads to no object"));
         }
         let end = blob::HEADER + blob::keys(&self.memory, entry.blob).len();
-        if 4 * usize::from(entry.key) + StoredKey::of(entry).size(&self.memory) > end {
+        if 4 * usize::from(entry.key) + StoredKey::of(&self.memory, entry).size() > end {
             return Err(Corrupt("a key is outside of its object"));
         }
         Ok(())

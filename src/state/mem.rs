@@ -162,7 +162,7 @@ unsafe impl Sync for Memory {}
 impl Memory {
     #[inline(always)]
     fn at(&self, offset: usize, length: usize, align: usize) -> Option<NonNull<u8>> {
-        debug_assert!(offset % align == 0, "offset {offset} for {align} bytes");
+        debug_assert!(offset.is_multiple_of(align), "offset {offset} for {align} bytes");
         if offset > self.size.wrapping_sub(length) || offset & (align - 1) != 0 {
             return None;
         }
@@ -261,7 +261,7 @@ impl Memory {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn words<'a>(&self, (offset, length): (usize, usize)) -> &'a [AtomicU64] {
         if length > self.size {
             return &[];
@@ -272,9 +272,21 @@ impl Memory {
     }
 
     /// `count` words at `offset` that are only ever used as atomics.
-    #[inline]
+    #[inline(always)]
     pub(super) fn words_at<'a>(&self, offset: usize, count: usize) -> &'a [AtomicU64] {
         self.words((offset, count.saturating_mul(8)))
+    }
+
+    /// `count` halves of words at `offset`, likewise.
+    #[inline(always)]
+    pub(super) fn halves_at<'a>(&self, offset: usize, count: usize) -> &'a [AtomicU32] {
+        let length = count.saturating_mul(4);
+        if length > self.size {
+            return &[];
+        }
+        let Some(at) = self.at(offset, length, 4) else { return &[] };
+        // SAFETY: as for `words`.
+        unsafe { slice::from_raw_parts(at.cast().as_ptr(), count) }
     }
 
     #[inline(always)]
@@ -342,7 +354,7 @@ impl Region {
     }
 
     fn over(base: NonNull<u8>, size: usize) -> Result<Self, RegionError> {
-        if base.as_ptr().addr() % 64 != 0 {
+        if !base.as_ptr().addr().is_multiple_of(64) {
             return Err(RegionError::Unaligned);
         }
         if size < SMALLEST {

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use crate::types::{Id, Method, Methods, Object};
 
-use super::block::{self, Entry, StoredKey, blob, host, leaf};
+use super::block::{self, Entry, Place, StoredKey, blob, host};
 use super::hash::{SEGMENTS_MAX, Segments, pair};
 use super::key::{CAPTURES_MAX, End, HOST_MAX, HostKind, LABELS_MAX, PARAM, Shape, exact_hash, host_hash};
 use super::mem::{Memory, Ref};
@@ -75,7 +75,7 @@ impl<'v> RouteRef<'v> {
     #[must_use]
     #[inline]
     pub fn rule(&self) -> u16 {
-        StoredKey::of(self.entry).rule(&self.memory)
+        StoredKey::of(&self.memory, self.entry).rule
     }
 
     /// The methods that the route answers to.
@@ -158,14 +158,7 @@ impl<'v> Tree<'v> {
         if !missed {
             return Lookup::None;
         }
-        let mut allowed = Methods::NONE;
-        walk.run(&mut |entry: Entry| {
-            if entry.methods & wanted == 0 && accept(self.reference(entry)) {
-                allowed = allowed.union(Methods(entry.methods));
-            }
-            ControlFlow::Continue(())
-        });
-        match allowed {
+        match walk.allowed(&mut |entry| entry.methods & wanted == 0 && accept(self.reference(entry))) {
             Methods::NONE => Lookup::None,
             allowed => Lookup::MethodNotAllowed(allowed),
         }
@@ -186,9 +179,9 @@ struct Walk<'t> {
     host: &'t [u8],
     path: &'t [u8],
     exact: u64,
-    /// Taken apart when a host with shapes is met.
-    segments: Option<Segments>,
-    taken_apart: bool,
+    /// Taken apart when a host with shapes is met; whether that was done, and could be.
+    segments: Segments,
+    taken_apart: Option<bool>,
 }
 
 /// The host record being walked, or for exact paths just a host.
@@ -204,7 +197,7 @@ impl<'t> Walk<'t> {
     fn new(tree: &'t Tree<'_>, host: &'t [u8], path: &'t [u8]) -> Self {
         // No host is longer, and the labels of one that were would cost.
         let host = if host.len() > HOST_MAX { &[] } else { host };
-        Self { tree, host, path, exact: exact_hash(path), segments: None, taken_apart: false }
+        Self { tree, host, path, exact: exact_hash(path), segments: Segments::new(), taken_apart: None }
     }
 
     /// Calls `offer` with one candidate after the other and returns the one at which it broke off.
@@ -220,7 +213,8 @@ impl<'t> Walk<'t> {
             if plain && let Some(entry) = self.offer_exact(at, offer) {
                 return Some(entry);
             }
-            let record = block::find(memory, root.hosts, at.hash, |record| host::is(memory, record, at.kind, name));
+            let record =
+                block::find_record(memory, root.hosts, at.hash, |record| host::is(memory, record, at.kind, name));
             if let Some(entry) = record.and_then(|record| self.host(at, record, plain, offer)) {
                 return Some(entry);
             }
@@ -237,6 +231,19 @@ impl<'t> Walk<'t> {
         self.host(at, root.any, false, offer)
     }
 
+    /// The methods of every candidate that `accept` takes.
+    #[cold]
+    fn allowed(&mut self, accept: &mut dyn FnMut(Entry) -> bool) -> Methods {
+        let mut allowed = Methods::NONE;
+        self.run(&mut |entry: Entry| {
+            if accept(entry) {
+                allowed = allowed.union(Methods(entry.methods));
+            }
+            ControlFlow::Continue(())
+        });
+        allowed
+    }
+
     fn wildcards(&mut self, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
         let root = &self.tree.root;
         let memory = &self.tree.memory;
@@ -250,7 +257,8 @@ impl<'t> Walk<'t> {
                 continue;
             }
             let at = At { kind: HostKind::Wildcard, name: rest, hash: host_hash(HostKind::Wildcard, rest) };
-            let record = block::find(memory, root.hosts, at.hash, |record| host::is(memory, record, at.kind, rest));
+            let record =
+                block::find_record(memory, root.hosts, at.hash, |record| host::is(memory, record, at.kind, rest));
             if let Some(entry) = record.and_then(|record| self.host(at, record, false, offer)) {
                 return Some(entry);
             }
@@ -277,16 +285,12 @@ impl<'t> Walk<'t> {
         {
             return Some(entry);
         }
-        let shapes = host::shapes(memory, record);
-        if shapes == 0 {
+        if host::shapes(memory, record) == 0 || !self.take_apart() {
             return None;
         }
-        self.take_apart();
-        let segments = self.segments.as_ref()?;
-        for index in 0..shapes {
-            let shape = host::shape(memory, record, index);
-            if let Some(leaf) = self.shaped(at, shape, segments)
-                && let Some(entry) = self.offer_leaf(leaf, offer)
+        for (shape, _) in host::iter(memory, record) {
+            if let Some(place) = self.shaped(at, shape)
+                && let Some(entry) = self.offer_place(place, shape.end, offer)
             {
                 return Some(entry);
             }
@@ -294,41 +298,40 @@ impl<'t> Walk<'t> {
         None
     }
 
-    /// Collects every leaf of the host that matches and merges them by priority; at one priority the earlier leaf is
-    /// the better one.
+    /// Collects every place of the host that matches and merges them by priority; at one priority the earlier place
+    /// is the better one.
     #[cold]
     fn by_priority(&mut self, at: At<'_>, record: Ref, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
         let memory = &self.tree.memory;
-        let mut leaves: [(Ref, u32); host::SHAPES_MAX + 1] = [(0, 0); host::SHAPES_MAX + 1];
+        let mut places: [(Place, u32); host::SHAPES_MAX + 1] = [(Place(0), 0); host::SHAPES_MAX + 1];
         let mut count = 0;
-        let mut add = |leaf: Option<Ref>| {
-            if let (Some(leaf), Some(place)) = (leaf, leaves.get_mut(count)) {
-                *place = (leaf, 0);
+        let mut add = |place: Option<Place>| {
+            if let (Some(place), Some(free)) = (place, places.get_mut(count)) {
+                *free = (place, 0);
                 count += 1;
             }
         };
-        add(self.exact_leaf(at));
-        self.take_apart();
-        if let Some(segments) = &self.segments {
-            for index in 0..host::shapes(memory, record) {
-                add(self.shaped(at, host::shape(memory, record, index), segments));
+        add(self.exact_place(at));
+        if self.take_apart() {
+            for (shape, _) in host::iter(memory, record) {
+                add(self.shaped(at, shape));
             }
         }
-        let leaves = leaves.get_mut(..count)?;
+        let places = places.get_mut(..count)?;
         loop {
             let mut best: Option<(i32, usize, Entry)> = None;
-            for (index, (leaf, next)) in leaves.iter().enumerate() {
-                if *next as usize >= leaf::count(memory, *leaf) {
+            for (index, (place, next)) in places.iter().enumerate() {
+                if *next as usize >= place.count(memory) {
                     continue;
                 }
-                let entry = leaf::entry(memory, *leaf, *next as usize);
+                let entry = place.entry(memory, *next as usize);
                 let priority = blob::priority(memory, entry.blob);
                 if best.is_none_or(|(highest, ..)| priority > highest) {
                     best = Some((priority, index, entry));
                 }
             }
             let (_, index, entry) = best?;
-            if let Some((_, next)) = leaves.get_mut(index) {
+            if let Some((_, next)) = places.get_mut(index) {
                 *next += 1;
             }
             if self.fits(entry) && offer(entry).is_break() {
@@ -338,33 +341,35 @@ impl<'t> Walk<'t> {
     }
 
     #[inline(always)]
-    fn take_apart(&mut self) {
-        if !self.taken_apart {
-            self.taken_apart = true;
-            self.segments = Segments::of(self.path);
+    fn take_apart(&mut self) -> bool {
+        match self.taken_apart {
+            Some(done) => done,
+            None => *self.taken_apart.insert(self.segments.take_apart(self.path)),
         }
     }
 
     #[inline(always)]
     fn offer_exact(&self, at: At<'_>, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
-        self.offer_leaf(self.exact_leaf(at)?, offer)
+        self.offer_place(self.exact_place(at)?, End::Exact, offer)
     }
 
     #[inline(always)]
-    fn exact_leaf(&self, at: At<'_>) -> Option<Ref> {
+    fn exact_place(&self, at: At<'_>) -> Option<Place> {
         let memory = &self.tree.memory;
-        block::find(memory, self.tree.root.paths, pair(at.hash, self.exact), |leaf| {
-            let key = StoredKey::of(leaf::entry(memory, leaf, 0));
+        block::find(memory, self.tree.root.paths, pair(at.hash, self.exact), |word| {
+            let key = StoredKey::of(memory, Place(word).entry(memory, 0));
             key.path(memory) == self.path
-                && key.shape(memory).end == End::Exact
-                && key.host_kind(memory) == at.kind as u8
+                && key.shape.end == End::Exact
+                && key.host_kind == at.kind as u8
                 && key.host(memory) == at.name
         })
+        .map(Place)
     }
 
-    /// The leaf of `shape` that the request reaches.
+    /// Where `shape` leads the request.
     #[inline(always)]
-    fn shaped(&self, at: At<'_>, shape: Shape, segments: &Segments) -> Option<Ref> {
+    fn shaped(&self, at: At<'_>, shape: Shape) -> Option<Place> {
+        let segments = &self.segments;
         let count = usize::from(shape.count);
         let all = ((1_u64 << count) - 1) as u32;
         let fits = match shape.end {
@@ -377,18 +382,20 @@ impl<'t> Walk<'t> {
             return None;
         }
         let memory = &self.tree.memory;
-        block::find(memory, self.tree.root.paths, pair(at.hash, shape.hash(segments)), |leaf| {
-            let key = StoredKey::of(leaf::entry(memory, leaf, 0));
-            key.shape(memory) == shape
-                && key.host_kind(memory) == at.kind as u8
+        block::find(memory, self.tree.root.paths, pair(at.hash, shape.hash(segments)), |word| {
+            let key = StoredKey::of(memory, Place(word).entry(memory, 0));
+            key.shape == shape
+                && key.host_kind == at.kind as u8
                 && key.host(memory) == at.name
-                && self.has_literals(shape, key.path(memory), segments)
+                && self.has_literals(shape, key.path(memory))
         })
+        .map(Place)
     }
 
     /// Whether the literal segments of `key` are those of the request.
     #[inline(always)]
-    fn has_literals(&self, shape: Shape, key: &[u8], segments: &Segments) -> bool {
+    fn has_literals(&self, shape: Shape, key: &[u8]) -> bool {
+        let segments = &self.segments;
         let count = usize::from(shape.count);
         if shape.literal.count_ones() as usize == count {
             // Literals alone: the request begins with them, and a segment ends there.
@@ -414,24 +421,27 @@ impl<'t> Walk<'t> {
     }
 
     #[inline(always)]
-    fn offer_leaf(&self, leaf: Ref, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
+    fn offer_place(&self, place: Place, end: End, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
         let memory = &self.tree.memory;
-        (0..leaf::count(memory, leaf))
-            .map(|index| leaf::entry(memory, leaf, index))
-            .find(|&entry| self.fits(entry) && offer(entry).is_break())
+        for index in 0..place.count(memory) {
+            let entry = place.entry(memory, index);
+            if (end != End::Tail || self.fits(entry)) && offer(entry).is_break() {
+                return Some(entry);
+            }
+        }
+        None
     }
 
     /// Whether a captured tail has something to capture.
-    #[inline(always)]
     fn fits(&self, entry: Entry) -> bool {
-        let key = StoredKey::of(entry);
-        !key.is_captured(&self.tree.memory) || self.tail(key).is_some()
+        let key = StoredKey::of(&self.tree.memory, entry);
+        !key.is_captured || self.tail(key.shape).is_some()
     }
 
     /// Where the captured tail begins.
-    fn tail(&self, key: StoredKey) -> Option<u16> {
-        let segments = self.segments.as_ref()?;
-        let count = usize::from(key.shape(&self.tree.memory).count);
+    fn tail(&self, shape: Shape) -> Option<u16> {
+        let segments = &self.segments;
+        let count = usize::from(shape.count);
         let start = *segments.starts.get(count)?;
         (segments.count > count && usize::from(start) < self.path.len()).then_some(start)
     }
@@ -439,9 +449,9 @@ impl<'t> Walk<'t> {
     #[inline(always)]
     fn capture(&self, entry: Entry, captures: &mut Captures) {
         captures.count = 0;
-        let key = StoredKey::of(entry);
-        let shape = key.shape(&self.tree.memory);
-        let Some(segments) = &self.segments else { return };
+        let key = StoredKey::of(&self.tree.memory, entry);
+        let shape = key.shape;
+        let segments = &self.segments;
         if !matches!(shape.end, End::Here | End::Tail) {
             return;
         }
@@ -453,8 +463,8 @@ impl<'t> Walk<'t> {
                 captures.push(start, next - 1);
             }
         }
-        if key.is_captured(&self.tree.memory)
-            && let Some(start) = self.tail(key)
+        if key.is_captured
+            && let Some(start) = self.tail(shape)
         {
             captures.push(start, self.path.len() as u16);
         }

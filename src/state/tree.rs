@@ -99,7 +99,7 @@ impl<'v> Tree<'v> {
 
     pub(super) fn name_record(&self, kind: Kind, name: &str) -> Option<Ref> {
         let hash = name::hash(kind as u8, name.as_bytes());
-        block::find(&self.memory, self.root.names, hash, |record| {
+        block::find_record(&self.memory, self.root.names, hash, |record| {
             name::is(&self.memory, record, kind as u8, name.as_bytes())
         })
     }
@@ -133,7 +133,8 @@ impl fmt::Debug for Tree<'_> {
 pub struct Blob<'v, T> {
     memory: Memory,
     block: Ref,
-    object: PhantomData<(&'v (), fn() -> T)>,
+    held: PhantomData<&'v ()>,
+    object: PhantomData<fn() -> T>,
 }
 
 impl<T> Clone for Blob<'_, T> {
@@ -151,7 +152,7 @@ impl<'v, T: Object> Blob<'v, T> {
         let fits = block != 0
             && blob::kind(&memory, block) == T::KIND as u8
             && blob::payload(&memory, block).len() >= size_of::<T::Archived>();
-        fits.then_some(Self { memory, block, object: PhantomData })
+        fits.then_some(Self { memory, block, held: PhantomData, object: PhantomData })
     }
 
     /// The archived value, for as long as the view lives.

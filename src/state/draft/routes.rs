@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::Draft;
 use crate::state::arena::NoRoom;
-use crate::state::block::{self, Entry, StoredKey, blob, host, leaf};
+use crate::state::block::{self, Entry, Place, StoredKey, blob, host, leaf};
 use crate::state::key::{End, HostKind, Key, Shape, host_hash};
 use crate::state::mem::Ref;
 
@@ -28,50 +28,41 @@ impl Draft {
         let hash = key.hash();
         let priority = blob::priority(&self.memory, entry.blob);
         self.count_key(key, priority, true)?;
-        match self.find_leaf(key, hash) {
-            None => {
-                let block = self.allocate(leaf::size(1))?;
-                leaf::write(&self.memory, block, &[entry]);
-                self.root.paths = self.insert(self.root.paths, hash, block)?;
-            }
+        match self.find_place(key, hash) {
+            None => self.root.paths = self.insert(self.root.paths, hash, entry.word())?,
             Some(old) => {
-                let mut entries = self.leaf_entries(old);
+                let mut entries = self.entries_of(old);
                 let place = entries.partition_point(|other| self.order(*other, entry).is_le());
                 entries.insert(place, entry);
-                self.rewrite_leaf(hash, old, entries.len() - 1, &entries)?;
+                self.rewrite(hash, old, &entries)?;
             }
         }
         Ok(())
     }
 
-    /// `key`, which stands at `place` in the route at `route`, does not lead there any more.
-    pub(in crate::state) fn remove_key(&mut self, key: &Key, place: u16, route: Ref) -> Result<(), KeyError> {
+    /// `key`, which stands at `at` in the route at `route`, does not lead there any more.
+    pub(in crate::state) fn remove_key(&mut self, key: &Key, at: u16, route: Ref) -> Result<(), KeyError> {
         let hash = key.hash();
-        let Some(old) = self.find_leaf(key, hash) else { return Ok(()) };
-        let mut entries = self.leaf_entries(old);
+        let Some(old) = self.find_place(key, hash) else { return Ok(()) };
+        let mut entries = self.entries_of(old);
         let before = entries.len();
-        entries.retain(|entry| entry.blob != route || entry.key != place);
+        entries.retain(|entry| entry.blob != route || entry.key != at);
         if entries.len() == before {
             return Ok(());
         }
-        if entries.is_empty() {
-            self.root.paths = self.remove(self.root.paths, hash, old)?;
-            self.release(old);
-        } else {
-            self.rewrite_leaf(hash, old, before, &entries)?;
-        }
+        self.rewrite(hash, old, &entries)?;
         self.count_key(key, blob::priority(&self.memory, route), false)
     }
 
     /// `key` leads to `entry` where it led to the route at `old`: both have the same rank and the same keys.
     pub(in crate::state) fn swap_key(&mut self, key: &Key, old: Ref, entry: Entry) -> Result<(), KeyError> {
         let hash = key.hash();
-        let Some(block) = self.find_leaf(key, hash) else { return Ok(()) };
-        let mut entries = self.leaf_entries(block);
+        let Some(place) = self.find_place(key, hash) else { return Ok(()) };
+        let mut entries = self.entries_of(place);
         for other in entries.iter_mut().filter(|other| other.blob == old && other.key == entry.key) {
             *other = entry;
         }
-        self.rewrite_leaf(hash, block, entries.len(), &entries)?;
+        self.rewrite(hash, place, &entries)?;
         Ok(())
     }
 
@@ -82,8 +73,8 @@ impl Draft {
         let mut at = blob::HEADER;
         for _ in 0..blob::key_count(memory, route) {
             let place = (at / 4) as u16;
-            let stored = StoredKey::of(Entry { blob: route, methods: 0, key: place });
-            let host_kind = match stored.host_kind(memory) {
+            let stored = StoredKey::of(memory, Entry { blob: route, methods: 0, key: place });
+            let host_kind = match stored.host_kind {
                 0 => HostKind::Exact,
                 1 => HostKind::Wildcard,
                 _ => HostKind::Any,
@@ -91,37 +82,56 @@ impl Draft {
             let key = Key {
                 host_kind,
                 host: stored.host(memory).to_vec(),
-                shape: stored.shape(memory),
+                shape: stored.shape,
                 path: stored.path(memory).to_vec(),
-                captured: stored.is_captured(memory),
-                rule: stored.rule(memory),
+                captured: stored.is_captured,
+                rule: stored.rule,
             };
             keys.push((key, place));
-            at += stored.size(memory);
+            at += stored.size();
         }
         keys
     }
 
-    fn rewrite_leaf(&mut self, hash: u64, old: Ref, before: usize, entries: &[Entry]) -> Result<(), NoRoom> {
-        let block = self.replace(old, leaf::size(before), leaf::size(entries.len()))?;
-        leaf::write(&self.memory, block, entries);
-        self.root.paths = self.exchange(self.root.paths, hash, old, block)?;
+    /// Has the key of `hash` lead to `entries` instead of `old`.
+    fn rewrite(&mut self, hash: u64, old: Place, entries: &[Entry]) -> Result<(), NoRoom> {
+        let new = match (entries, old.block()) {
+            ([] | [_], block) => {
+                if let Some(block) = block {
+                    self.release(block);
+                }
+                entries.first().map(|entry| Place(entry.word()))
+            }
+            (_, None) => Some(Place::leaf(self.allocate(leaf::size(entries.len()))?)),
+            (_, Some(block)) => {
+                let before = leaf::count(&self.memory, block);
+                Some(Place::leaf(self.replace(block, leaf::size(before), leaf::size(entries.len()))?))
+            }
+        };
+        if let Some(block) = new.and_then(Place::block) {
+            leaf::write(&self.memory, block, entries);
+        }
+        self.root.paths = match new {
+            Some(new) => self.exchange(self.root.paths, hash, old.0, new.0)?,
+            None => self.remove(self.root.paths, hash, old.0)?,
+        };
         Ok(())
     }
 
-    fn find_leaf(&self, key: &Key, hash: u64) -> Option<Ref> {
+    fn find_place(&self, key: &Key, hash: u64) -> Option<Place> {
         let memory = &self.memory;
-        block::find(memory, self.root.paths, hash, |block| {
-            let stored = StoredKey::of(leaf::entry(memory, block, 0));
-            stored.shape(memory) == key.shape
-                && stored.host_kind(memory) == key.host_kind as u8
+        let word = block::find(memory, self.root.paths, hash, |word| {
+            let stored = StoredKey::of(memory, Place(word).entry(memory, 0));
+            stored.shape == key.shape
+                && stored.host_kind == key.host_kind as u8
                 && stored.host(memory) == key.host
                 && stored.path(memory) == key.path
-        })
+        });
+        word.map(Place)
     }
 
-    fn leaf_entries(&self, block: Ref) -> Vec<Entry> {
-        (0..leaf::count(&self.memory, block)).map(|index| leaf::entry(&self.memory, block, index)).collect()
+    fn entries_of(&self, place: Place) -> Vec<Entry> {
+        (0..place.count(&self.memory)).map(|index| place.entry(&self.memory, index)).collect()
     }
 
     /// Higher priority, then more conditions, then the name.
@@ -138,17 +148,14 @@ impl Draft {
         let record = match (key.host_kind, self.root.any) {
             (HostKind::Any, 0) => None,
             (HostKind::Any, record) => Some(record),
-            _ => block::find(&memory, self.root.hosts, hash, |record| {
+            _ => block::find_record(&memory, self.root.hosts, hash, |record| {
                 host::is(&memory, record, key.host_kind, &key.host)
             }),
         };
         let mut exact = record.map_or(0, |record| host::exact(&memory, record));
         let mut prioritised = record.map_or(0, |record| host::prioritised(&memory, record));
-        let mut shapes: Vec<(Shape, u32)> = record.map_or_else(Vec::new, |record| {
-            (0..host::shapes(&memory, record))
-                .map(|index| (host::shape(&memory, record, index), host::shape_keys(&memory, record, index)))
-                .collect()
-        });
+        let mut shapes: Vec<(Shape, u32)> =
+            record.map_or_else(Vec::new, |record| host::iter(&memory, record).collect());
         let step = |count: u32| if is_in { count + 1 } else { count.saturating_sub(1) };
         if priority != 0 {
             prioritised = step(prioritised);
@@ -173,7 +180,7 @@ impl Draft {
             (None, false) => return Ok(()),
             (Some(record), false) => {
                 if key.host_kind != HostKind::Any {
-                    self.root.hosts = self.remove(self.root.hosts, hash, record)?;
+                    self.root.hosts = self.remove(self.root.hosts, hash, record.into())?;
                 }
                 self.release(record);
                 0
@@ -189,8 +196,10 @@ impl Draft {
         }
         match (key.host_kind, record) {
             (HostKind::Any, _) => self.root.any = new,
-            (_, None) => self.root.hosts = self.insert(self.root.hosts, hash, new)?,
-            (_, Some(old)) if new != 0 => self.root.hosts = self.exchange(self.root.hosts, hash, old, new)?,
+            (_, None) => self.root.hosts = self.insert(self.root.hosts, hash, new.into())?,
+            (_, Some(old)) if new != 0 => {
+                self.root.hosts = self.exchange(self.root.hosts, hash, old.into(), new.into())?
+            }
             _ => {}
         }
         if key.host_kind == HostKind::Wildcard && record.is_none() != (new == 0) {

@@ -6,33 +6,33 @@ use crate::state::block::bucket::{DEEPEST, MERGE_UP_TO, SPLIT_ABOVE};
 use crate::state::block::{BRANCH, branch, bucket};
 use crate::state::mem::Ref;
 
-/// What becomes of a record.
+/// What becomes of a word.
 #[derive(Clone, Copy)]
 enum Change {
     /// It is new.
-    Insert(Ref),
+    Insert(u64),
     /// The first makes room for the second.
-    Replace(Ref, Ref),
-    Remove(Ref),
+    Replace(u64, u64),
+    Remove(u64),
 }
 
 impl Draft {
-    /// Adds a record that is not there yet; the new root.
-    pub(super) fn insert(&mut self, root: Ref, hash: u64, record: Ref) -> Result<Ref, NoRoom> {
-        self.change(root, 0, hash, Change::Insert(record))
+    /// Adds a word that is not there yet; the new root.
+    pub(super) fn insert(&mut self, root: Ref, hash: u64, word: u64) -> Result<Ref, NoRoom> {
+        self.change(root, 0, hash, Change::Insert(word))
     }
 
     /// Puts `new` where `old` is.
-    pub(super) fn exchange(&mut self, root: Ref, hash: u64, old: Ref, new: Ref) -> Result<Ref, NoRoom> {
+    pub(super) fn exchange(&mut self, root: Ref, hash: u64, old: u64, new: u64) -> Result<Ref, NoRoom> {
         if old == new {
             return Ok(root);
         }
         self.change(root, 0, hash, Change::Replace(old, new))
     }
 
-    /// Takes a record out; the record itself is not released.
-    pub(super) fn remove(&mut self, root: Ref, hash: u64, record: Ref) -> Result<Ref, NoRoom> {
-        self.change(root, 0, hash, Change::Remove(record))
+    /// Takes a word out; what it leads to is not released.
+    pub(super) fn remove(&mut self, root: Ref, hash: u64, word: u64) -> Result<Ref, NoRoom> {
+        self.change(root, 0, hash, Change::Remove(word))
     }
 
     fn change(&mut self, node: Ref, depth: u32, hash: u64, change: Change) -> Result<Ref, NoRoom> {
@@ -56,7 +56,7 @@ impl Draft {
         let mut entries = self.entries(node);
         let old = entries.len();
         match change {
-            Change::Insert(record) => entries.push((hash, record)),
+            Change::Insert(word) => entries.push((hash, word)),
             Change::Replace(from, to) => {
                 for entry in &mut entries {
                     if *entry == (hash, from) {
@@ -64,7 +64,7 @@ impl Draft {
                     }
                 }
             }
-            Change::Remove(record) => entries.retain(|entry| *entry != (hash, record)),
+            Change::Remove(word) => entries.retain(|entry| *entry != (hash, word)),
         }
         if entries.is_empty() {
             if node != 0 {
@@ -86,7 +86,7 @@ impl Draft {
         Ok(block)
     }
 
-    fn build(&mut self, entries: &[(u64, Ref)], depth: u32) -> Result<Ref, NoRoom> {
+    fn build(&mut self, entries: &[(u64, u64)], depth: u32) -> Result<Ref, NoRoom> {
         if entries.len() <= SPLIT_ABOVE || depth >= DEEPEST {
             let block = self.allocate(bucket::size(entries.len()))?;
             bucket::write(&self.memory, block, entries);
@@ -132,13 +132,13 @@ impl Draft {
         Ok(merged)
     }
 
-    fn entries(&self, node: Ref) -> Vec<(u64, Ref)> {
+    fn entries(&self, node: Ref) -> Vec<(u64, u64)> {
         if node == 0 {
             return Vec::new();
         }
         let count = bucket::count(&self.memory, node);
         (0..count)
-            .map(|index| (bucket::hash(&self.memory, node, index), bucket::record(&self.memory, node, count, index)))
+            .map(|index| (bucket::hash(&self.memory, node, index), bucket::word(&self.memory, node, count, index)))
             .collect()
     }
 }

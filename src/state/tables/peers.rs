@@ -259,6 +259,7 @@ fn snapshot(slot: Slot<'_>, mono: u64) -> Snapshot {
     }
 }
 
+#[inline]
 const fn is_ejected(word: u64, now: Tick) -> bool {
     let left = ((word >> 32) as u32).wrapping_sub(now.0);
     left > 0 && left <= EJECTION_MAX

@@ -1,0 +1,192 @@
+//! What a forwarded request carries: headers that only we may set, identity, and the path that was matched.
+//!
+//! Our headers are put into the request itself rather than into `proxy_set_header` lines: whatever passes the request
+//! on (`proxy_pass`, `grpc_pass`, `fastcgi_pass`) sends them, and a line of the user's own still wins.
+
+use std::ffi::c_uint;
+
+use gateway::gateway::Worker;
+use nginx_sys::{
+    ngx_connection_local_sockaddr, ngx_hash_key, ngx_http_request_t, ngx_inet_get_port, ngx_list_init, ngx_list_t,
+    ngx_str_t, ngx_table_elt_t, ngx_uint_t,
+};
+
+use crate::context::Context;
+use crate::raw::{self, bytes, headers, rc, text};
+
+/// A header that we set on every forwarded request, after the client's copies are dropped.
+struct Own {
+    name: &'static [u8],
+    /// nginx looks headers up by the hash of the lower-case name.
+    lower: &'static [u8],
+    hash: ngx_uint_t,
+}
+
+const fn own(name: &'static [u8], lower: &'static [u8]) -> Own {
+    let mut hash: ngx_uint_t = 0;
+    let mut rest = lower;
+    while let [byte, tail @ ..] = rest {
+        hash = hash.wrapping_mul(31).wrapping_add(*byte as ngx_uint_t);
+        rest = tail;
+    }
+    Own { name, lower, hash }
+}
+
+static REAL_IP: Own = own(b"X-Real-IP", b"x-real-ip");
+static FORWARDED_FOR: Own = own(b"X-Forwarded-For", b"x-forwarded-for");
+static FORWARDED_HOST: Own = own(b"X-Forwarded-Host", b"x-forwarded-host");
+static FORWARDED_PROTO: Own = own(b"X-Forwarded-Proto", b"x-forwarded-proto");
+static FORWARDED_PORT: Own = own(b"X-Forwarded-Port", b"x-forwarded-port");
+static REQUEST_ID: Own = own(b"X-Request-Id", b"x-request-id");
+
+static OWN: [&Own; 6] = [&REAL_IP, &FORWARDED_FOR, &FORWARDED_HOST, &FORWARDED_PROTO, &FORWARDED_PORT, &REQUEST_ID];
+
+/// Whether the client's copies of the header are dropped, in whatever spelling a backend may take for it.
+fn is_dropped(name: &[u8], worker: &Worker) -> bool {
+    let is_own = name.first() == Some(&b'x')
+        && OWN.iter().any(|own| {
+            own.lower.len() == name.len()
+                && own.lower.iter().zip(name).all(|(own, byte)| own == byte || (*own == b'-' && *byte == b'_'))
+        });
+    is_own || (worker.reserves_headers() && worker.is_reserved(name))
+}
+
+/// Takes the headers that only we may set out of what the client sent. The list is built anew: entries stay where
+/// nginx's own pointers expect them, and an entry that is merely zeroed would still be forwarded. False when there was
+/// no memory.
+///
+/// # Safety
+///
+/// `r` is a live main request.
+pub unsafe fn strip(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
+    // SAFETY: the caller's promise; names and elements live as long as the request.
+    unsafe {
+        let incoming = &(*r).headers_in.headers;
+        let name = |element: &ngx_table_elt_t| std::slice::from_raw_parts(element.lowcase_key, element.key.len);
+        if !headers(incoming).any(|element| is_dropped(name(element), worker)) {
+            return true;
+        }
+        let mut kept: ngx_list_t = std::mem::zeroed();
+        if ngx_list_init(&raw mut kept, (*r).pool, 20, size_of::<ngx_table_elt_t>()) != rc::OK {
+            return false;
+        }
+        for element in headers(incoming).filter(|element| !is_dropped(name(element), worker)) {
+            let pushed = raw::push_header(&raw mut kept, element.key, element.lowcase_key, element.hash, element.value);
+            if pushed.is_none() {
+                return false;
+            }
+        }
+        (*r).headers_in.headers = kept;
+        // `last` points at the first part of a list that still fits into it, and that part has moved.
+        if (*r).headers_in.headers.part.next.is_null() {
+            (*r).headers_in.headers.last = &raw mut (*r).headers_in.headers.part;
+        }
+    }
+    true
+}
+
+/// Sets identity headers and the path. False when there was no memory.
+///
+/// # Safety
+///
+/// `r` is a live request and `worker` has just decided on it. Subrequests share their parent's list of headers and
+/// have no identity of their own, so nothing is added to it for them.
+pub unsafe fn apply(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        for (name, value) in worker.identity() {
+            let (Some(key), Some(lower), Some(value)) =
+                (raw::copy((*r).pool, name), raw::copy((*r).pool, name), raw::copy((*r).pool, value))
+            else {
+                return false;
+            };
+            let hash = ngx_hash_key(lower.data, lower.len);
+            if raw::push_header(&raw mut (*r).headers_in.headers, key, lower.data, hash, value).is_none() {
+                return false;
+            }
+        }
+        if let Some(path) = worker.forwarded_path() {
+            let Some(copy) = raw::copy((*r).pool, path) else { return false };
+            (*r).uri = copy;
+            // Without both, nginx would send the target as it came, or the new path unescaped (NGINX.md k1).
+            (*r).set_valid_unparsed_uri(0);
+            (*r).set_quoted_uri(1);
+        }
+    }
+    true
+}
+
+/// Says where the request came from and what it is called. False when there was no memory.
+///
+/// # Safety
+///
+/// `r` is a live main request whose copies of these headers were stripped; `context` is its record.
+pub unsafe fn describe(r: *mut ngx_http_request_t, context: &Context) -> bool {
+    // SAFETY: the caller's promise; all values live as long as the request or its connection.
+    unsafe {
+        let connection = (*r).connection;
+        let address = (*connection).addr_text;
+        let host = (*r).headers_in.host.as_ref().map_or((*r).headers_in.server, |host| host.value);
+        #[cfg(ngx_feature = "http_ssl")]
+        let secure = !(*connection).ssl.is_null();
+        #[cfg(not(ngx_feature = "http_ssl"))]
+        let secure = false;
+        let proto = if secure { text(b"https") } else { text(b"http") };
+        let Some(port) = local_port(r) else { return false };
+        [
+            (&REAL_IP, address),
+            (&FORWARDED_FOR, address),
+            (&FORWARDED_HOST, host),
+            (&FORWARDED_PROTO, proto),
+            (&FORWARDED_PORT, port),
+            (&REQUEST_ID, context.request_id),
+        ]
+        .into_iter()
+        .all(|(own, value)| {
+            bytes(value).is_empty()
+                || raw::push_header(
+                    &raw mut (*r).headers_in.headers,
+                    text(own.name),
+                    own.lower.as_ptr().cast_mut(),
+                    own.hash,
+                    value,
+                )
+                .is_some()
+        })
+    }
+}
+
+/// The port that the client spoke to, as text; empty for unix sockets.
+///
+/// # Safety
+///
+/// `r` is a live request.
+unsafe fn local_port(r: *mut ngx_http_request_t) -> Option<ngx_str_t> {
+    // SAFETY: the caller's promise. nginx asks the kernel once a connection where a listener has no address of its own.
+    let port: c_uint = unsafe {
+        let connection = (*r).connection;
+        if ngx_connection_local_sockaddr(connection, std::ptr::null_mut(), 0) != rc::OK {
+            return Some(text(b""));
+        }
+        ngx_inet_get_port((*connection).local_sockaddr).into()
+    };
+    match port {
+        0 => Some(text(b"")),
+        80 => Some(text(b"80")),
+        443 => Some(text(b"443")),
+        port => {
+            let mut digits = [0u8; 5];
+            let (mut start, mut rest) = (digits.len(), port);
+            for digit in digits.iter_mut().rev() {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+                start -= 1;
+                if rest == 0 {
+                    break;
+                }
+            }
+            // SAFETY: the caller's promise.
+            unsafe { raw::copy((*r).pool, digits.get(start..)?) }
+        }
+    }
+}

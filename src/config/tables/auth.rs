@@ -1,0 +1,131 @@
+use super::{ALGORITHM, CLAIM, DAY, GRANTED, NAME, POLICIES, PRIORITY, SOME_TEXT, field, needed};
+use crate::config::auth::check_source;
+use crate::config::scalar;
+use crate::config::shape::Shape::{Bool, Duration, Headers, Jwk, Labels, List, Object, Secret, Text, Unbuilt};
+use crate::config::shape::{Form, Resource};
+use crate::types::SECOND;
+
+/// A way to authenticate.
+pub static AUTH: Resource = Resource {
+    fields: &[
+        needed("name", NAME),
+        field("optional", Bool),
+        field("jwt", Object(&JWT)),
+        field("api_key", Unbuilt),
+        field("basic", Unbuilt),
+        field("signature", Unbuilt),
+        field("mtls", Unbuilt),
+    ],
+    hints: &[
+        ("key_auth", "our word is `api_key`"),
+        ("key-auth", "our word is `api_key`"),
+        ("jwt_auth", "our word is `jwt`"),
+        ("jwt-auth", "our word is `jwt`"),
+        ("basic_auth", "our word is `basic`"),
+        ("basic-auth", "our word is `basic`"),
+        ("hmac_auth", "our word is `signature`"),
+        ("hmac-auth", "our word is `signature`"),
+        ("anonymous", "write `optional: true`"),
+        ("type", "the scheme is a field of its own: `jwt: {…}`"),
+    ],
+};
+
+/// JSON Web Tokens.
+pub static JWT: Resource = Resource {
+    fields: &[
+        field("issuer", SOME_TEXT),
+        field("audience", SOME_TEXT),
+        field("keys", List(&Object(&KEY), false)),
+        field("jwks", Unbuilt),
+        field("algorithms", List(&ALGORITHM, false)),
+        field("leeway", Duration { min: 0, max: DAY, step: SECOND }),
+        field("require", List(&Text(&CLAIM), true)),
+        field("max_lifetime", Duration { min: SECOND, max: 36_500 * DAY, step: SECOND }),
+        field(
+            "source",
+            List(&Text(&Form { words: "`header`, `query:NAME` or `cookie:NAME`", check: check_source }), false),
+        ),
+        field("claims", Object(&CLAIMS)),
+        field("revocation", Unbuilt),
+    ],
+    hints: &[
+        ("secret", "our word is `keys`, a list of `{kid, alg, secret}`"),
+        ("key", "our word is `keys`, a list of `{kid, alg, secret}`"),
+        ("public_key", "our word is `keys`, a list of `{kid, alg, pem}`"),
+        ("algorithm", "each of `keys` has its `alg`"),
+        ("iss", "our word is `issuer`"),
+        ("aud", "our word is `audience`"),
+        ("claims_to_verify", "our word is `require`"),
+        ("key_claim_name", "our word is `claims: {consumer: …}`"),
+        ("clock_skew", "our word is `leeway`"),
+        ("lifetime_grace_period", "our word is `leeway`"),
+        ("maximum_expiration", "our word is `max_lifetime`"),
+        ("jwks_uri", "our word is `jwks`"),
+    ],
+};
+
+/// A key of JSON Web Tokens.
+pub static KEY: Resource = Resource {
+    fields: &[
+        field("kid", SOME_TEXT),
+        field("alg", ALGORITHM),
+        field("secret", Secret),
+        field("pem", Secret),
+        field("jwk", Jwk),
+    ],
+    hints: &[
+        ("algorithm", "our word is `alg`"),
+        ("id", "our word is `kid`"),
+        ("keyid", "our word is `kid`"),
+        ("public_key", "our word is `pem`"),
+        ("key", "our words are `secret`, `pem` and `jwk`"),
+    ],
+};
+
+/// What is taken from a token's claims.
+pub static CLAIMS: Resource = Resource {
+    fields: &[
+        field("consumer", Text(&CLAIM)),
+        field("permissions", Text(&CLAIM)),
+        field("roles", Text(&CLAIM)),
+        field("headers", Headers),
+    ],
+    hints: &[("groups", "our word is `roles`"), ("scope", "write `permissions: scope`")],
+};
+
+/// A consumer.
+pub static CONSUMER: Resource = Resource {
+    fields: &[
+        needed("name", Text(&Form { words: "text", check: scalar::consumer })),
+        field("api_key", Unbuilt),
+        field("permissions", List(&Text(&GRANTED), true)),
+        field("roles", List(&SOME_TEXT, true)),
+        field("priority", PRIORITY),
+        field("labels", Labels),
+        field("enabled", Bool),
+    ],
+    hints: &[
+        ("username", "our word is `name`"),
+        ("custom_id", "our word is `name`"),
+        ("id", "our word is `name`"),
+        ("group", "groups are `roles`"),
+        ("groups", "groups are `roles`"),
+        ("group_id", "groups are `roles`"),
+        ("consumer_groups", "groups are `roles`"),
+        ("acls", "groups are `roles`"),
+        ("plugins", POLICIES),
+        ("key", "our word is `api_key`"),
+        ("keyauth_credentials", "our word is `api_key`"),
+        ("tags", "our word is `labels`"),
+        ("desc", "our word is `labels`"),
+    ],
+};
+
+/// A role.
+pub static ROLE: Resource = Resource {
+    fields: &[
+        needed("name", Text(&Form { words: "text", check: scalar::consumer })),
+        needed("permissions", List(&Text(&GRANTED), true)),
+    ],
+    hints: &[("id", "our word is `name`")],
+};

@@ -1,0 +1,122 @@
+use super::{NAME, RETRY_ON, SPAN, field, needed};
+use crate::config::scalar;
+use crate::config::shape::Shape::{Choice, Integer, Labels, List, Object, Text, Unbuilt};
+use crate::config::shape::{Form, Resource};
+use crate::config::upstream::{check_host_header, check_node_host};
+
+/// An upstream.
+pub static UPSTREAM: Resource = Resource {
+    fields: &[
+        needed("name", NAME),
+        needed("nodes", List(&Object(&NODE), false)),
+        field("discovery", Unbuilt),
+        field("host", Text(&Form { words: "`preserve` or a host", check: check_host_header })),
+        field("pool", Unbuilt),
+        field("algorithm", Choice(&["adaptive"], &["round_robin", "least_conn", "p2c_ewma", "hash", "random"])),
+        field("hash_on", Unbuilt),
+        field("overload", Unbuilt),
+        field("slow_start", Unbuilt),
+        field("health", Unbuilt),
+        field("outlier", Unbuilt),
+        field("breaker", Object(&BREAKER)),
+        field("retries", Object(&RETRIES)),
+        field("timeouts", Object(&TIMEOUTS)),
+        field("fallback", Unbuilt),
+        field("tls", Unbuilt),
+        field("max_in_flight", Unbuilt),
+        field("max_ejection_percent", Unbuilt),
+    ],
+    hints: &[
+        ("targets", "our word is `nodes`"),
+        ("servers", "our word is `nodes`"),
+        ("type", "our word is `algorithm`"),
+        ("checks", "our word is `health`"),
+        ("healthchecks", "our word is `health`"),
+        ("timeout", "our word is `timeouts`"),
+        ("pass_host", "our word is `host`: `preserve` or a name"),
+        ("upstream_host", "our word is `host`"),
+        ("scheme", "https is on where `tls` is there"),
+        ("keepalive_pool", "connections are kept by `keepalive` in nginx.conf"),
+        ("service_name", "our word is `discovery`"),
+        ("discovery_type", "our word is `discovery`"),
+        ("circuit_breaker", "our word is `breaker`"),
+        ("desc", "write a comment"),
+        ("id", "our word is `name`"),
+    ],
+};
+
+/// A server of an upstream.
+pub static NODE: Resource = Resource {
+    fields: &[
+        needed("host", Text(&Form { words: "a host name or an address", check: check_node_host })),
+        needed("port", Integer { min: 1, max: 65_535 }),
+        field("weight", Integer { min: 1, max: 1_000_000 }),
+        field("priority", Integer { min: 0, max: 255 }),
+        field("labels", Labels),
+    ],
+    hints: &[
+        ("ip", "our word is `host`"),
+        ("address", "our words are `host` and `port`"),
+        ("target", "our words are `host` and `port`"),
+        ("backup", "write `priority: 1`"),
+        ("metadata", "our word is `labels`"),
+    ],
+};
+
+/// A breaker.
+pub static BREAKER: Resource = Resource {
+    fields: &[
+        field("failures", Integer { min: 1, max: 1_000_000 }),
+        field("window", SPAN),
+        field("failure_ratio", Unbuilt),
+        field("minimum_calls", Unbuilt),
+        field("slow_call", Unbuilt),
+        field("open_for", SPAN),
+        field("open_for_max", Unbuilt),
+        field("jitter", Unbuilt),
+        field("probes", Integer { min: 1, max: crate::breaker::PROBES_MAX as i64 }),
+        field("closes_after", Integer { min: 1, max: 1_000_000 }),
+    ],
+    hints: &[
+        ("threshold", "our word is `failures`"),
+        ("failure_threshold", "our word is `failures`"),
+        ("max_failures", "our word is `failures`"),
+        ("success_threshold", "our word is `closes_after`"),
+        ("timeout", "our word is `open_for`"),
+        ("break_response_code", "an open breaker answers 503"),
+        ("max_breaker_sec", "our word is `open_for`"),
+        ("half_open_requests", "our word is `probes`"),
+    ],
+};
+
+/// When to try again.
+pub static RETRIES: Resource = Resource {
+    fields: &[
+        field("attempts", Integer { min: 1, max: 16 }),
+        field("on", List(&RETRY_ON, false)),
+        field("methods", Choice(&["idempotent", "all"], &[])),
+        field("per_try_timeout", Unbuilt),
+        field(
+            "budget",
+            Text(&Form { words: "a percentage such as `20%`", check: |text| scalar::percentage(text).map(drop) }),
+        ),
+    ],
+    hints: &[
+        ("count", "our word is `attempts`, the first included"),
+        ("tries", "our word is `attempts`, the first included"),
+        ("num_retries", "our word is `attempts`, the first included"),
+        ("retry_on", "our word is `on`"),
+    ],
+};
+
+/// Timeouts towards an upstream.
+pub static TIMEOUTS: Resource = Resource {
+    fields: &[field("connect", SPAN), field("send", SPAN), field("read", SPAN)],
+    hints: &[
+        ("connect_timeout", "our word is `connect`"),
+        ("write", "our word is `send`"),
+        ("write_timeout", "our word is `send`"),
+        ("send_timeout", "our word is `send`"),
+        ("read_timeout", "our word is `read`"),
+    ],
+};

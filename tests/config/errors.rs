@@ -1,0 +1,279 @@
+//! One field at a time: unknown, of the wrong type, out of range, not built.
+
+use gateway::router::pattern::{Host, Path};
+
+use super::{assert_errors, errors, load};
+
+#[test]
+fn the_document_itself() {
+    for (text, expected) in [
+        ("", "f: the document is empty; it begins with `version: 1`"),
+        ("# nothing\n", "f: the document is empty; it begins with `version: 1`"),
+        ("routes: []\n", "f:1: needs `version`: a whole number"),
+        ("version: 2\n", "f:1: version: must be at most 1"),
+        ("version: 0\n", "f:1: version: must be above 0"),
+        ("version: \"1\"\n", "f:1: version: must be a whole number, found text"),
+        ("- a\n", "f:1: must be an object, found a list"),
+        ("just text\n", "f:1: must be an object, found text"),
+        ("version: 1\nversion: 1\n", "f:2: `version` stands here a second time; the first is in line 1"),
+        ("version: 1\nroutes: [\n", "f:3: while parsing a node, did not find expected node content"),
+    ] {
+        assert_eq!(load(text).unwrap_err(), expected, "for {text:?}");
+    }
+    assert!(load("version: 1\n").is_ok());
+    assert!(load("version: 1\nroutes: []\nupstreams: []\nauth: []\n").is_ok());
+}
+
+#[test]
+fn unknown_fields_get_a_hint() {
+    assert_errors(&[
+        ("route: []", &["f:2: unknown field `route`, did you mean `routes`?"]),
+        ("services: []", &["f:2: unknown field `services`; there are no services: an upstream is one (`upstreams`)"]),
+        ("zebra: 1", &["f:2: unknown field `zebra`"]),
+        ("<<: {a: 1}", &["f:2: unknown field `<<`; merge keys are not part of YAML 1.2, use aliases or `defaults`"]),
+        (
+            "routes:\n- name: a\n  paths: [/a]\n  host: x\n  uris: [/b]\n  upstream_id: 1\n  plugins: {}\n",
+            &[
+                "f:5: routes[0]: unknown field `host`, did you mean `hosts`?",
+                "f:6: routes[0]: unknown field `uris`; our word is `paths`",
+                "f:7: routes[0]: unknown field `upstream_id`; our word is `upstream`, with the upstream's name",
+                "f:8: routes[0]: unknown field `plugins`; policies are fields of a route: `auth`, `permissions`, `limits`, `timeouts`, `retries`",
+            ],
+        ),
+        (
+            "consumers: [{username: x}]",
+            &[
+                "f:2: consumers[0]: needs `name`: text",
+                "f:2: consumers[0]: unknown field `username`; our word is `name`",
+            ],
+        ),
+        (
+            "upstreams: [{name: u, nodes: [{host: a, port: 1, wieght: 2}]}]",
+            &["f:2: upstreams[0].nodes[0]: unknown field `wieght`, did you mean `weight`?"],
+        ),
+        (
+            "limiters: [{name: l, key: [ip], rate: 1/s, time_window: 60}]",
+            &["f:2: limiters[0]: unknown field `time_window`; our word is `rate`, such as `600/m`"],
+        ),
+    ]);
+}
+
+#[test]
+fn what_is_not_built_is_refused_by_name() {
+    assert_errors(&[
+        ("bans: []\nlists: []", &["f:2: bans: not supported yet", "f:3: lists: not supported yet"]),
+        (
+            "routes: [{name: a, paths: [\"~^/v\\\\d+\"]}]",
+            &[
+                "f:2: routes[0].paths[0]: regular expressions (`~`) are not supported yet: write `{name}` for a segment, `/*` for the rest",
+            ],
+        ),
+        (
+            "routes: [{name: a, paths: [/a], path_policy: strict}]",
+            &["f:2: routes[0].path_policy: `strict` is not supported yet"],
+        ),
+        ("defaults: {cors: {}}", &["f:2: defaults.cors: not supported yet"]),
+        (
+            "upstreams: [{name: u, algorithm: round_robin, nodes: [{host: a, port: 1}]}]",
+            &["f:2: upstreams[0].algorithm: `round_robin` is not supported yet"],
+        ),
+        (
+            "upstreams: [{name: u, nodes: [{host: a, port: 1}], max_in_flight: 5, breaker: {failure_ratio: 50%}}]",
+            &[
+                "f:2: upstreams[0].max_in_flight: not supported yet",
+                "f:2: upstreams[0].breaker.failure_ratio: not supported yet",
+            ],
+        ),
+        (
+            "limiters: [{name: l, key: [ip], rate: 1/s, store: redis, strict: true, on: response, on_store_error: deny, cost: \"header:X\"}]",
+            &[
+                "f:2: limiters[0].store: `redis` is not supported yet",
+                "f:2: limiters[0].strict: `true` is not supported yet",
+                "f:2: limiters[0].on: `response` is not supported yet",
+                "f:2: limiters[0].on_store_error: `deny` is not supported yet",
+                "f:2: limiters[0].cost: `header:…` is not supported yet",
+            ],
+        ),
+        ("auth: [{name: a, basic: {file: x}}]", &["f:2: auth[0].basic: not supported yet"]),
+        ("auth: [{name: a, jwt: {jwks: {file: x}}}]", &["f:2: auth[0].jwt.jwks: not supported yet"]),
+    ]);
+    // What is built may be said aloud.
+    assert_errors(&[(
+        "limiters: [{name: l, key: [ip], rate: 1/s, store: local, strict: false, on: request, on_store_error: local, mode: shadow, headers: both}]\n\
+         routes: [{name: a, paths: [/a], path_policy: normal, limits: [l]}]",
+        &[],
+    )]);
+}
+
+#[test]
+fn wrong_types_say_what_was_found() {
+    assert_errors(&[
+        ("routes: {}", &["f:2: routes: must be a list of objects, found an object"]),
+        ("routes: [a]", &["f:2: routes[0]: must be an object, found text"]),
+        ("routes:", &["f:2: routes: must be a list of objects, found nothing"]),
+        ("routes: [{name: 1, paths: [/a]}]", &["f:2: routes[0].name: must be text, found a number"]),
+        ("routes: [{name: a, paths: /a}]", &["f:2: routes[0].paths: must be a list, found text"]),
+        (
+            "routes: [{name: a, paths: [1]}]",
+            &["f:2: routes[0].paths[0]: must be a path such as `/orders/*`, found a number"],
+        ),
+        (
+            "routes: [{name: a, paths: [/a], enabled: yes}]",
+            &["f:2: routes[0].enabled: must be true or false, found text"],
+        ),
+        (
+            "routes: [{name: a, paths: [/a], priority: 1.5}]",
+            &["f:2: routes[0].priority: must be a whole number, found a number"],
+        ),
+        (
+            "routes: [{name: a, paths: [/a], timeouts: 10s}]",
+            &["f:2: routes[0].timeouts: must be an object, found text"],
+        ),
+        (
+            "routes: [{name: a, paths: [/a], timeouts: {read: 10}}]",
+            &["f:2: routes[0].timeouts.read: must be a duration such as `10s`, found a number"],
+        ),
+        (
+            "routes: [{name: a, paths: [/a], labels: {a: [b]}}]",
+            &["f:2: routes[0].labels.a: must be text, found a list"],
+        ),
+        (
+            "routes: [{name: a, paths: [/a], upstream: [u]}]",
+            &["f:2: routes[0].upstream: must be a name or an object, found a list"],
+        ),
+        (
+            "routes: [{name: a, paths: [/a], permissions: [a]}]",
+            &["f:2: routes[0].permissions: must be an object, found a list"],
+        ),
+        ("defaults: x", &["f:2: defaults: must be an object, found text"]),
+    ]);
+}
+
+#[test]
+fn numbers_and_units() {
+    let limiter = |fields: &str| format!("limiters: [{{name: l, key: [ip], {fields}}}]");
+    for (fields, expected) in [
+        ("rate: 0/s", vec!["f:2: limiters[0].rate: must be above 0"]),
+        ("rate: 10", vec!["f:2: limiters[0].rate: must be a rate such as `10/s`, found a number"]),
+        ("rate: fast", vec!["f:2: limiters[0].rate: must be a rate such as `10/s`, `600/m` or `5/h`"]),
+        ("rate: 10r/s", vec![]),
+        ("rate: 10/s, burst: 0", vec!["f:2: limiters[0].burst: must be above 0"]),
+        ("rate: 10/s, cost: -1", vec!["f:2: limiters[0].cost: must not be negative"]),
+        ("rate: 10/s, cost: 0", vec![]),
+        (
+            "rate: 10/s, cost: 11",
+            vec!["f:2: limiters[0].cost: is above the burst of 10, so that no request would ever pass"],
+        ),
+        ("rate: 10/s, burst: 99999999999", vec!["f:2: limiters[0].burst: must be at most 4294967295"]),
+        ("rate: 10/s, burst: 99999999999999999999999", vec!["f:2: limiters[0].burst: must be at most 4294967295"]),
+        (
+            "rate: 1/h, burst: 10000",
+            vec!["f:2: limiters[0]: a bucket of this `burst` would take more than 50 days to fill at this `rate`"],
+        ),
+        ("burst: 5", vec!["f:2: limiters[0]: needs `rate`: a rate such as `10/s`"]),
+        ("rate: 5/h, key: [ip]", vec!["f:2: `key` stands here a second time; the first is in line 2"]),
+    ] {
+        assert_eq!(errors(&limiter(fields)), expected, "for {fields}");
+    }
+    assert_errors(&[
+        (
+            "limiters: [{name: l, key: [], rate: 1/s}]",
+            &["f:2: limiters[0].key: must not be empty; leave it out instead"],
+        ),
+        ("limiters: [{name: l, key: [ip, ip], rate: 1/s}]", &["f:2: limiters[0].key[1]: stands here twice"]),
+        ("limiters: [{name: l, key: [remote_addr], rate: 1/s}]", &["f:2: limiters[0].key[0]: our word is `ip`"]),
+        ("upstreams: [{name: u, nodes: [{host: a, port: 0}]}]", &["f:2: upstreams[0].nodes[0].port: must be above 0"]),
+        (
+            "upstreams: [{name: u, nodes: [{host: a, port: 70000}]}]",
+            &["f:2: upstreams[0].nodes[0].port: must be at most 65535"],
+        ),
+        (
+            "upstreams: [{name: u, nodes: [{host: \"a:80\", port: 80}]}]",
+            &["f:2: upstreams[0].nodes[0].host: must be without the port; write `port: 80`"],
+        ),
+        (
+            "upstreams: [{name: u, nodes: [{host: a, port: 1, weight: 0}]}]",
+            &["f:2: upstreams[0].nodes[0].weight: must be above 0"],
+        ),
+        (
+            "upstreams: [{name: u, nodes: [{host: a, port: 1}], breaker: {probes: 17, window: 0s, open_for: 25h}}]",
+            &[
+                "f:2: upstreams[0].breaker.probes: must be at most 16",
+                "f:2: upstreams[0].breaker.window: must be above 0",
+                "f:2: upstreams[0].breaker.open_for: must be at most `24h`",
+            ],
+        ),
+        (
+            "upstreams: [{name: u, nodes: [{host: a, port: 1}], retries: {attempts: 17, budget: 101%, on: [http_501], methods: get}}]",
+            &[
+                "f:2: upstreams[0].retries.attempts: must be at most 16",
+                "f:2: upstreams[0].retries.budget: must be at most 100%",
+                "f:2: upstreams[0].retries.on[0]: must be one of `error`, `timeout`, `http_500`, `http_502`, `http_503`, `http_504`, `http_403`, `http_404`, `http_429`, found `http_501`, did you mean `http_500`?",
+                "f:2: upstreams[0].retries.methods: must be one of `idempotent`, `all`, found `get`",
+            ],
+        ),
+        (
+            "routes: [{name: a, paths: [/a], methods: [get, FOO]}]",
+            &[
+                "f:2: routes[0].methods[0]: must be one of `GET`, `HEAD`, `POST`, `PUT`, `DELETE`, `PATCH`, `OPTIONS`, `CONNECT`, `TRACE`, found `get`, did you mean `GET`?",
+                "f:2: routes[0].methods[1]: must be one of `GET`, `HEAD`, `POST`, `PUT`, `DELETE`, `PATCH`, `OPTIONS`, `CONNECT`, `TRACE`, found `FOO`",
+            ],
+        ),
+        (
+            "auth: [{name: a, jwt: {issuer: i, audience: a, leeway: 500ms, keys: [{alg: HS256, secret: $env://JWT_SECRET}]}}]",
+            &["f:2: auth[0].jwt.leeway: must be whole seconds"],
+        ),
+    ]);
+}
+
+#[test]
+fn hosts_and_paths() {
+    let route = |fields: &str| format!("version: 1\nroutes: [{{name: a, {fields}}}]\n");
+    let rule = |fields: &str| load(&route(fields)).unwrap().document.routes.remove(0).rules.remove(0);
+    let exact = |text: &str| Path::Exact(text.into());
+    for (written, expected) in [
+        ("/a b", exact("/a b")),
+        ("/a%20b", exact("/a b")),
+        ("/%C3%BC", exact("/\u{fc}")),
+        ("/\u{fc}", exact("/\u{fc}")),
+        ("/%7Bid%7D", exact("/{id}")),
+        ("/a/*", Path::Prefix("/a".into())),
+        ("/*", Path::Prefix(Vec::new())),
+    ] {
+        assert_eq!(rule(&format!("paths: [\"{written}\"]")).path, expected, "for {written}");
+    }
+    for (written, expected) in [
+        ("API.Example.com.", Host::Exact(b"api.example.com".to_vec())),
+        ("\"*.Example.com\"", Host::Wildcard(b"example.com".to_vec())),
+        ("xn--bcher-kva.example", Host::Exact(b"xn--bcher-kva.example".to_vec())),
+    ] {
+        let rule = rule(&format!("hosts: [{written}]"));
+        assert_eq!((rule.host, rule.path), (expected, Path::Prefix(Vec::new())), "for {written}");
+    }
+    for (written, part) in [
+        ("/a/../b", "`..` never matches"),
+        ("/a/%2e%2e/b", "never matches"),
+        ("/a//b", "write one slash"),
+        ("/a%2Fb", "%2F"),
+        ("/a%00", "control character 0x00"),
+        ("/a\\u0001", "control character 0x01"),
+        ("/a%", "no percent-encoding"),
+        ("a", "write `/a`"),
+        ("/a*", "a star stands alone"),
+        ("/a{id}", "a parameter is a whole segment"),
+        ("/{id}/{id}", "two parameters are called `id`"),
+    ] {
+        let found = load(&route(&format!("paths: [\"{written}\"]"))).unwrap_err();
+        assert!(found.starts_with("f:2: routes[0].paths[0]: ") && found.contains(part), "for {written}: {found}");
+    }
+    for (written, part) in [
+        ("b\u{fc}cher.example", "xn--"),
+        ("a.example:8080", "write `a.example`"),
+        ("https://a.example", "write `a.example`"),
+        ("a.*.example", "a star stands alone"),
+        ("a..example", "empty label"),
+    ] {
+        let found = load(&route(&format!("hosts: [\"{written}\"]"))).unwrap_err();
+        assert!(found.starts_with("f:2: routes[0].hosts[0]: ") && found.contains(part), "for {written}: {found}");
+    }
+}
