@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::object::Upstream;
 use super::publish::{PublishError, Published, publish};
+use super::worker::inherit;
 use crate::balancer::{PickTable, Seat};
 use crate::config::{self, Checked, Secrets, SystemSecrets};
 use crate::state::tables::peers::Peers;
@@ -55,6 +56,7 @@ pub enum Severity {
 /// The one that holds the lease.
 pub struct Leader {
     region: Region,
+    identity: Identity,
     writer: Writer,
     /// A reader of its own, for the pick tables; without one they wait for the next tick.
     reader: Option<Reader>,
@@ -77,7 +79,11 @@ impl Leader {
     /// The tree was damaged beyond recovery.
     pub fn take(region: Region, identity: Identity) -> Result<Option<Self>, Corrupt> {
         let Some(writer) = Writer::take(region, identity)? else { return Ok(None) };
-        Ok(Some(Self { region, writer, reader: Reader::claim(region, identity), watch: None, walk: Walk::default() }))
+        let reader = Reader::claim(region, identity);
+        if let Some(reader) = &reader {
+            inherit(&region, reader.slot());
+        }
+        Ok(Some(Self { region, identity, writer, reader, watch: None, walk: Walk::default() }))
     }
 
     /// Makes `document` the live policy.
@@ -111,11 +117,20 @@ impl Leader {
             self.look(&mut watch, now, log);
             self.watch = Some(watch);
         }
+        self.reap();
         self.build_tables(now);
         self.writer.reclaim();
         self.walk_rates(now);
         let stats = self.writer.stats();
         self.set(counter::ARENA, (stats.arena - stats.free) as u64, stats.arena as u64);
+    }
+
+    /// Takes the slots of workers that were killed, so that nothing of theirs waits for a worker that takes them by
+    /// chance.
+    fn reap(&self) {
+        while let Some(seat) = Reader::claim_dead(self.region, self.identity) {
+            inherit(&self.region, seat.slot());
+        }
     }
 
     fn set(&self, counter: usize, part: u64, whole: u64) {

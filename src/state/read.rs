@@ -55,6 +55,19 @@ impl Reader {
         Some(Self { region, slot, me, depth: Cell::new(0), word: Cell::new(0) })
     }
 
+    /// Takes a seat whose owner died without giving it back; `None` when there is none. Whoever reaps it finds what the
+    /// dead one left under that number.
+    #[must_use]
+    pub fn claim_dead(region: Region, identity: Identity) -> Option<Self> {
+        let me = identity.word();
+        let is_alive = |word| Identity::from_word(word).is_alive();
+        let slot = (0..region.workers()).find(|slot| match region.slot_words(*slot) {
+            [announce, owner, ..] => owner.load(Relaxed) != 0 && epoch::claim(owner, announce, me, is_alive),
+            _ => false,
+        })?;
+        Some(Self { region, slot, me, depth: Cell::new(0), word: Cell::new(0) })
+    }
+
     /// The number of the seat, which is also that of the metric shard.
     #[must_use]
     #[inline]
