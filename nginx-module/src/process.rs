@@ -202,7 +202,7 @@ fn lead() -> bool {
     })
 }
 
-/// The worker's own tick: leads where nobody else does.
+/// The worker's own tick: keeps its counters tidy, and leads where nobody else does.
 fn start_watch() {
     // The event lives as long as the process; debug builds of nginx read a descriptor behind `data` (NGINX.md g).
     let event: &'static mut ngx_event_t = Box::leak(Box::new(
@@ -222,6 +222,7 @@ fn start_watch() {
 
 unsafe extern "C" fn watch(event: *mut ngx_event_t) {
     fence("worker tick", (), || {
+        with_worker(Worker::tidy);
         let leads = lead();
         // SAFETY: globals of nginx; the event is ours and has just fired.
         unsafe {
