@@ -6,7 +6,7 @@ use super::decision::Reply;
 use super::object::{Route, Upstream};
 use super::ticket::{Attempt, Stage, Ticket};
 use super::worker::Worker;
-use crate::balancer::{Outcome, PickTable, Tried};
+use crate::balancer::{FAILURES, Outcome, PickTable, Statistics, Tried, may_eject};
 use crate::state::tables::breaker;
 use crate::state::{Blob, Region, View};
 use crate::types::{Now, Reason};
@@ -122,7 +122,9 @@ impl Worker {
             }
             // 501 says that the request is strange, not that the server is in trouble; all other 5xx do.
             TryEnd::Failed | TryEnd::Answered(500 | 502..=599) => {
-                peers.observe(attempt.peer, Outcome::Failure, now.mono)
+                if peers.observe(attempt.peer, Outcome::Failure, now.mono) >= FAILURES {
+                    self.eject(ticket, &attempt, now);
+                }
             }
             TryEnd::Answered(0) => {}
             TryEnd::Answered(_) => {
@@ -134,6 +136,18 @@ impl Worker {
             && let Some(shard) = Self::shard(&self.region, self.reader.slot())
         {
             shard.upstream(attempt.key, attempt.latency.unwrap_or(elapsed));
+        }
+    }
+
+    /// Takes a peer that fails again and again out of the picks, unless too many of its siblings are out already.
+    #[cold]
+    fn eject(&self, ticket: &Ticket, attempt: &Attempt, now: Now) {
+        let Some(view) = self.reader.enter() else { return };
+        let Some(upstream) = view.object::<Upstream>(ticket.upstream) else { return };
+        let peers = Self::peers(&self.region);
+        let out = upstream.peers.iter().filter(|peer| !peers.standing(peer.slot.to_native(), now.mono).available);
+        if may_eject(out.count(), upstream.peers.len()) {
+            peers.eject_failing(attempt.peer.slot, now.mono);
         }
     }
 }
