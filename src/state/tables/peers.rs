@@ -410,7 +410,7 @@ mod tests {
         let slot = peers.claim(5);
         let peer = peers.peer(slot);
         let out = |at: u64| !peers.standing(slot, at).available;
-        let row = |times: u32, at: u64| (0..times).map(|_| peers.observe(peer, Outcome::Failure, at)).last().unwrap();
+        let row = |times: u32, at: u64| (0..times).fold(0, |_, _| peers.observe(peer, Outcome::Failure, at));
         let mut now = SECOND;
         assert_eq!(row(4, now), 4);
         assert_eq!(peers.observe(peer, Outcome::Latency(900), now), 0);
