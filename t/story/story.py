@@ -70,7 +70,7 @@ class Tap:
             print(f"#   {note}", flush=True)
         if not good:
             for nginx in self.logs:
-                for line in nginx.logged("warn", "error", "crit", "alert", "emerg")[-8:]:
+                for line in nginx.logged("error", "crit", "alert", "emerg")[-8:]:
                     print(f"#   log: {line}", flush=True)
         return good
 
