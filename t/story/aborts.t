@@ -139,7 +139,9 @@ async def tell(tap):
     # Probes of clients that go away are given back at once, not when their time is over.
     bad.status = 500
     async with Client(nginx.port) as client:
-        opened = [(await client.get("/bad")).status for _ in range(11)]
+        opened = [(await client.get("/bad")).status for _ in range(10)]
+        await nginx.breaker("bad", "open")
+        opened.append((await client.get("/bad")).status)
         bad.status = 200
         await asyncio.sleep(2.1)
         passed = bad.count

@@ -388,6 +388,22 @@ class Nginx:
                 found.setdefault(name, {})[labels] = float(value)
         return found
 
+    async def breaker(self, upstream, wanted, seconds=2):
+        """Waits until the breaker of `upstream` is "closed", "open" or "half-open", and returns how it stands.
+
+        A worker reports a request when the answer is on its way already: who asks at once on another connection may be
+        a moment too early.
+        """
+        names, now = ("closed", "open", "half-open"), None
+
+        async def there():
+            nonlocal now
+            now = names[int(total(await self.metrics(), "gateway_circuit_breaker_state", upstream=upstream))]
+            return now == wanted
+
+        await until(there, seconds)
+        return now
+
     async def one_client_each(self, port=None):
         """{pid: client}: a kept connection to every worker. Who accepts is the kernel's choice, so it is asked often."""
         wanted, clients = set(self.worker_pids()), {}
