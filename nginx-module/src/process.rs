@@ -105,16 +105,27 @@ pub unsafe extern "C" fn init(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         // SAFETY: a global of nginx, set before modules are initialised.
         let process = unsafe { ngx_process };
         if process == NGX_PROCESS_WORKER as usize || process == NGX_PROCESS_SINGLE as usize {
-            let Some(worker) = Worker::start(region, Identity::current(), secret()) else {
-                raw::log(Level::Emergency, log, "every worker slot of the region is taken");
-                return rc::ERROR;
-            };
-            PLACE.set(Some((region, worker.slot())));
-            WORKER.with(|cell| cell.replace(Some(worker)));
+            if !start_worker(region) {
+                // nginx would not start another in the place of a worker that fails here.
+                raw::log(
+                    Level::Alert,
+                    log,
+                    "every worker slot of the region is taken by old workers that still have connections: requests are \
+                     refused until one is free (\"worker_shutdown_timeout\" bounds how long that takes)",
+                );
+            }
             start_watch();
         }
         rc::OK
     })
+}
+
+/// Takes a place in the region; false while all are taken.
+fn start_worker(region: Region) -> bool {
+    let Some(worker) = Worker::start(region, Identity::current(), secret()) else { return false };
+    PLACE.set(Some((region, worker.slot())));
+    WORKER.with(|cell| cell.replace(Some(worker)));
+    true
 }
 
 pub unsafe extern "C" fn exit(_: *mut ngx_cycle_t) {
@@ -202,7 +213,7 @@ fn lead() -> bool {
     })
 }
 
-/// The worker's own tick: leads where nobody else does.
+/// The worker's own tick: keeps its counters tidy, and leads where nobody else does.
 fn start_watch() {
     // The event lives as long as the process; debug builds of nginx read a descriptor behind `data` (NGINX.md g).
     let event: &'static mut ngx_event_t = Box::leak(Box::new(
@@ -222,6 +233,11 @@ fn start_watch() {
 
 unsafe extern "C" fn watch(event: *mut ngx_event_t) {
     fence("worker tick", (), || {
+        if with_worker(Worker::tidy).is_none()
+            && let Some(region) = REGION.get()
+        {
+            start_worker(region);
+        }
         let leads = lead();
         // SAFETY: globals of nginx; the event is ours and has just fired.
         unsafe {

@@ -17,6 +17,7 @@
 mod alias;
 mod budget;
 mod ewma;
+mod passive;
 mod pick;
 mod rng;
 mod settings;
@@ -26,6 +27,7 @@ mod weight;
 
 pub use budget::RetryBudget;
 pub use ewma::{Errors, Latency, TAU, TICK, Tick};
+pub use passive::{EJECT_MAX, FAILURES, Streak, ejection, may_eject};
 pub use rng::Rng;
 pub use settings::{
     Algorithm, ArchivedAlgorithm, ArchivedNode, ArchivedRetries, ArchivedRetryOn, ArchivedTimeouts, Node, Retries,

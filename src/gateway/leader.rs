@@ -11,13 +11,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::object::Upstream;
 use super::publish::{PublishError, Published, publish};
+use super::worker::inherit;
 use crate::balancer::{PickTable, Seat};
 use crate::config::{self, Checked, Secrets, SystemSecrets};
-use crate::state::tables::breaker;
 use crate::state::tables::peers::Peers;
 use crate::state::tables::rate::RateTable;
 use crate::state::tables::shards::Shard;
-use crate::state::tables::slot::Slots;
 use crate::state::{Corrupt, Identity, Reader, Region, Writer};
 use crate::types::{Now, SECOND};
 
@@ -57,12 +56,12 @@ pub enum Severity {
 /// The one that holds the lease.
 pub struct Leader {
     region: Region,
+    identity: Identity,
     writer: Writer,
     /// A reader of its own, for the pick tables; without one they wait for the next tick.
     reader: Option<Reader>,
     watch: Option<Watch>,
     walk: Walk,
-    identity: Identity,
     /// When seats and averages were last looked after, microseconds.
     tended: u64,
 }
@@ -82,15 +81,11 @@ impl Leader {
     /// The tree was damaged beyond recovery.
     pub fn take(region: Region, identity: Identity) -> Result<Option<Self>, Corrupt> {
         let Some(writer) = Writer::take(region, identity)? else { return Ok(None) };
-        Ok(Some(Self {
-            region,
-            writer,
-            reader: Reader::claim(region, identity),
-            watch: None,
-            walk: Walk::default(),
-            identity,
-            tended: 0,
-        }))
+        let reader = Reader::claim(region, identity);
+        if let Some(reader) = &reader {
+            inherit(&region, reader.slot());
+        }
+        Ok(Some(Self { region, identity, writer, reader, watch: None, walk: Walk::default(), tended: 0 }))
     }
 
     /// Makes `document` the live policy.
@@ -115,7 +110,7 @@ impl Leader {
 
     /// Follows the document at `path` from now on.
     pub fn watch(&mut self, path: &Path) {
-        self.watch = Some(Watch { path: path.to_owned(), seen: None, taken: None, waiting: None, failing: false });
+        self.watch = Some(Watch { path: path.to_owned(), seen: None, taken: None, failing: false });
     }
 
     /// Does what is due.
@@ -124,34 +119,29 @@ impl Leader {
             self.look(&mut watch, now, log);
             self.watch = Some(watch);
         }
+        if now.mono.saturating_sub(self.tended) >= SECOND {
+            self.tended = now.mono;
+            self.reap();
+            Peers::new(self.region.peer_words()).tend(now.mono);
+        }
         self.build_tables(now);
         self.writer.reclaim();
         self.walk_rates(now);
-        if now.mono.saturating_sub(self.tended) >= SECOND {
-            self.tended = now.mono;
-            self.bury_the_dead();
-            Peers::new(self.region.peer_words()).tend(now.mono);
-        }
         let stats = self.writer.stats();
         self.set(counter::ARENA, (stats.arena - stats.free) as u64, stats.arena as u64);
+    }
+
+    /// Takes the slots of workers that were killed, so that nothing of theirs waits for a worker that takes them by
+    /// chance.
+    fn reap(&self) {
+        while let Some(seat) = Reader::claim_dead(self.region, self.identity) {
+            inherit(&self.region, seat.slot());
+        }
     }
 
     fn set(&self, counter: usize, part: u64, whole: u64) {
         if let Some(word) = self.region.counters().get(counter) {
             word.store(part.saturating_mul(1_000_000) / whole.max(1), Relaxed);
-        }
-    }
-
-    /// Frees the seats of killed workers, and with them the places of the probes that they had in flight.
-    fn bury_the_dead(&self) {
-        for slot in 0..self.region.workers() {
-            let Some(_seat) = Reader::bury(self.region, self.identity, slot) else { continue };
-            if let Some(shard) = Shard::new(self.region.shard_words(slot)) {
-                shard.adopt();
-            }
-            for (_, breaker) in Slots::new(self.region.breaker_words(), breaker::WIDTH).iter() {
-                breaker::forget(breaker, slot as u16);
-            }
         }
     }
 
@@ -186,13 +176,6 @@ impl Leader {
                                 done.generation, done.written, done.removed
                             );
                             log(Event { severity: Severity::Notice, text });
-                        }
-                        return;
-                    }
-                    Err(error) if error.is_passing() => {
-                        // The next look tries again; it is told once.
-                        if std::mem::replace(&mut watch.waiting, stamp) != stamp {
-                            log(Event { severity: Severity::Warning, text: format!("{name}: {error}") });
                         }
                         return;
                     }
@@ -239,8 +222,6 @@ struct Watch {
     seen: Option<Stamp>,
     /// What was last taken, or refused.
     taken: Option<Stamp>,
-    /// What could not go live for a reason that passes.
-    waiting: Option<Stamp>,
     /// Whether the last look failed; each failure is told once.
     failing: bool,
 }

@@ -48,6 +48,23 @@ impl Worker {
     }
 }
 
+/// So full is a shard when its owner looks for series whose names are gone.
+const CROWDED: f64 = 0.5;
+
+impl Worker {
+    /// Frees this worker's series of routes, peers and limiters that are gone, once they may be in the way of new ones.
+    /// Its host calls this every second or so, not in a request.
+    pub fn tidy(&mut self) {
+        let region = self.region;
+        let Some(shard) = Self::shard(&region, self.reader.slot()).filter(|shard| shard.fill() > CROWDED) else {
+            return;
+        };
+        if let Some(view) = self.reader.enter() {
+            shard.sweep(&Index::of(&view));
+        }
+    }
+}
+
 /// Names of the policy by what series are made of.
 struct Index {
     routes: HashMap<(u32, u16), String>,

@@ -55,9 +55,7 @@ impl Worker {
     #[must_use]
     pub fn start(region: Region, identity: Identity, seed: [u64; 2]) -> Option<Self> {
         let reader = Reader::claim(region, identity)?;
-        if let Some(shard) = Shard::new(region.shard_words(reader.slot())) {
-            shard.adopt();
-        }
+        inherit(&region, reader.slot());
         let [low, high] = seed;
         Some(Self {
             region,
@@ -170,6 +168,17 @@ impl Worker {
 pub(super) fn breaker_state(region: &Region, upstream: &Blob<'_, Upstream>, now: Now) -> Option<State> {
     let (slot, settings) = Worker::breaker(region, upstream)?;
     Some(breaker::state(slot, &settings, now.mono))
+}
+
+/// Puts in order what the former owner of a worker slot may have left, if it was killed: its requests are not in flight
+/// any more, its probes' places are free again. For whoever has just taken the slot.
+pub(super) fn inherit(region: &Region, slot: u32) {
+    if let Some(shard) = Shard::new(region.shard_words(slot)) {
+        shard.adopt();
+    }
+    for (_, breaker) in Slots::new(region.breaker_words(), breaker::WIDTH).iter() {
+        breaker::forget(breaker, slot as u16);
+    }
 }
 
 /// Counts a panic that an adapter caught in the process with worker slot `slot`.

@@ -55,16 +55,16 @@ impl Reader {
         Some(Self { region, slot, me, depth: Cell::new(0), word: Cell::new(0) })
     }
 
-    /// Takes seat `slot` if its owner is dead, to put in order what the dead one left and to free the seat by dropping
-    /// the reader; `None` when it is free or its owner lives.
+    /// Takes a seat whose owner died without giving it back; `None` when there is none. Whoever reaps it finds what the
+    /// dead one left under that number.
     #[must_use]
-    pub fn bury(region: Region, identity: Identity, slot: u32) -> Option<Self> {
+    pub fn claim_dead(region: Region, identity: Identity) -> Option<Self> {
         let me = identity.word();
-        let [announce, owner, in_flight, ..] = region.slot_words(slot) else { return None };
-        if owner.load(Relaxed) == 0 || !epoch::claim(owner, announce, me, |word| Identity::from_word(word).is_alive()) {
-            return None;
-        }
-        in_flight.store(0, Relaxed);
+        let is_alive = |word| Identity::from_word(word).is_alive();
+        let slot = (0..region.workers()).find(|slot| match region.slot_words(*slot) {
+            [announce, owner, ..] => owner.load(Relaxed) != 0 && epoch::claim(owner, announce, me, is_alive),
+            _ => false,
+        })?;
         Some(Self { region, slot, me, depth: Cell::new(0), word: Cell::new(0) })
     }
 

@@ -6,7 +6,7 @@
 //! | 1 | latency average and time of its last sample ([`Latency`]) |
 //! | 2 | error-rate average and time ([`Errors`]) |
 //! | 3 | ejection: {until, tick; times in a row, u32} |
-//! | 4 | passive health: failures in a row and in the window (reserved) |
+//! | 4 | passive health: failures in a row ([`Streak`]) |
 //! | 5 | {picks, 40 bits; in flight, 24 bits} |
 //! | 6 | failures |
 //! | 7 | reserved (slow start) |
@@ -22,7 +22,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::slot::{Slot, Slots};
-use crate::balancer::{Errors, Latency, Outcome, Standing, Statistics, Tick};
+use crate::balancer::{EJECT_MAX, Errors, Latency, Outcome, Standing, Statistics, Streak, Tick, ejection};
 use crate::types::SECOND;
 
 /// Words in a slot.
@@ -34,6 +34,7 @@ pub const NONE: u32 = u32::MAX;
 const LATENCY: usize = 1;
 const ERRORS: usize = 2;
 const EJECTION: usize = 3;
+const STREAK: usize = 4;
 const LOAD: usize = 5;
 const FAILURES: usize = 6;
 
@@ -136,21 +137,46 @@ impl<'a> Peers<'a> {
         }
     }
 
-    /// Counts how a try ended, at `mono` microseconds: a latency at the response header, a failure when it is one.
+    /// Counts how a try ended, at `mono` microseconds: a latency at the response header, a failure when it is one. Says
+    /// how many failures there are in a row now.
     #[inline]
-    pub fn observe(self, peer: Peer, outcome: Outcome, mono: u64) {
-        let Some(slot) = self.of(peer) else { return };
+    pub fn observe(self, peer: Peer, outcome: Outcome, mono: u64) -> u32 {
+        let Some(slot) = self.of(peer) else { return 0 };
         let now = Tick::at(mono);
         match outcome {
             Outcome::Latency(micros) => {
+                if slot.word(STREAK).load(Relaxed) != 0 {
+                    slot.word(STREAK).store(0, Relaxed);
+                }
                 update(slot.word(LATENCY), |word| Latency(word).observe(micros, now).map(|latency| latency.0));
             }
             Outcome::Failure => {
                 slot.word(FAILURES).fetch_add(1, Relaxed);
                 let latency = Latency(slot.word(LATENCY).load(Relaxed));
                 update(slot.word(ERRORS), |word| Errors(word).fail(latency, now).map(|errors| errors.0));
+                let add = |word| Some(Streak(word).fail(now).0);
+                let before = slot.word(STREAK).fetch_update(Relaxed, Relaxed, add).unwrap_or(0);
+                return Streak(before).fail(now).count();
             }
         }
+        0
+    }
+
+    /// Takes the peer with `slot` out of the picks, as it fails again and again: the longer, the more ejections
+    /// followed one another. Nothing happens to one that is out already.
+    #[cold]
+    pub fn eject_failing(self, slot: u32, mono: u64) {
+        let Some(words) = self.slots.get(slot) else { return };
+        let (word, now) = (words.word(EJECTION).load(Relaxed), Tick::at(mono));
+        if word >> 32 != 0 && is_ejected(word, now) {
+            return;
+        }
+        let ended = now.since(Tick((word >> 32) as u32));
+        let forgotten = word >> 32 == 0 || u64::from(ended) > EJECT_MAX / crate::balancer::TICK;
+        let times = if forgotten { 0 } else { word as u32 };
+        words.word(EJECTION).store(u64::from(times), Relaxed);
+        words.word(STREAK).store(0, Relaxed);
+        self.eject(slot, mono.saturating_add(ejection(times)), mono);
     }
 
     /// Takes the peer with `slot` out of the picks until `until`, or brings it back where `until` has passed; both
@@ -375,6 +401,30 @@ mod tests {
         peers.eject(slot, 40 * SECOND, 10 * SECOND);
         peers.eject(slot, 20 * SECOND, 20 * SECOND);
         assert!(available(21 * SECOND), "brought back by hand");
+    }
+
+    #[test]
+    fn who_fails_in_a_row_is_out_for_longer_and_longer() {
+        let words = words(16);
+        let peers = Peers::new(&words);
+        let slot = peers.claim(5);
+        let peer = peers.peer(slot);
+        let out = |at: u64| !peers.standing(slot, at).available;
+        let row = |times: u32, at: u64| (0..times).fold(0, |_, _| peers.observe(peer, Outcome::Failure, at));
+        let mut now = SECOND;
+        assert_eq!(row(4, now), 4);
+        assert_eq!(peers.observe(peer, Outcome::Latency(900), now), 0);
+        assert_eq!(row(5, now), 5, "a good answer ended the row");
+        for seconds in [30, 60, 90] {
+            peers.eject_failing(slot, now);
+            peers.eject_failing(slot, now + SECOND);
+            assert!(out(now + (seconds - 1) * SECOND) && !out(now + (seconds + 1) * SECOND), "{seconds}");
+            now += (seconds + 2) * SECOND;
+            assert_eq!(row(1, now), 1, "a new row");
+        }
+        now += 301 * SECOND;
+        peers.eject_failing(slot, now);
+        assert!(out(now + 29 * SECOND) && !out(now + 31 * SECOND), "ejections long ago are forgotten");
     }
 
     #[test]
