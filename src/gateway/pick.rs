@@ -54,8 +54,10 @@ impl Worker {
             && !ticket.stale
             && let Some(budget) = table.retries()
         {
-            // Whether there is one was asked in `access`; those who asked together may overdraw it a little.
-            let _ = budget.retry();
+            // `access` offered it when there was one; others may have taken it since.
+            if !budget.retry() {
+                return Err(none);
+            }
         }
         ticket.stale = false;
         // Places mean the table they were picked from.

@@ -27,10 +27,11 @@ fn ticket(gateway: &mut Gateway) -> Ticket {
 
 #[test]
 fn who_was_tried_is_not_tried_again_and_backups_come_last() {
-    let mut gateway = Gateway::new(&upstreams(10, "100%"), 2);
     for _ in 0..100 {
+        // Afresh: who fails five times is ejected.
+        let mut gateway = Gateway::new(&upstreams(10, "100%"), 2);
         let mut ticket = ticket(&mut gateway);
-        assert_eq!(ticket.attempts(), 10);
+        assert_eq!(ticket.attempts(), 3, "as many as there are peers");
         let mut seen = Vec::new();
         for _ in 0..4 {
             seen.push(pick(&mut gateway, 0, &mut ticket, at(0.0)));
@@ -119,5 +120,5 @@ fn a_peer_that_fails_loses_its_share_to_the_other() {
         gateway.workers[worker].tried(&mut ticket, end, then);
         gateway.leader.tick(then, &mut |event| panic!("{event:?}"));
     }
-    assert!((1..=60).contains(&failed), "{failed} of 1,000");
+    assert!(failed <= 60, "{failed} of 1,000");
 }
