@@ -116,7 +116,7 @@ impl Worker {
         };
         recorder.note(Step::Route, format_args!("route \"{}\", rule {rule}", route.name()));
         ticket.route = route.id();
-        ticket.names.set_route(route.name());
+        ticket.names.set_route(route.name_bytes());
         let upstream = upstream(&view, &route, ticket)?;
         let spoken = route.protocols.get(request.protocol() as usize).copied().unwrap_or(false);
         if !spoken {
@@ -194,7 +194,7 @@ fn upstream<'v>(
     }
     let upstream = view.object::<Upstream>(id).ok_or(Reply::new(Reason::UpstreamGone))?;
     ticket.upstream = id;
-    ticket.names.set_upstream(upstream.name());
+    ticket.names.set_upstream(upstream.name_bytes());
     let ArchivedRetries { attempts, on, idempotent_only, budget, .. } = &route.retries;
     ticket.attempts = *attempts;
     ticket.retry_on = RetryOn { error: on.error, timeout: on.timeout, statuses: on.statuses };
@@ -260,7 +260,7 @@ fn authenticate<'v>(
                     recorder.note(Step::Auth, format_args!("consumer \"{name}\" is not enabled"));
                     return Err(Reply::new(Reason::AuthClaims));
                 }
-                ticket.names.set_consumer(consumer.or(claims.subject()).unwrap_or_default());
+                ticket.names.set_consumer(consumer.or_else(|| claims.subject()).unwrap_or_default());
                 ticket.passed = Passed { route: route.id(), auth: auth.id() };
                 *known = Some(auth.id().slot);
                 recorder.note(Step::Auth, format_args!("\"{}\" knows the caller", auth.name()));

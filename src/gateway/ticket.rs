@@ -356,19 +356,21 @@ impl Names {
         self.piece(3)
     }
 
-    pub(super) fn set_route(&mut self, name: &str) {
+    pub(super) fn set_route(&mut self, name: &[u8]) {
         self.set(0, name);
     }
 
-    pub(super) fn set_upstream(&mut self, name: &str) {
+    pub(super) fn set_upstream(&mut self, name: &[u8]) {
         self.set(1, name);
     }
 
+    /// Keeps `name`, cut at a character where a token's subject is longer than any name may be.
     pub(super) fn set_consumer(&mut self, name: &str) {
-        self.set(2, name);
+        let name = name.get(..name.floor_char_boundary(NAME_MAX)).unwrap_or_default();
+        self.set(2, name.as_bytes());
     }
 
-    pub(super) fn set_limit(&mut self, name: &str) {
+    pub(super) fn set_limit(&mut self, name: &[u8]) {
         self.set(3, name);
     }
 
@@ -383,12 +385,10 @@ impl Names {
         self.text.get(start..start + length).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
     }
 
-    /// Keeps `name`, cut at a character where a token's subject is longer than any name may be.
-    fn set(&mut self, index: usize, name: &str) {
-        let name = name.get(..name.floor_char_boundary(NAME_MAX)).unwrap_or_default();
+    fn set(&mut self, index: usize, name: &[u8]) {
         let start = index * NAME_MAX;
         if let (Some(place), Some(end)) = (self.text.get_mut(start..start + name.len()), self.ends.get_mut(index)) {
-            place.copy_from_slice(name.as_bytes());
+            place.copy_from_slice(name);
             *end = name.len() as u16;
         }
     }
@@ -401,10 +401,10 @@ mod tests {
     #[test]
     fn names_are_kept_apart_and_cut_at_characters() {
         let mut names = Names::new();
-        names.set_route("orders");
+        names.set_route(b"orders");
         names.set_consumer(&"é".repeat(100));
-        names.set_upstream("up");
-        names.set_route("a");
+        names.set_upstream(b"up");
+        names.set_route(b"a");
         assert_eq!((names.route(), names.upstream(), names.limit()), ("a", "up", ""));
         assert_eq!(names.consumer(), "é".repeat(64));
     }
@@ -414,7 +414,7 @@ mod tests {
         let mut ticket = Ticket::new();
         let mut buffer = [0; 512];
         assert_eq!(ticket.limit_headers(&mut buffer).count(), 0);
-        ticket.names.set_limit("per-ip");
+        ticket.names.set_limit(b"per-ip");
         let quota = Quota::new(10, crate::types::SECOND, 20).unwrap();
         for (style, names) in [
             (HeaderStyle::Ietf, &["RateLimit-Policy", "RateLimit"][..]),
