@@ -10,19 +10,19 @@ mod edits;
 mod entries;
 #[path = "gateway/explain.rs"]
 mod explain;
+#[allow(dead_code, reason = "shared with tests/router.rs")]
+#[path = "router/vectors.rs"]
+mod files;
 #[path = "gateway/identity.rs"]
 mod identity;
 #[path = "gateway/limits.rs"]
 mod limits;
+#[path = "router/model.rs"]
+mod model;
 #[path = "gateway/outcomes.rs"]
 mod outcomes;
 #[path = "gateway/tries.rs"]
 mod tries;
-#[allow(dead_code, reason = "shared with tests/router.rs")]
-#[path = "router/vectors.rs"]
-mod files;
-#[path = "router/model.rs"]
-mod model;
 #[path = "gateway/vectors.rs"]
 mod vectors;
 #[path = "gateway/zone.rs"]

@@ -80,7 +80,8 @@ fn path_cases_core() {
     for route in file["meta"]["routes"].as_array().unwrap() {
         let auth = if route["auth"] == "required" { ", auth: [staff]" } else { "" };
         let strip = if route["strip_prefix"] == true { ", strip_prefix: true" } else { "" };
-        text += &format!("  - {{name: {0}, paths: [\"{1}\"], upstream: {0}{auth}{strip}}}\n", route["to"], path_of(route));
+        text +=
+            &format!("  - {{name: {0}, paths: [\"{1}\"], upstream: {0}{auth}{strip}}}\n", route["to"], path_of(route));
     }
     let mut gateway = Gateway::new(&text, 1);
     let (mut count, mut wrong) = (0, Vec::new());
@@ -193,7 +194,10 @@ fn permission_cases() {
         let id = case["id"].as_str().unwrap();
         let granted = case.get("granted").unwrap_or(&case["granted_raw"]);
         let mut text = String::from(document("").trim_end());
-        text += &format!("\nroutes: [{{name: r, paths: [\"/*\"], auth: [staff], permissions: {{any: [{}]}}}}]\n", case["required"]);
+        text += &format!(
+            "\nroutes: [{{name: r, paths: [\"/*\"], auth: [staff], permissions: {{any: [{}]}}}}]\n",
+            case["required"]
+        );
         if gateway::config::parse(&text, "test.yaml", &crate::support::TestSecrets).is_err() {
             // What a route may not require, nobody is let in by.
             assert_ne!(case["expect"], "allow", "{id}");
