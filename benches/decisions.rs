@@ -29,7 +29,9 @@ use support::{Fake, SECRET, TestSecrets, at};
 type Job = Box<dyn FnMut()>;
 
 /// Name, how to prepare it, calls that are counted under callgrind.
-const DECISIONS: [(&str, fn() -> Job, u32); 16] = [
+type Listed = (&'static str, fn() -> Job, u32);
+
+const DECISIONS: [Listed; 16] = [
     ("static_route_1k", || route(1_000, "/api/v1/service77/orders"), 1_000),
     ("static_route_100k", || route(100_000, "/api/v1/service77/orders"), 1_000),
     ("param_route_1k", || route(1_000, "/api/v1/service77/items/4711"), 1_000),
