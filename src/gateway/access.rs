@@ -201,7 +201,7 @@ fn upstream<'v>(
     ticket.names.upstream.set(upstream.name_bytes());
     ticket.own_host = upstream.host.is_some();
     let ArchivedRetries { attempts, on, idempotent_only, budget, .. } = &route.retries;
-    ticket.attempts = *attempts;
+    ticket.allowed = *attempts;
     // The same peer is not tried twice; with one peer its response is the answer, whatever it is.
     ticket.offered = (*attempts).min(u8::try_from(upstream.peers.len()).unwrap_or(u8::MAX)).max(1);
     ticket.retry_on = RetryOn { error: on.error, timeout: on.timeout, statuses: on.statuses };

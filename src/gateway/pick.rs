@@ -47,7 +47,7 @@ impl Worker {
         let none = Reply::new(Reason::UpstreamNone);
         let words = view.pick_table(&upstream).ok_or(none)?;
         let table = PickTable::new(words, upstream.peers.len() as u32).ok_or(none)?;
-        if ticket.tries >= ticket.attempts.max(1) {
+        if ticket.tries >= ticket.allowed.max(1) {
             return Err(none);
         }
         if ticket.tries > 0

@@ -31,7 +31,7 @@ pub struct Ticket {
     pub(super) permit: Option<Permit>,
     pub(super) timeouts: Timeouts,
     /// Tries in all that the route allows …
-    pub(super) attempts: u8,
+    pub(super) allowed: u8,
     /// … and that the adapter may make, given the peers and the budget that there were.
     pub(super) offered: u8,
     pub(super) retry_on: RetryOn,
@@ -157,7 +157,7 @@ impl Ticket {
             limit_status: LimitStatus::None,
             permit: None,
             timeouts: Timeouts::default(),
-            attempts: 1,
+            allowed: 1,
             offered: 1,
             retry_on: RetryOn { error: false, timeout: false, statuses: 0 },
             idempotent_only: true,
@@ -184,7 +184,7 @@ impl Ticket {
         self.passed = Passed::default();
         self.permit = None;
         self.timeouts = Timeouts::default();
-        self.attempts = 1;
+        self.allowed = 1;
         self.offered = 1;
         self.retry_on = RetryOn { error: false, timeout: false, statuses: 0 };
         self.idempotent_only = true;
