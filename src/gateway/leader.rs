@@ -293,3 +293,40 @@ fn read(path: &Path) -> Result<String, String> {
     }
     String::from_utf8(bytes).map_err(|error| format!("is not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::breaker::Breaker;
+    use crate::gateway::Worker;
+    use crate::metrics::{HEAD, SLOT, head};
+    use crate::state::HeapRegion;
+    use crate::state::tables::breaker::{self, WIDTH};
+    use crate::state::tables::slot::Slots;
+    use crate::types::SECOND;
+
+    #[test]
+    fn what_a_killed_worker_held_is_given_back() {
+        let owner = HeapRegion::new(4 << 20, [1, 2]).unwrap();
+        let region = owner.region();
+        // No process has such a number (proc(5): pid_max is at most 2^22).
+        let dead = Worker::start(region, Identity { pid: 1 << 30, start: 7 }, [0; 2]).unwrap();
+        let slot = dead.slot();
+        std::mem::forget(dead);
+        let shard = Shard::new(region.shard_words(slot)).unwrap();
+        shard.connected();
+        let settings = Breaker { failures: 1, window: SECOND, open_for: SECOND, probes: 1, closes_after: 1 };
+        let (_, breaker) = Slots::new(region.breaker_words(), WIDTH).claim(9).unwrap();
+        let first = breaker::allow(breaker, &settings, 0, SECOND).unwrap();
+        breaker::report(breaker, &settings, first, false, SECOND);
+        let half_open = 2 * SECOND + settings.open_for;
+        assert!(breaker::allow(breaker, &settings, slot as u16, half_open).unwrap().is_probe());
+        assert!(breaker::allow(breaker, &settings, 99, half_open).is_err(), "the only place is taken");
+
+        let mut leader = Leader::take(region, Identity::current()).unwrap().unwrap();
+        leader.tick(Now { mono: half_open, wall: half_open }, &mut |_| {});
+        assert!(breaker::allow(breaker, &settings, 99, half_open).unwrap().is_probe());
+        let gauge = &region.shard_words(slot)[HEAD * SLOT + head::CONNECTIONS];
+        assert_eq!(gauge.load(Relaxed), 0);
+    }
+}
