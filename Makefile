@@ -56,7 +56,7 @@ lint-rust: nginx-tree
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p ngx-http-gateway-module -p gateway-lua -- -D warnings
 	@if [ -f tests/layering.rs ]; then $(CARGO) test --locked --test layering; fi
-	@if cargo deny --version > /dev/null 2>&1; then timeout 300 cargo deny --offline check licenses bans sources; \
+	@if cargo deny --version > /dev/null 2>&1; then timeout 300 cargo deny check; \
 	 else echo "cargo-deny is not installed: licences not checked"; fi
 
 SCRIPTS := .ci/run .ci/deps .ci/nginx-tree conf/demo/run conf/demo/check docker/chroot-test

@@ -53,9 +53,11 @@ sub import {
     no strict 'refs';
     *{"${caller}::$_"} = \&$_ for @helpers;
 
-    # Sections marked `eval` are evaluated in this package; subs in them want the same names.
-    *{"Test::Base::Filter::$_"} = \&$_ for @helpers;
-    *{"Test::Base::Filter::$_"} = Test::More->can($_) for qw(ok is isnt like unlike cmp_ok diag);
+    # Sections marked `eval` are evaluated in the one package, `init` and `skip_eval` in the other.
+    for my $package ('Test::Base::Filter', 'Test::Nginx::Util') {
+        *{"${package}::$_"} = \&$_ for @helpers;
+    }
+    *{"Test::Base::Filter::$_"} = Test::More->can($_) for qw(ok is isnt is_deeply like unlike cmp_ok diag);
 
     Test::Nginx::Socket::master_on();
     Test::Nginx::Socket::workers(2);
@@ -259,7 +261,12 @@ sub backend {
     if ($pid == 0) {
         exec 'python3', "$root/conf/demo/backends", @options, $port or die "python3: $!\n";
     }
-    Test::Nginx::Socket::add_cleanup_handler(sub { kill TERM => $pid; waitpid $pid, 0 });
+    Test::Nginx::Socket::add_cleanup_handler(sub {
+        # Runs as the file ends, too: its exit status is not the backend's.
+        local $?;
+        kill TERM => $pid;
+        waitpid $pid, 0;
+    });
 
     for my $try (1 .. 200) {
         return $port if IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port, Timeout => 1);

@@ -154,6 +154,23 @@ fn a_name_keeps_its_id_as_long_as_it_lives() {
 }
 
 #[test]
+fn a_leaked_transaction_leaves_no_trace() {
+    let owner = HeapRegion::new(SIZE, [0; 2]).unwrap();
+    let mut writer = Writer::take(owner.region(), Identity::current()).unwrap().unwrap();
+    for round in 1..50 {
+        let mut change = writer.begin();
+        change.put("leaked", &route(round), 0).unwrap();
+        std::mem::forget(change);
+        let mut change = writer.begin();
+        assert_eq!(change.view().id_of(Kind::Route, "leaked"), None);
+        change.put("kept", &route(round), 0).unwrap();
+        assert_eq!(change.commit(), round as u32);
+        assert_eq!(writer.view().names(Kind::Route).collect::<Vec<_>>(), ["kept"]);
+        writer.check().unwrap();
+    }
+}
+
+#[test]
 fn a_table_is_carried_over_while_its_fingerprint_is_the_same() {
     let owner = HeapRegion::new(SIZE, [0; 2]).unwrap();
     let me = Identity::current();
@@ -634,4 +651,54 @@ proptest! {
     fn random_transactions_do_what_maps_and_a_naive_matcher_do(rounds in prop::collection::vec(any_round(), 1..24)) {
         run(rounds);
     }
+}
+
+#[test]
+fn many_come_and_go() {
+    const COUNT: u64 = 5_000;
+    let owner = HeapRegion::new(16 << 20, [0; 2]).unwrap();
+    let me = Identity::current();
+    let mut writer = Writer::take(owner.region(), me).unwrap().unwrap();
+    let rules = |number: u64| {
+        let host = format!("h{}.example", number % 50);
+        vec![rule(&host, &format!("/a/{number}")), rule(&host, &format!("/b/{number}/{{id}}/*"))]
+    };
+    let mut change = writer.begin();
+    for number in 0..COUNT {
+        change.put_route(&number.to_string(), &route(number), number, &rules(number), Methods::ANY, 0, 0).unwrap();
+    }
+    change.commit();
+    writer.check().unwrap();
+    // Changes of all sizes, one by one, and a takeover in between.
+    for number in (0..COUNT).step_by(7) {
+        let mut change = writer.begin();
+        let value = route(number * 31);
+        change.put_route(&number.to_string(), &value, 1, &rules(number), Methods::ANY, 0, 0).unwrap();
+        change.commit();
+    }
+    writer.check().unwrap();
+    let used = writer.stats();
+    writer.release();
+    let mut writer = Writer::take(owner.region(), me).unwrap().unwrap();
+    writer.check().unwrap();
+    assert_eq!((writer.stats().live, writer.stats().objects), (used.live, COUNT as usize));
+    let reader = Reader::claim(owner.region(), me).unwrap();
+    let view = reader.enter().unwrap();
+    for number in 0..COUNT {
+        let host = format!("h{}.example", number % 50);
+        for path in [format!("/a/{number}"), format!("/b/{number}/x/y/z")] {
+            let mut captures = Captures::new();
+            let found = view.route(host.as_bytes(), path.as_bytes(), Method::Get, &mut captures, |_| true);
+            let found = found.found().unwrap().object::<Route>().unwrap();
+            assert_eq!(found.name(), number.to_string(), "{host} {path}");
+        }
+    }
+    drop(view);
+    let mut change = writer.begin();
+    for number in 0..COUNT {
+        assert!(change.remove(Kind::Route, &number.to_string()).unwrap());
+    }
+    change.commit();
+    writer.check().unwrap();
+    assert_eq!(writer.stats().live, 64);
 }

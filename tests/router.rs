@@ -13,5 +13,7 @@ mod paths;
 mod precedence;
 #[path = "router/properties.rs"]
 mod properties;
+#[path = "router/tree.rs"]
+mod tree;
 #[path = "router/vectors.rs"]
 mod vectors;

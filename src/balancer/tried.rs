@@ -30,6 +30,23 @@ impl Tried {
         }
     }
 
+    /// Forgets `place`: the try there was none. Of a full list nobody is forgotten.
+    pub fn remove(&mut self, place: u32) {
+        if place < 64 {
+            self.low &= !(1 << place);
+            return;
+        }
+        let known = self.more.get_mut(..self.count as usize).unwrap_or_default();
+        if known.len() < 17
+            && let Some(index) = known.iter().position(|one| *one == place)
+            && let Some(last) = known.last().copied()
+            && let Some(hole) = known.get_mut(index)
+        {
+            *hole = last;
+            self.count -= 1;
+        }
+    }
+
     /// Whether the peer at `place` was tried.
     #[must_use]
     #[inline]
@@ -72,6 +89,19 @@ mod tests {
         for place in [1, 62, 65, 10_000] {
             assert!(!tried.contains(place), "{place}");
         }
+    }
+
+    #[test]
+    fn a_place_is_forgotten_alone() {
+        let mut tried = Tried::new();
+        for place in [3, 70, 80, 90] {
+            tried.insert(place);
+        }
+        for place in [70, 3, 70, 500] {
+            tried.remove(place);
+            assert!(!tried.contains(place), "{place}");
+        }
+        assert!(tried.contains(80) && tried.contains(90) && tried.len() == 2);
     }
 
     #[test]

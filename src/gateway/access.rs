@@ -21,7 +21,8 @@ use crate::types::{Now, Reason, Request};
 pub enum Entry {
     /// For the first time.
     First,
-    /// Again, after an internal redirect: routed anew, no limit is taken twice.
+    /// Again, after an internal redirect: routed anew. No limiter is asked twice; one that only the new route names is
+    /// asked now, so that a redirect is no way around it.
     Again,
     /// As a subrequest of one that passed what is given: routed, and refused where its route needs more.
     Subrequest(Passed),
@@ -68,6 +69,9 @@ impl Worker {
         if entry == Entry::Again {
             // What the first look reserved for its own upstream is not used.
             self.cancel_permit(ticket);
+            if let Some(attempt) = ticket.attempt.take() {
+                Self::peers(&self.region).finished(attempt.peer);
+            }
         }
         ticket.restart(request.method(), self.reader.slot());
         if entry != Entry::Again {
@@ -122,13 +126,9 @@ impl Worker {
         if let Entry::Subrequest(passed) = entry {
             subrequest(&route, passed)?;
         } else {
-            let skip = ticket.limited;
-            ticket.limited = true;
             let early = route.early.to_native() as usize;
             let limits = Limits { region, view: &view, request, route: &route, rule, captures: &captures, now };
-            if !skip {
-                limits.step(route.limits.get(..early), None, ticket, recorder)?;
-            }
+            limits.step(route.limits.get(..early), None, ticket, recorder)?;
             let auth = authenticate(&view, &route, request, now, keys, claims, known, ticket, recorder)?;
             if let Some(requirement) = route.permissions.as_ref() {
                 let granted = auth.as_ref().is_some_and(|auth| permitted(&view, auth, claims, ticket, requirement));
@@ -140,10 +140,8 @@ impl Worker {
                 }
                 recorder.note(Step::Permission, format_args!("granted"));
             }
-            if !skip {
-                let claims = auth.is_some().then_some(&*claims);
-                limits.step(route.limits.get(early..), claims, ticket, recorder)?;
-            }
+            let claims = auth.is_some().then_some(&*claims);
+            limits.step(route.limits.get(early..), claims, ticket, recorder)?;
         }
 
         forward_path(request, &route, rule, forwarded, recorder)?;

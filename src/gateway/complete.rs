@@ -32,6 +32,9 @@ impl Worker {
         if ticket.stage == Stage::Completed || ticket.stage == Stage::New {
             return;
         }
+        if let Some(attempt) = ticket.attempt.take() {
+            Self::peers(&self.region).finished(attempt.peer);
+        }
         let judged = if outcome.aborted { 0 } else { outcome.upstream_status };
         match judged {
             // Nobody can say what the upstream would have answered.

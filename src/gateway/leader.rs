@@ -18,7 +18,7 @@ use crate::state::tables::peers::Peers;
 use crate::state::tables::rate::RateTable;
 use crate::state::tables::shards::Shard;
 use crate::state::{Corrupt, Identity, Reader, Region, Writer};
-use crate::types::Now;
+use crate::types::{Now, SECOND};
 
 /// The largest document that is read, bytes.
 pub const DOCUMENT_MAX: u64 = 64 << 20;
@@ -26,11 +26,11 @@ pub const DOCUMENT_MAX: u64 = 64 << 20;
 /// Counters of the region that this folder owns, by their index among [`Region::counters`].
 pub(super) mod counter {
     /// Wall clock of the last change of the policy, microseconds.
-    pub const CHANGED: usize = 2;
+    pub const CHANGED: usize = 8;
     /// How full the tree's arena is, millionths.
-    pub const ARENA: usize = 3;
+    pub const ARENA: usize = 9;
     /// How full the table of rate keys is, millionths.
-    pub const RATES: usize = 4;
+    pub const RATES: usize = 10;
 }
 
 /// Something that an operator should read in the log.
@@ -62,6 +62,8 @@ pub struct Leader {
     reader: Option<Reader>,
     watch: Option<Watch>,
     walk: Walk,
+    /// When seats and averages were last looked after, microseconds.
+    tended: u64,
 }
 
 /// How far the walk over the table of rate keys has come, and what it has seen.
@@ -83,7 +85,7 @@ impl Leader {
         if let Some(reader) = &reader {
             inherit(&region, reader.slot());
         }
-        Ok(Some(Self { region, identity, writer, reader, watch: None, walk: Walk::default() }))
+        Ok(Some(Self { region, identity, writer, reader, watch: None, walk: Walk::default(), tended: 0 }))
     }
 
     /// Makes `document` the live policy.
@@ -117,7 +119,11 @@ impl Leader {
             self.look(&mut watch, now, log);
             self.watch = Some(watch);
         }
-        self.reap();
+        if now.mono.saturating_sub(self.tended) >= SECOND {
+            self.tended = now.mono;
+            self.reap();
+            Peers::new(self.region.peer_words()).tend(now.mono);
+        }
         self.build_tables(now);
         self.writer.reclaim();
         self.walk_rates(now);

@@ -54,6 +54,9 @@ impl<R: Request> Limits<'_, '_, R> {
         let mut charges = [None; LIMITS_MAX];
         for (id, charge) in limits.iter().zip(0..) {
             let id = id.id();
+            if !ticket.asked.first(id) {
+                continue;
+            }
             // A limiter that went away since the route was written limits nothing any more.
             let Some(limiter) = self.view.object::<Limiter>(id) else { continue };
             let Ok(quota) = Quota::of_archived(&limiter) else { return Err(Reply::new(Reason::Internal)) };

@@ -47,6 +47,9 @@ impl Worker {
         let none = Reply::new(Reason::UpstreamNone);
         let words = view.pick_table(&upstream).ok_or(none)?;
         let table = PickTable::new(words, upstream.peers.len() as u32).ok_or(none)?;
+        if ticket.tries >= ticket.attempts.max(1) {
+            return Err(none);
+        }
         if ticket.tries > 0
             && !ticket.stale
             && let Some(budget) = table.retries()
@@ -68,7 +71,8 @@ impl Worker {
         let address = Ipv6Addr::from(entry.address).to_canonical();
         let peer = Peer { name: &entry.name, address, port: entry.port.to_native() };
         let slot = peers.started(entry.slot.to_native());
-        ticket.attempt = Some(Attempt { peer: slot, key: entry.key.to_native(), started: now.mono, latency: None });
+        ticket.attempt =
+            Some(Attempt { place, peer: slot, key: entry.key.to_native(), started: now.mono, latency: None });
         Ok(take(&peer))
     }
 
@@ -116,7 +120,8 @@ impl Worker {
         let elapsed = now.mono.saturating_sub(attempt.started);
         match end {
             TryEnd::Stale => {
-                ticket.tried = Tried::new();
+                // Who was tried and failed before stays tried.
+                ticket.tried.remove(attempt.place);
                 ticket.tries = ticket.tries.saturating_sub(1);
                 ticket.stale = true;
             }

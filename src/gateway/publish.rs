@@ -17,8 +17,11 @@ use crate::router::pattern::{Path, Rule, Segment};
 use crate::state::tables::breaker;
 use crate::state::tables::peers::Peers;
 use crate::state::tables::slot::Slots;
-use crate::state::{Full, Region, Transaction, Writer};
+use crate::state::{Full, HeapRegion, Identity, Refusal, Region, Transaction, Writer};
 use crate::types::{Id, Kind, Methods, Now, Object};
+
+/// No larger zone is tried out for the sake of an error message.
+const SIZE_MAX: usize = 4 << 30;
 
 /// Why a document did not go live. The live one is untouched.
 #[derive(Clone, Debug)]
@@ -34,6 +37,15 @@ pub enum PublishError {
         /// The host name and what the resolver said.
         host: String,
     },
+    /// The zone is too small, be it for the tree or for a table.
+    TooSmall {
+        /// What has no room.
+        why: Box<Self>,
+        /// Bytes of the zone.
+        zone: usize,
+        /// Bytes of a zone in which a trial succeeded; 0 = not even the largest that was tried would do.
+        would_do: usize,
+    },
     /// A route names more limits than are looked at.
     TooManyLimits(String),
 }
@@ -42,10 +54,38 @@ impl fmt::Display for PublishError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full(full) => write!(out, "the document does not fit into the zone: {full}"),
+            Self::TooSmall { why, zone, would_do: 0 } => write!(out, "{why}; the zone has {}", Size(*zone)),
+            Self::TooSmall { why, zone, would_do } => {
+                write!(out, "{why}; the zone has {}, one of {} would do", Size(*zone), Size(*would_do))
+            }
             Self::Table(table) => write!(out, "the zone has no room for one more {table}"),
             Self::Unresolved { upstream, host } => write!(out, "upstream \"{upstream}\": {host}"),
             Self::TooManyLimits(route) => write!(out, "route \"{route}\": at most {LIMITS_MAX} limits"),
         }
+    }
+}
+
+/// Bytes as `gateway_zone` takes them.
+struct Size(usize);
+
+impl fmt::Display for Size {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            bytes if bytes % (1 << 20) == 0 => write!(out, "{}m", bytes >> 20),
+            bytes => write!(out, "{}k", bytes >> 10),
+        }
+    }
+}
+
+impl PublishError {
+    /// Whether the same document may go live later without anybody's doing: a worker is still in an old generation.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        matches!(self, Self::Full(full) if full.why == Refusal::Held)
+    }
+
+    fn is_about_room(&self) -> bool {
+        matches!(self, Self::Table(_)) || matches!(self, Self::Full(full) if full.why == Refusal::Room)
     }
 }
 
@@ -74,7 +114,40 @@ pub struct Published {
 ///
 /// Objects are compared by a digest of what would be stored, so an edit of one route among 100,000 writes that route;
 /// ids, statistics, buckets and breakers stay with their names.
+///
+/// # Errors
+/// What is wrong, and for a zone that is too small the size of one that would do; the live policy is untouched.
 pub fn publish(region: Region, writer: &mut Writer, document: &Document, now: Now) -> Result<Published, PublishError> {
+    match change(region, writer, document, now) {
+        Err(why) if why.is_about_room() => {
+            let (zone, would_do) = (region.size(), size_for(region.size(), document, now));
+            Err(PublishError::TooSmall { why: Box::new(why), zone, would_do })
+        }
+        done => done,
+    }
+}
+
+/// The smallest of some larger zones in which `document` goes live; 0 = none of them.
+///
+/// A trial is the only honest answer: tables and tree share a zone in fixed parts, and which of them is full first
+/// hangs on the document. Nothing of the trial's memory is used but what the document takes.
+fn size_for(size: usize, document: &Document, now: Now) -> usize {
+    let mut size = size;
+    while size < SIZE_MAX {
+        // At least a third more each time, in whole megabytes.
+        size = (size + size / 3 + 1).next_multiple_of(1 << 20);
+        let Ok(heap) = HeapRegion::new(size, [0; 2]) else { return 0 };
+        let Ok(Some(mut writer)) = Writer::take(heap.region(), Identity::current()) else { return 0 };
+        match change(heap.region(), &mut writer, document, now) {
+            Ok(_) => return size,
+            Err(error) if error.is_about_room() => {}
+            Err(_) => return 0,
+        }
+    }
+    0
+}
+
+fn change(region: Region, writer: &mut Writer, document: &Document, now: Now) -> Result<Published, PublishError> {
     let mut edit = Edit { region, txn: writer.begin(), written: 0, warnings: Vec::new() };
     let alive = edit.apply(document, now)?;
     let removed = edit.remove_missing(document)?;

@@ -5,6 +5,7 @@
 //! still the same thing.
 
 use crate::balancer::{RetryOn, Timeouts, Tried};
+use crate::config::LIMITS_MAX;
 use crate::limiter::{HeaderStyle, HeaderText, Quota};
 use crate::state::tables::breaker::Permit;
 use crate::state::tables::peers::Peer;
@@ -22,8 +23,8 @@ pub struct Ticket {
     pub(super) refused: Option<Reason>,
     /// Whether it counts in this worker's requests in flight.
     pub(super) counted: bool,
-    /// Whether limits were taken for it already.
-    pub(super) limited: bool,
+    /// The limiters that were asked for it already.
+    pub(super) asked: Asked,
     pub(super) passed: Passed,
     pub(super) limit: Option<LimitNote>,
     pub(super) limit_status: LimitStatus,
@@ -70,9 +71,38 @@ pub struct Passed {
     pub auth: Id,
 }
 
+/// Limiters that a request has asked. After an internal redirect it may meet the same ones once more, and others.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    slots: [u32; LIMITS_MAX],
+    count: u32,
+}
+
+impl Asked {
+    const fn new() -> Self {
+        Self { slots: [0; LIMITS_MAX], count: 0 }
+    }
+
+    /// Notes that limiter `id` is asked, and says whether that is for the first time.
+    #[inline]
+    pub fn first(&mut self, id: Id) -> bool {
+        let known = self.slots.get(..self.count as usize).unwrap_or(&self.slots);
+        if known.contains(&id.slot) {
+            return false;
+        }
+        if let Some(free) = self.slots.get_mut(self.count as usize) {
+            *free = id.slot;
+            self.count += 1;
+        }
+        true
+    }
+}
+
 /// The try that is under way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt {
+    /// Its peer's place in the pick table.
+    pub place: u32,
     /// Its peer, as the statistics know it; without a slot there, `key` still names its series.
     pub peer: Peer,
     pub key: u64,
@@ -118,7 +148,7 @@ impl Ticket {
             started: 0,
             refused: None,
             counted: false,
-            limited: false,
+            asked: Asked::new(),
             passed: Passed::default(),
             limit: None,
             limit_status: LimitStatus::None,
@@ -139,10 +169,31 @@ impl Ticket {
         }
     }
 
-    /// Forgets what an earlier look at the request decided.
+    /// Forgets what an earlier look at the request decided; what limits said still holds, as they are not asked again.
     pub(super) fn restart(&mut self, method: Method, shard: u32) {
-        let (started, counted, limited) = (self.started, self.counted, self.limited);
-        *self = Self { method, shard, started, counted, limited, ..Self::new() };
+        // Field by field: the texts of the names need not be cleared.
+        self.stage = Stage::New;
+        self.route = Id::NONE;
+        self.upstream = Id::NONE;
+        self.method = method;
+        self.refused = None;
+        self.passed = Passed::default();
+        self.permit = None;
+        self.timeouts = Timeouts::default();
+        self.attempts = 1;
+        self.retry_on = RetryOn { error: false, timeout: false, statuses: 0 };
+        self.idempotent_only = true;
+        self.retry_budget = 0;
+        self.tried = Tried::new();
+        self.attempt = None;
+        self.tries = 0;
+        self.stale = false;
+        self.shard = shard;
+        self.table = 0;
+        self.own_host = false;
+        self.names.route.clear();
+        self.names.upstream.clear();
+        self.names.consumer.clear();
     }
 
     /// Whether `access` refused it.
@@ -311,6 +362,13 @@ impl Name {
                 text.get(..usize::from(*length)).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
             }
             Self::Long(text) => text,
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
+        match self {
+            Self::Short { length, .. } => *length = 0,
+            Self::Long(_) => *self = Self::default(),
         }
     }
 

@@ -81,6 +81,10 @@ impl Draft {
 
     /// Ends the transaction as if it had not been.
     pub(super) fn forget(&mut self, root: Root) {
+        self.root = root;
+        if self.made.is_empty() {
+            return;
+        }
         for index in 0..self.made.len() {
             let Some(&block) = self.made.get(index) else { break };
             if self.arena.is_fresh(block) {
@@ -93,7 +97,6 @@ impl Draft {
         self.free_slots.append(&mut self.taken_slots);
         // Slots that the transaction was the first to use are beyond the end again.
         self.free_slots.retain(|&slot| slot < root.next_slot);
-        self.root = root;
     }
 
     pub(super) fn allocate(&mut self, size: usize) -> Result<Ref, NoRoom> {

@@ -1,6 +1,6 @@
 //! The layout of a region and the only functions that touch its memory.
 //!
-//! Blocks of the arena are named by a [`Ref`], their offset from the base in units of 16 bytes. Every access checks
+//! Blocks of the arena are named by their offset from the base in units of 16 bytes. Every access checks
 //! its bounds: whatever a damaged region says, nobody reads or writes outside of it. Words are read and written as
 //! relaxed atomics, which cost nothing here and make a stale read a wrong value instead of undefined behaviour; what
 //! makes values right is the order that [`epoch`](super::epoch) keeps.
@@ -441,8 +441,8 @@ impl Region {
         self.memory.words((start + worker_slot as usize * each, each))
     }
 
-    /// Counters of the whole region; what each counts is its users' business, except the first ones, which have
-    /// functions of their own.
+    /// Counters of the whole region. The first two are [`Region::panics`] and [`Region::corruptions`], those from 8 on
+    /// are free for whoever uses the region.
     #[must_use]
     pub fn counters(&self) -> &[AtomicU64] {
         self.memory.words((field::COUNTERS, COUNTERS * 8))

@@ -6,7 +6,7 @@
 //! what changes and publishes the new root with one store; a [`Reader`] announces the generation that it is in,
 //! reads in place, and leaves; replaced blocks are freed when no live reader can reach them ([`epoch`]).
 //!
-//! [`mem`] is the layout, [`tree`] and [`route`] read and allocate nothing, [`write`] is everything that changes.
+//! [`mem`] is the layout, [`tree`] and [`route`] read and allocate nothing, [`mod@write`] is everything that changes.
 //! The allocator's state is private to the writer and rebuilt by mark and sweep when the lease moves ([`mark`]): the
 //! region holds the header, the tables and the live tree, and nothing else that would have to be trusted.
 
@@ -30,7 +30,7 @@ pub use identity::Identity;
 pub use mark::Corrupt;
 pub use mem::{Region, RegionError};
 pub use owner::{HeapRegion, SharedRegion};
-pub use read::{Reader, View};
+pub use read::{Reader, Seat, View};
 pub use route::{Captures, Lookup, RouteRef};
 pub use tree::{Blob, Tree};
 pub use write::{Full, Refusal, Stats, Transaction, Writer};

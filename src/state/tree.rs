@@ -10,7 +10,7 @@ use rkyv::Portable;
 use crate::types::{Id, Kind, Object};
 
 use super::block::{self, Root, blob, ids, name, table};
-use super::mem::{Memory, Ref};
+use super::mem::{Memory, Ref, UNIT};
 
 /// The tree of one generation, or of a transaction as it stands. Whoever made it holds the blocks below it: a reader
 /// by its announcement, a transaction by the lease.
@@ -149,6 +149,7 @@ impl<'v, T: Object> Blob<'v, T> {
     /// The object at `block` if there is one and it is of T's kind.
     #[inline(always)]
     pub(super) fn new(memory: Memory, block: Ref) -> Option<Self> {
+        const { assert!(align_of::<T::Archived>() <= UNIT, "payloads are aligned to 16 bytes") };
         let fits = block != 0
             && blob::kind(&memory, block) == T::KIND as u8
             && blob::payload(&memory, block).len() >= size_of::<T::Archived>();

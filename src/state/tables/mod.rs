@@ -8,3 +8,44 @@ pub mod peers;
 pub mod rate;
 pub mod shards;
 pub mod slot;
+
+/// A place where another process may come in between. Elsewhere this is nothing; in a test, threads that called
+/// `tests::meet_others` wait here now and then until others have come by a few times, so that races which a small
+/// machine hardly ever runs happen all the time.
+#[inline(always)]
+fn interleave() {
+    #[cfg(test)]
+    tests::interleave();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::hash::{BuildHasher, RandomState};
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    static PASSED: AtomicU64 = AtomicU64::new(0);
+    // 0 = this thread does not wait.
+    thread_local!(static RANDOM: Cell<u64> = const { Cell::new(0) });
+
+    pub(super) fn meet_others() {
+        RANDOM.set(RandomState::new().hash_one(0) | 1);
+    }
+
+    pub(super) fn interleave() {
+        let mut random = RANDOM.get();
+        if random == 0 {
+            return;
+        }
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        RANDOM.set(random);
+        let passed = PASSED.fetch_add(1, Relaxed);
+        if random.is_multiple_of(8) {
+            // The others may have ended: not for ever.
+            let enough = passed + (random >> 8) % 48;
+            (0..50).take_while(|_| PASSED.load(Relaxed) < enough).for_each(|_| std::thread::yield_now());
+        }
+    }
+}

@@ -24,6 +24,8 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
+use super::interleave;
+
 /// How many slots, from its home on, may hold a key.
 pub const WINDOW: u32 = 32;
 
@@ -102,6 +104,7 @@ impl<'a> Slots<'a> {
             if let Some(found) = self.find(key) {
                 return Some(found);
             }
+            interleave();
             let takes = |slot: Slot<'a>| {
                 slot.owner().compare_exchange(0, key | TRIAL, SeqCst, Relaxed).is_ok()
                     // What a claimer of this key left that was killed.
@@ -111,7 +114,9 @@ impl<'a> Slots<'a> {
                 // The last free slot may have gone to this very key.
                 return self.find(key);
             };
+            interleave();
             slot.clear();
+            interleave();
             if self.alone(key, index) && slot.owner().compare_exchange(key | TRIAL, key, SeqCst, Relaxed).is_ok() {
                 return Some((index, slot));
             }
@@ -168,6 +173,7 @@ impl<'a> Slots<'a> {
     /// Whether nobody else settled `key`; trials of it elsewhere are thrown out.
     fn alone(self, key: u64, mine: u32) -> bool {
         self.window(key).filter(|(index, _)| *index != mine).all(|(_, slot)| {
+            interleave();
             match slot.owner().compare_exchange(key | TRIAL, 0, SeqCst, SeqCst) {
                 Ok(_) => true,
                 Err(other) => other != key,
@@ -285,6 +291,7 @@ mod tests {
                 .map(|thread| {
                     let start = &start;
                     scope.spawn(move || {
+                        super::super::tests::meet_others();
                         let mut claims = Vec::new();
                         for round in 0..ROUNDS {
                             start.wait();

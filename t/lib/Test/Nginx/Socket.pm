@@ -270,7 +270,7 @@ sub curl {
     my ($block, $request) = @_;
 
     my $text = join '', map { $_->{value} } @$request;
-    my ($line, $headers, $body) = $text =~ /^([^\r\n]*)\r?\n(.*?)\r?\n?\r?\n(.*)\z/s
+    my ($line, $headers, $body) = $text =~ /\A([^\r\n]*)\r\n((?:[^\r\n]+\r\n)*)\r\n(.*)\z/s
         or bail_out($block->name . ' - a request that curl cannot send');
     my ($method, $uri, $protocol) = split ' ', $line;
 

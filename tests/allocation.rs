@@ -1,0 +1,166 @@
+//! Nothing is allocated for a request after the first few, allowed or refused.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests may")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::hint::black_box;
+
+mod support;
+
+use gateway::gateway::{Decision, Entry, Outcome, Ticket, TryEnd};
+use gateway::types::{Method, Now};
+use serde_json::json;
+use support::{Fake, Gateway, SECRET, at};
+
+struct Counting;
+
+thread_local! {
+    static COUNT: Cell<usize> = const { Cell::new(0) };
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: the system's allocator does the work; counting touches a thread-local cell without a destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.set(COUNT.get() + 1);
+        // SAFETY: the caller's promise is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        COUNT.set(COUNT.get() + 1);
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+/// 1,000 routes with everything: token, permission, two limits, breaker, three peers.
+fn document() -> String {
+    let mut text = String::from(
+        r#"version: 1
+auth:
+  - {name: staff, jwt: {issuer: "https://a", audience: api, keys: [{alg: HS256, secret: "$env://SECRET"}],
+      claims: {permissions: permissions, headers: {X-User: sub}}}}
+consumers: [{name: acme, permissions: ["orders:*"]}]
+limiters:
+  - {name: ip, key: [ip], rate: 1000000/s}
+  - {name: user, key: [consumer, route], rate: 1000000/s}
+  - {name: one, key: [global], rate: 1/h, burst: 1}
+upstreams:
+  - {name: u, nodes: [{host: 127.0.0.1, port: 1}, {host: 127.0.0.1, port: 2}, {host: 127.0.0.1, port: 3}],
+     breaker: {failures: 10}}
+  - {name: broken, nodes: [{host: 127.0.0.1, port: 4}], breaker: {failures: 1}}
+routes:
+  - {name: limited, paths: ["/limited"], limits: [ip, one]}
+  - {name: broken, paths: ["/broken"], upstream: broken}
+  - {name: stripped, paths: ["/strip/*"], strip_prefix: true, upstream: u}
+"#,
+    );
+    for n in 0..1_000 {
+        text += &format!(
+            "  - {{name: r{n}, paths: [\"/api/v1/service{n}/orders/{{id}}\"], methods: [GET], auth: [staff], \
+             permissions: {{any: [\"orders:read\"]}}, limits: [ip, user], upstream: u}}\n"
+        );
+    }
+    text
+}
+
+fn token(sub: &str, permissions: &str) -> String {
+    let claims = json!({
+        "iss": "https://a", "aud": "api", "sub": sub, "exp": 4_000_000_000_u64, "permissions": permissions,
+    });
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
+}
+
+/// A request from its first to its last call.
+fn run(gateway: &mut Gateway, request: &Fake, now: Now) -> &'static str {
+    let mut ticket = Ticket::new();
+    let worker = &mut gateway.workers[0];
+    let decision = worker.access(request, Entry::First, now, &mut ticket);
+    black_box(worker.forwarded_path());
+    black_box(worker.identity().count());
+    black_box(worker.is_reserved(b"X-User"));
+    let mut buffer = [0; 512];
+    black_box(ticket.limit_headers(&mut buffer).count());
+    let mut outcome = Outcome { status: 200, upstream_status: 200, aborted: false };
+    let code = match decision {
+        Decision::Forward => {
+            if ticket.is_routed() {
+                worker.pick(&mut ticket, now, |peer| black_box(peer.port)).unwrap();
+                worker.tried(&mut ticket, TryEnd::Failed, now.plus(50));
+                worker.pick(&mut ticket, now, |peer| black_box(peer.port)).ok();
+                worker.answered(&mut ticket, now.plus(1_000));
+                worker.tried(&mut ticket, TryEnd::Answered(200), now.plus(1_500));
+            }
+            "forward"
+        }
+        Decision::Reply(reply) => {
+            outcome = Outcome { status: reply.reason.status(), ..Outcome::default() };
+            reply.reason.code()
+        }
+        Decision::Ask(ask) => match ask {},
+    };
+    worker.complete(&mut ticket, &outcome, now.plus(1_500));
+    code
+}
+
+#[test]
+fn a_request_allocates_nothing_after_the_first_few() {
+    let mut gateway = Gateway::new(&document(), 1);
+    let good = token("acme", "orders:read");
+    let poor = token("anna", "a:b orders:write");
+    let path = |n: usize| format!("/api/v1/service{n}/orders/4711?page=2");
+    let long = Fake::get(&format!("/strip/{}", "a%20b/".repeat(100)));
+    let decoded = Fake { path: format!("/strip/{}", "a b/".repeat(100)).into_bytes(), ..long };
+    let mut cases: Vec<(Fake, &str)> =
+        (0..1_000).step_by(37).map(|n| (Fake::get(&path(n)).bearer(&good), "forward")).collect();
+    cases.extend([
+        (decoded, "forward"),
+        (Fake::get(&path(1)).bearer(&poor), "permission.missing"),
+        (Fake::get(&path(1)), "auth.missing"),
+        (Fake::get(&path(1)).bearer("x.y.z"), "auth.malformed"),
+        (Fake::get(&path(1)).bearer(&format!("{good}x")), "auth.signature"),
+        (Fake::get(&path(1)).bearer(&token("acme", "orders:read").replace('.', "..")), "auth.malformed"),
+        (Fake::get(&path(1)).method(Method::Put).bearer(&good), "route.method"),
+        (Fake::get("/nowhere"), "route.none"),
+        (Fake::get("/a/../b"), "path.refused"),
+        (Fake::get("/").host("a b"), "request.malformed"),
+        (Fake::get("/limited"), "limit.exceeded"),
+        (Fake::get("/broken"), "breaker.open"),
+    ]);
+    // The bucket's one token goes, the breaker's one failure comes.
+    run(&mut gateway, &Fake::get("/limited"), at(0.0));
+    let (_, mut ticket) = gateway.access(0, &Fake::get("/broken"), at(0.0));
+    let failed = Outcome { status: 502, upstream_status: 502, aborted: false };
+    gateway.workers[0].complete(&mut ticket, &failed, at(0.0));
+    for (request, _) in &cases {
+        for _ in 0..3 {
+            run(&mut gateway, request, at(0.0));
+        }
+    }
+    let mut wrong = Vec::new();
+    for (request, expected) in &cases {
+        let before = COUNT.get();
+        let code = run(&mut gateway, request, at(1.0));
+        let count = COUNT.get() - before;
+        if code != *expected || count != 0 {
+            wrong.push(format!(
+                "{} {code}, not {expected}: {count} allocations",
+                String::from_utf8_lossy(&request.target)
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let before = COUNT.get();
+    drop(black_box(vec![1]));
+    assert_eq!(COUNT.get() - before, 1, "the counter counts");
+}

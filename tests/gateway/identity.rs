@@ -1,0 +1,118 @@
+//! Auth and permissions in the order of one request.
+
+use serde_json::{Value, json};
+
+use crate::support::{Fake, Gateway, at};
+use crate::{document, reply, sign, token};
+
+const DOCUMENT: &str = r#"
+roles: [{name: reader, permissions: ["orders:read", "items:*"]}]
+consumers:
+  - {name: acme, permissions: ["orders:*"]}
+  - {name: shop, roles: [reader]}
+  - {name: gone, permissions: ["**"], enabled: false}
+routes:
+  - {name: open, paths: ["/open"]}
+  - {name: closed, paths: ["/closed"], auth: [staff]}
+  - {name: either, paths: ["/either"], auth: [staff, by-cookie]}
+  - {name: perhaps, paths: ["/perhaps"], auth: [maybe]}
+  - {name: perhaps-read, paths: ["/perhaps-read"], auth: [maybe], permissions: {any: ["orders:read"]}}
+  - {name: any, paths: ["/any"], auth: [staff], permissions: {any: ["orders:read", "items:1:read"]}}
+  - {name: all, paths: ["/all"], auth: [staff], permissions: {all: ["orders:read", "items:read"]}}
+"#;
+
+fn other(sub: &str) -> String {
+    sign(&json!({"iss": "https://b", "aud": "api", "sub": sub, "exp": 4_000_000_000_u64}))
+}
+
+#[test]
+fn who_gets_in() {
+    let mut gateway = Gateway::new(&document(DOCUMENT), 2);
+    let plain = || token("anna", json!({}));
+    let with = |permissions: Value| token("anna", json!({ "permissions": permissions }));
+    let get = Fake::get;
+    let cases: Vec<(&str, Fake, &str)> = vec![
+        ("everybody", get("/open"), "forward"),
+        ("everybody, whatever is shown", get("/open").bearer("x"), "forward"),
+        ("nothing shown", get("/closed"), "auth.missing"),
+        ("a token", get("/closed").bearer(&plain()), "forward"),
+        ("no token", get("/closed").bearer("x.y.z"), "auth.malformed"),
+        ("two headers", get("/closed").bearer(&plain()).bearer(&plain()), "auth.malformed"),
+        ("another issuer", get("/closed").bearer(&other("anna")), "auth.claims"),
+        ("expired", get("/closed").bearer(&token("anna", json!({"exp": 1}))), "auth.expired"),
+        ("the first of two", get("/either").bearer(&plain()), "forward"),
+        ("the second of two", get("/either").header("cookie", &format!("sid={}", other("b"))), "forward"),
+        (
+            "the first refuses, the second knows",
+            get("/either").bearer("x.y.z").header("cookie", &format!("sid={}", other("b"))),
+            "forward",
+        ),
+        ("the second refuses", get("/either").header("cookie", "sid=x.y.z"), "auth.malformed"),
+        ("neither", get("/either"), "auth.missing"),
+        ("anonymous, and may be", get("/perhaps"), "forward"),
+        ("optional is no way around a bad token", get("/perhaps").bearer("x.y.z"), "auth.malformed"),
+        ("anonymous where permission is needed: asked for credentials", get("/perhaps-read"), "auth.missing"),
+        ("permitted where it may be anonymous", get("/perhaps-read").bearer(&with(json!(["orders:read"]))), "forward"),
+        ("no permission", get("/any").bearer(&plain()), "permission.missing"),
+        ("without a token nobody learns of permissions", get("/any"), "auth.missing"),
+        ("nor with a bad one", get("/any").bearer("x.y.z"), "auth.malformed"),
+        ("one of any", get("/any").bearer(&with(json!(["orders:read"]))), "forward"),
+        ("a list in one string", get("/any").bearer(&with(json!("a:b orders:*"))), "forward"),
+        ("the other of any, by wildcards", get("/any").bearer(&with(json!(["items:**"]))), "forward"),
+        ("a wrong type grants nothing", get("/any").bearer(&with(json!({"orders:read": true}))), "permission.missing"),
+        ("one of all is not all", get("/all").bearer(&with(json!(["orders:read"]))), "permission.missing"),
+        ("all", get("/all").bearer(&with(json!(["orders:read", "items:read"]))), "forward"),
+        ("a role of the token", get("/all").bearer(&token("anna", json!({"roles": ["reader"]}))), "forward"),
+        ("no such role", get("/all").bearer(&token("anna", json!({"roles": ["writer"]}))), "permission.missing"),
+        ("a consumer", get("/any").bearer(&token("acme", json!({}))), "forward"),
+        ("a consumer's half", get("/all").bearer(&token("acme", json!({}))), "permission.missing"),
+        (
+            "half from the consumer, half from the token",
+            get("/all").bearer(&token("acme", json!({"permissions": ["items:read"]}))),
+            "forward",
+        ),
+        ("a consumer's role", get("/all").bearer(&token("shop", json!({}))), "forward"),
+        ("a disabled consumer, where all is granted", get("/all").bearer(&token("gone", json!({}))), "auth.claims"),
+        (
+            "a disabled consumer, where nothing is needed",
+            get("/closed").bearer(&token("gone", json!({}))),
+            "auth.claims",
+        ),
+    ];
+    for (index, (what, request, expected)) in cases.iter().enumerate() {
+        // The second time, on another worker, keys and headers are known or not: it decides the same.
+        for worker in [index % 2, 1 - index % 2, index % 2] {
+            assert_eq!(gateway.verdict(worker, request, at(1.0)), *expected, "{what}");
+        }
+    }
+}
+
+#[test]
+fn a_401_tells_nothing() {
+    let mut gateway = Gateway::new(&document(DOCUMENT), 1);
+    for bad in ["x", "x.y.z", &token("gone", json!({})), &token("a", json!({"exp": 1})), &other("a")] {
+        let refused = reply(gateway.access(0, &Fake::get("/all").bearer(bad), at(0.0)).0);
+        assert_eq!((refused.reason.status(), refused.reason.public()), (401, "auth.invalid"));
+        assert_eq!((refused.retry_after, refused.allow), (0, gateway::types::Methods::NONE));
+    }
+}
+
+#[test]
+fn identity_is_shown_for_the_request_that_was_looked_at_last_alone() {
+    let mut gateway = Gateway::new(&document(DOCUMENT), 1);
+    let identity = |gateway: &Gateway| -> Vec<(Vec<u8>, Vec<u8>)> {
+        gateway.workers[0].identity().map(|(name, value)| (name.to_vec(), value.to_vec())).collect()
+    };
+    let (_, ticket) = gateway.access(0, &Fake::get("/closed").bearer(&token("anna", json!({}))), at(0.0));
+    assert_eq!((ticket.consumer(), ticket.is_authenticated()), ("anna", true));
+    assert_eq!(identity(&gateway), [(b"x-user".to_vec(), b"anna".to_vec())]);
+    for request in [Fake::get("/open"), Fake::get("/closed"), Fake::get("/closed").bearer("x.y.z"), Fake::get("/none")]
+    {
+        let (_, ticket) = gateway.access(0, &request, at(0.0));
+        assert_eq!((ticket.consumer(), ticket.is_authenticated()), ("", false));
+        assert_eq!(identity(&gateway), []);
+    }
+    for (name, reserved) in [("x-user", true), ("X-USER", true), ("x_user", true), ("X_User", true), ("x-use", false)] {
+        assert_eq!(gateway.workers[0].is_reserved(name.as_bytes()), reserved, "{name}");
+    }
+}
