@@ -27,8 +27,9 @@ fn ticket(gateway: &mut Gateway) -> Ticket {
 
 #[test]
 fn who_was_tried_is_not_tried_again_and_backups_come_last() {
-    let mut gateway = Gateway::new(&upstreams(10, "100%"), 2);
-    for _ in 0..100 {
+    for _ in 0..20 {
+        // A fresh one each time: who fails five times in a row is ejected.
+        let mut gateway = Gateway::new(&upstreams(10, "100%"), 2);
         let mut ticket = ticket(&mut gateway);
         assert_eq!(ticket.attempts(), 10);
         let mut seen = Vec::new();
@@ -105,7 +106,7 @@ fn a_stale_connection_is_no_try_and_who_failed_before_stays_tried() {
 fn a_peer_that_fails_loses_its_share_to_the_other() {
     let mut gateway = Gateway::new(&upstreams(2, "20%"), 2);
     let mut failed = 0;
-    for turn in 0..2_000 {
+    for turn in 0..4_500 {
         let now = at(f64::from(turn) / 100.0);
         let worker = turn as usize % 2;
         let (_, mut ticket) = gateway.access(worker, &Fake::get("/"), now);
@@ -119,5 +120,6 @@ fn a_peer_that_fails_loses_its_share_to_the_other() {
         gateway.workers[worker].tried(&mut ticket, end, then);
         gateway.leader.tick(then, &mut |event| panic!("{event:?}"));
     }
-    assert!((1..=60).contains(&failed), "{failed} of 1,000");
+    // Ejected in the first second and for 30 s, asked again, ejected for 60 s.
+    assert!((1..=10).contains(&failed), "{failed} of 3,500");
 }
