@@ -179,7 +179,7 @@ impl Worker {
             budget.request(ticket.retry_budget);
             // Decided now, not when a try has failed: a response that is not tried again goes to the client whole.
             if !budget.has_retry() {
-                ticket.attempts = 1;
+                ticket.offered = 1;
             }
         }
         Ok(())
@@ -201,8 +201,9 @@ fn upstream<'v>(
     ticket.names.upstream.set(upstream.name());
     ticket.own_host = upstream.host.is_some();
     let ArchivedRetries { attempts, on, idempotent_only, budget, .. } = &route.retries;
+    ticket.attempts = *attempts;
     // The same peer is not tried twice; with one peer its response is the answer, whatever it is.
-    ticket.attempts = (*attempts).min(u8::try_from(upstream.peers.len()).unwrap_or(u8::MAX)).max(1);
+    ticket.offered = (*attempts).min(u8::try_from(upstream.peers.len()).unwrap_or(u8::MAX)).max(1);
     ticket.retry_on = RetryOn { error: on.error, timeout: on.timeout, statuses: on.statuses };
     ticket.idempotent_only = *idempotent_only;
     ticket.retry_budget = budget.to_native();

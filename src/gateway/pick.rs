@@ -3,10 +3,12 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::decision::Reply;
-use super::object::Upstream;
+use super::object::{Route, Upstream};
 use super::ticket::{Attempt, Stage, Ticket};
 use super::worker::Worker;
 use crate::balancer::{FAILURES, Outcome, PickTable, Statistics, Tried, may_eject};
+use crate::state::tables::breaker;
+use crate::state::{Blob, Region, View};
 use crate::types::{Now, Reason};
 
 /// The peer of one try.
@@ -38,7 +40,10 @@ impl Worker {
     /// There is no peer left to try, or no upstream any more.
     pub fn pick<T>(&mut self, ticket: &mut Ticket, now: Now, take: impl FnOnce(&Peer<'_>) -> T) -> Result<T, Reply> {
         let view = self.reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
-        let upstream = view.object::<Upstream>(ticket.upstream).ok_or(Reply::new(Reason::UpstreamGone))?;
+        let upstream = match view.object::<Upstream>(ticket.upstream) {
+            Some(upstream) => upstream,
+            None => Self::moved(&self.region, &view, ticket, now)?,
+        };
         let none = Reply::new(Reason::UpstreamNone);
         let words = view.pick_table(&upstream).ok_or(none)?;
         let table = PickTable::new(words, upstream.peers.len() as u32).ok_or(none)?;
@@ -49,8 +54,10 @@ impl Worker {
             && !ticket.stale
             && let Some(budget) = table.retries()
         {
-            // Whether there is one was asked in `access`; those who asked together may overdraw it a little.
-            let _ = budget.retry();
+            // `access` offered it when there was one; others may have taken it since.
+            if !budget.retry() {
+                return Err(none);
+            }
         }
         ticket.stale = false;
         // Places mean the table they were picked from.
@@ -69,6 +76,34 @@ impl Worker {
         ticket.attempt =
             Some(Attempt { place, peer: slot, key: entry.key.to_native(), started: now.mono, latency: None });
         Ok(take(&peer))
+    }
+
+    /// An edit has removed the upstream that `access` found, while the body was read: the request goes where its route
+    /// goes now. The header is written already, so that is only right where neither upstream wants a `Host` of its own.
+    #[cold]
+    fn moved<'v>(
+        region: &Region,
+        view: &'v View<'_>,
+        ticket: &mut Ticket,
+        now: Now,
+    ) -> Result<Blob<'v, Upstream>, Reply> {
+        let gone = Reply::new(Reason::UpstreamGone);
+        let route = view.object::<Route>(ticket.route).ok_or(gone)?;
+        let upstream = view.object::<Upstream>(route.upstream.id()).ok_or(gone)?;
+        if ticket.own_host || upstream.host.is_some() {
+            return Err(gone);
+        }
+        // The permit of the old one's breaker went with it.
+        ticket.permit = match Self::breaker(region, &upstream) {
+            Some((slot, settings)) => Some(
+                breaker::allow(slot, &settings, ticket.shard as u16, now.mono)
+                    .map_err(|refused| Reply::later(Reason::BreakerOpen, refused.retry_after))?,
+            ),
+            None => None,
+        };
+        ticket.upstream = upstream.id();
+        ticket.names.upstream.set(upstream.name());
+        Ok(upstream)
     }
 
     /// The response header of the try under way has come.

@@ -30,7 +30,10 @@ pub struct Ticket {
     pub(super) limit_status: LimitStatus,
     pub(super) permit: Option<Permit>,
     pub(super) timeouts: Timeouts,
+    /// Tries in all that the route allows …
     pub(super) attempts: u8,
+    /// … and that the adapter may make, given the peers and the budget that there were.
+    pub(super) offered: u8,
     pub(super) retry_on: RetryOn,
     pub(super) idempotent_only: bool,
     /// Whether the upstream wants a `Host` of its own.
@@ -155,6 +158,7 @@ impl Ticket {
             permit: None,
             timeouts: Timeouts::default(),
             attempts: 1,
+            offered: 1,
             retry_on: RetryOn { error: false, timeout: false, statuses: 0 },
             idempotent_only: true,
             own_host: false,
@@ -181,6 +185,7 @@ impl Ticket {
         self.permit = None;
         self.timeouts = Timeouts::default();
         self.attempts = 1;
+        self.offered = 1;
         self.retry_on = RetryOn { error: false, timeout: false, statuses: 0 };
         self.idempotent_only = true;
         self.retry_budget = 0;
@@ -230,7 +235,7 @@ impl Ticket {
     /// How many tries it has in all.
     #[must_use]
     pub fn attempts(&self) -> u8 {
-        self.attempts
+        self.offered
     }
 
     /// Its timeouts, microseconds; 0 = the server's own.

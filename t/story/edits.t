@@ -12,7 +12,7 @@ from story import Backend, Client, Load, Nginx, total, until
 EDITS = 100
 ROUTES = 10
 NAMES = ["a", "b", "c", "d"]
-UPLOADS = ["e", "f"]  # of the upload's route alone
+UPLOADS = ["e", "f"]  # of the upload's route alone, so each goes from the document when the other comes
 
 
 class Policy:
@@ -61,9 +61,7 @@ class Policy:
         for name in {*self.history, *met}:
             self.history.setdefault(name, [(0 if not self.live else now, None)]).append((now, met.get(name)))
         # Upstreams that no route names any more are not kept for anybody's sake.
-        # That holds for short requests; one that takes seconds needs its upstream until it is sent, or is told that it
-        # is gone (DESIGN.md: another's would be another policy's).
-        needed = {*met.values(), *UPLOADS}
+        needed = set(met.values())
         return {
             "version": 1,
             "limiters": [{"name": "wide", "key": ["ip", "route"], "rate": f"{self.rate}/s", "burst": self.rate}],

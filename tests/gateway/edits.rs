@@ -118,11 +118,14 @@ fn an_upload_whose_upstream_goes_is_told_so_and_never_gets_anothers() {
     let mut early = upload(&mut gateway);
     let mut late = upload(&mut gateway);
     assert_eq!(pick(&mut gateway, 0, &mut late, at(0.0)), "127.0.0.1:1");
-    publish(&mut gateway, &with("", ", upstream: other"));
+    let (_, mut moved) = gateway.access(0, &Fake::get("/b/x").client(9), at(0.0));
+    publish(&mut gateway, &with("", ""));
     assert_eq!(pick(&mut gateway, 0, &mut early, at(0.0)), "upstream.gone");
+    publish(&mut gateway, &with("", ", upstream: other"));
+    assert_eq!(pick(&mut gateway, 0, &mut moved, at(0.0)), "127.0.0.9:9", "where its route leads now");
+    gateway.workers[0].tried(&mut moved, TryEnd::Answered(200), at(0.0));
     // One of the same name is another upstream, with a breaker and statistics of its own.
     publish(&mut gateway, &with(&u(&[1], ""), ", upstream: u"));
-    assert_eq!(pick(&mut gateway, 0, &mut early, at(0.0)), "upstream.gone");
     gateway.workers[0].tried(&mut late, TryEnd::Failed, at(0.0));
     for ticket in [&mut late, &mut early] {
         gateway.workers[0].complete(ticket, &Outcome { status: 502, upstream_status: 502, aborted: false }, at(0.0));
