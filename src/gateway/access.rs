@@ -116,7 +116,7 @@ impl Worker {
         };
         recorder.note(Step::Route, format_args!("route \"{}\", rule {rule}", route.name()));
         ticket.route = route.id();
-        ticket.names.route.set(route.name());
+        ticket.names.route.set(route.name_bytes());
         let upstream = upstream(&view, &route, ticket)?;
         let spoken = route.protocols.get(request.protocol() as usize).copied().unwrap_or(false);
         if !spoken {
@@ -198,7 +198,7 @@ fn upstream<'v>(
     }
     let upstream = view.object::<Upstream>(id).ok_or(Reply::new(Reason::UpstreamGone))?;
     ticket.upstream = id;
-    ticket.names.upstream.set(upstream.name());
+    ticket.names.upstream.set(upstream.name_bytes());
     ticket.own_host = upstream.host.is_some();
     let ArchivedRetries { attempts, on, idempotent_only, budget, .. } = &route.retries;
     ticket.attempts = *attempts;
@@ -267,7 +267,7 @@ fn authenticate<'v>(
                     recorder.note(Step::Auth, format_args!("consumer \"{name}\" is not enabled"));
                     return Err(Reply::new(Reason::AuthClaims));
                 }
-                ticket.names.consumer.set(consumer.or(claims.subject()).unwrap_or_default());
+                ticket.names.consumer.set_text(consumer.or_else(|| claims.subject()).unwrap_or_default());
                 ticket.passed = Passed { route: route.id(), auth: auth.id() };
                 *known = Some(auth.id().slot);
                 recorder.note(Step::Auth, format_args!("\"{}\" knows the caller", auth.name()));

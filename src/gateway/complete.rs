@@ -67,7 +67,8 @@ impl Worker {
     }
 
     fn report(&mut self, ticket: &mut Ticket, good: bool, now: Now) {
-        let Some(permit) = ticket.permit.take() else { return };
+        // A success while the breaker is closed changes nothing, and need not find it.
+        let Some(permit) = ticket.permit.take().filter(|permit| permit.is_probe() || !good) else { return };
         let region: Region = self.region;
         let Some(view) = self.reader.enter() else { return };
         let Some(upstream) = view.object::<Upstream>(ticket.upstream) else { return };
@@ -77,7 +78,8 @@ impl Worker {
     }
 
     pub(super) fn cancel_permit(&mut self, ticket: &mut Ticket) {
-        let Some(permit) = ticket.permit.take() else { return };
+        // Only a probe holds a place.
+        let Some(permit) = ticket.permit.take().filter(|permit| permit.is_probe()) else { return };
         let region: Region = self.region;
         let Some(view) = self.reader.enter() else { return };
         let Some(upstream) = view.object::<Upstream>(ticket.upstream) else { return };

@@ -68,7 +68,7 @@ impl<R: Request> Limits<'_, '_, R> {
                         Step::Limit,
                         format_args!("\"{}\" admits, {} of {} left", limiter.name(), taken.remaining, quota.burst()),
                     );
-                    note(ticket, &limiter, limiter.name(), quota, taken.remaining, taken.reset);
+                    note(ticket, &limiter, quota, taken.remaining, taken.reset);
                     if let Some(place) = charges.get_mut(charge) {
                         *place = Some(Charge { key, quota, cost, taken });
                     }
@@ -95,7 +95,7 @@ impl<R: Request> Limits<'_, '_, R> {
                 rates.give_back(charge.key, &charge.quota, charge.cost, charge.taken, now);
             }
             ticket.limit = None;
-            note(ticket, &limiter, limiter.name(), quota, standing.remaining.min(quota.burst()), standing.reset);
+            note(ticket, &limiter, quota, standing.remaining.min(quota.burst()), standing.reset);
             ticket.limit_status = LimitStatus::Rejected;
             return Err(refusal);
         }
@@ -154,7 +154,7 @@ impl<R: Request> Limits<'_, '_, R> {
 }
 
 /// Keeps the limit that is nearest to its end for the answer's headers.
-fn note(ticket: &mut Ticket, limiter: &ArchivedLimiter, name: &str, quota: Quota, remaining: u32, reset: u64) {
+fn note(ticket: &mut Ticket, limiter: &Blob<'_, Limiter>, quota: Quota, remaining: u32, reset: u64) {
     if ticket.limit_status == LimitStatus::None {
         ticket.limit_status = LimitStatus::Passed;
     }
@@ -169,6 +169,6 @@ fn note(ticket: &mut Ticket, limiter: &ArchivedLimiter, name: &str, quota: Quota
             ArchivedHeaderStyle::Both => HeaderStyle::Both,
         };
         ticket.limit = Some(LimitNote { quota, remaining, reset, style });
-        ticket.names.limit.set(name);
+        ticket.names.limit.set(limiter.name_bytes());
     }
 }

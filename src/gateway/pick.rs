@@ -102,7 +102,7 @@ impl Worker {
             None => None,
         };
         ticket.upstream = upstream.id();
-        ticket.names.upstream.set(upstream.name());
+        ticket.names.upstream.set(upstream.name_bytes());
         Ok(upstream)
     }
 

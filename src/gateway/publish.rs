@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::hash::Hasher;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::sync::atomic::AtomicU64;
 
@@ -223,7 +223,7 @@ impl Edit<'_> {
     }
 
     fn put<T: Object>(&mut self, name: &str, value: &T) -> Result<(), PublishError> {
-        let digest = digest(value, &[])?;
+        let digest = digest(value, &())?;
         if self.txn.view().digest_of(T::KIND, name) != Some(digest) {
             self.txn.put(name, value, digest)?;
             self.written += 1;
@@ -252,7 +252,7 @@ impl Edit<'_> {
             breaker: upstream.breaker,
             breaker_slot,
         };
-        let digest = digest(&object, &[])?;
+        let digest = digest(&object, &())?;
         if self.txn.view().digest_of(Kind::Upstream, &upstream.name) == Some(digest) {
             return Ok(());
         }
@@ -356,8 +356,7 @@ impl Edit<'_> {
             parameters: route.rules.iter().map(|rule| rule.path.params().map(str::to_owned).collect()).collect(),
             protocols: [route.protocols.http, route.protocols.websocket, route.protocols.grpc],
         };
-        let key = format!("{:?}{:?}{}", route.rules, route.methods, route.priority);
-        let digest = digest(&object, key.as_bytes())?;
+        let digest = digest(&object, &(&route.rules, route.methods, route.priority))?;
         if self.txn.view().digest_of(Kind::Route, &route.name) != Some(digest) {
             // As `router::order` counts: methods are a condition where they are restricted.
             let conditions = u16::from(route.methods != Methods::ANY);
@@ -425,10 +424,10 @@ fn stripped(rule: &Rule) -> u32 {
 }
 
 /// A digest of what would be stored. It need not withstand an attacker: operators write documents.
-fn digest<T: Object>(value: &T, beside: &[u8]) -> Result<u64, PublishError> {
+fn digest<T: Object>(value: &T, beside: &impl Hash) -> Result<u64, PublishError> {
     let bytes = rkyv::to_bytes::<rkyv::rancor::Error>(value).map_err(|_| PublishError::Table("object of this size"))?;
     let mut hasher = SipHasher13::new();
     hasher.write(&bytes);
-    hasher.write(beside);
+    beside.hash(&mut hasher);
     Ok(hasher.finish())
 }

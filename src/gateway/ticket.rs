@@ -351,7 +351,7 @@ pub(super) struct Names {
 #[derive(Debug)]
 pub(super) enum Name {
     Short { length: u8, text: [u8; 46] },
-    Long(Box<str>),
+    Long(Box<[u8]>),
 }
 
 impl Default for Name {
@@ -362,12 +362,11 @@ impl Default for Name {
 
 impl Name {
     pub(super) fn as_str(&self) -> &str {
-        match self {
-            Self::Short { length, text } => {
-                text.get(..usize::from(*length)).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
-            }
+        let text = match self {
+            Self::Short { length, text } => text.get(..usize::from(*length)).unwrap_or_default(),
             Self::Long(text) => text,
-        }
+        };
+        std::str::from_utf8(text).unwrap_or_default()
     }
 
     pub(super) fn clear(&mut self) {
@@ -377,17 +376,26 @@ impl Name {
         }
     }
 
-    /// Keeps `name`, cut at a character where a token's subject is longer than any name may be.
-    pub(super) fn set(&mut self, name: &str) {
-        let name = name.get(..name.floor_char_boundary(NAME_MAX)).unwrap_or_default();
-        let mut text = [0; 46];
-        *self = match text.get_mut(..name.len()) {
-            Some(place) => {
-                place.copy_from_slice(name.as_bytes());
-                Self::Short { length: name.len() as u8, text }
+    /// Keeps `name`, which the policy holds and is therefore UTF-8 of at most [`NAME_MAX`] bytes.
+    pub(super) fn set(&mut self, name: &[u8]) {
+        match self {
+            Self::Short { length, text } if name.len() <= text.len() => {
+                if let Some(place) = text.get_mut(..name.len()) {
+                    place.copy_from_slice(name);
+                    *length = name.len() as u8;
+                }
             }
-            None => Self::Long(name.into()),
-        };
+            Self::Long(_) if name.len() <= 46 => {
+                *self = Self::default();
+                self.set(name);
+            }
+            _ => *self = Self::Long(name.into()),
+        }
+    }
+
+    /// Keeps what a token says, cut at a character where it is longer than any name may be.
+    pub(super) fn set_text(&mut self, name: &str) {
+        self.set(name.get(..name.floor_char_boundary(NAME_MAX)).unwrap_or_default().as_bytes());
     }
 }
 
@@ -400,10 +408,12 @@ mod tests {
         let mut name = Name::default();
         assert_eq!(name.as_str(), "");
         for text in ["orders", "a", &"x".repeat(46), &"x".repeat(47), &"x".repeat(NAME_MAX)] {
-            name.set(text);
+            name.set(text.as_bytes());
             assert_eq!(name.as_str(), text);
         }
-        name.set(&"é".repeat(100));
+        name.set(b"short again");
+        assert_eq!(name.as_str(), "short again");
+        name.set_text(&"é".repeat(100));
         assert_eq!(name.as_str(), "é".repeat(64));
     }
 
@@ -412,7 +422,7 @@ mod tests {
         let mut ticket = Ticket::new();
         let mut buffer = [0; 512];
         assert_eq!(ticket.limit_headers(&mut buffer).count(), 0);
-        ticket.names.limit.set("per-ip");
+        ticket.names.limit.set(b"per-ip");
         let quota = Quota::new(10, crate::types::SECOND, 20).unwrap();
         for (style, names) in [
             (HeaderStyle::Ietf, &["RateLimit-Policy", "RateLimit"][..]),

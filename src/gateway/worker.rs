@@ -1,7 +1,5 @@
 //! What one process needs to decide: its place in the region, parsed keys, buffers that are used again.
 
-use std::collections::HashMap;
-
 use super::object::{SETTINGS, Settings, Upstream};
 use super::ticket::Ticket;
 use crate::auth::{ArchivedAuth, ArchivedScheme, Claims, Verifier};
@@ -29,9 +27,10 @@ pub struct Worker {
     pub(super) reserved: Reserved,
 }
 
-/// Parsed verifiers, by the slot of their `auth` entry. Crypto keys cannot live in shared memory.
+/// Parsed verifiers, sorted by the slot of their `auth` entry: there are few, and a search beats a hash of the slot.
+/// Crypto keys cannot live in shared memory.
 #[derive(Default)]
-pub(super) struct Keys(HashMap<u32, Known>);
+pub(super) struct Keys(Vec<Known>);
 
 /// An `auth` entry as this process uses it.
 pub(super) struct Known {
@@ -82,7 +81,7 @@ impl Worker {
 
     /// The identity headers to set on the request that was looked at last: name in lower case, value.
     pub fn identity(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let headers = self.known.and_then(|slot| self.keys.0.get(&slot)).map_or(&[][..], |known| &known.headers);
+        let headers = self.known.and_then(|slot| self.keys.of(slot)).map_or(&[][..], |known| &known.headers);
         headers.iter().filter_map(|(name, claim)| {
             self.claims.header_value(claim).map(|value| (name.as_bytes(), value.as_bytes()))
         })
@@ -205,12 +204,19 @@ impl Keys {
     /// The verifier of an `auth` entry, parsed at its first use and when the entry was written anew.
     pub(super) fn verifier(&mut self, auth: &Blob<'_, crate::auth::Auth>) -> Option<&Known> {
         let id = auth.id();
-        let fresh = self.0.get(&id.slot).is_some_and(|known| known.id == id && known.seq == auth.seq());
+        let fresh = self.of(id.slot).is_some_and(|known| known.id == id && known.seq == auth.seq());
         if !fresh {
             let known = Known::new(id, auth.seq(), auth)?;
-            self.0.insert(id.slot, known);
+            match self.0.binary_search_by_key(&id.slot, |known| known.id.slot) {
+                Ok(index) => *self.0.get_mut(index)? = known,
+                Err(index) => self.0.insert(index, known),
+            }
         }
-        self.0.get(&id.slot)
+        self.of(id.slot)
+    }
+
+    fn of(&self, slot: u32) -> Option<&Known> {
+        self.0.binary_search_by_key(&slot, |known| known.id.slot).ok().and_then(|index| self.0.get(index))
     }
 }
 

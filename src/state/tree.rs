@@ -197,6 +197,13 @@ impl<'v, T> Blob<'v, T> {
         text(blob::name(&self.memory, self.block))
     }
 
+    /// Its name as bytes, for who copies it and need not know that it is UTF-8.
+    #[must_use]
+    #[inline]
+    pub fn name_bytes(&self) -> &'v [u8] {
+        blob::name(&self.memory, self.block)
+    }
+
     /// The digest with which it was put.
     #[must_use]
     pub fn digest(&self) -> u64 {

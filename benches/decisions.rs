@@ -1,0 +1,302 @@
+//! What each decision costs: `cargo bench --bench decisions` prints nanoseconds, `benches/instructions` counts
+//! instructions by running `-- count NAME` under callgrind.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::hint::black_box;
+use std::sync::atomic::AtomicU64;
+use std::time::Instant;
+
+use gateway::auth::{Algorithm, Claims, Jwt, Key, Material, Requirement, Source, Verifier, allows};
+use gateway::balancer::{PickTable, Rng, Seat, Tried};
+use gateway::config::{self, Document};
+use gateway::gateway::{Decision, Entry, Outcome, Route, Ticket, TryEnd, Worker, publish};
+use gateway::limiter::Quota;
+use gateway::router::pattern::{Host, Path, Rule};
+use gateway::state::tables::breaker;
+use gateway::state::tables::peers::Peers;
+use gateway::state::tables::rate::RateTable;
+use gateway::state::tables::shards::Shard;
+use gateway::state::tables::slot::Slots;
+use gateway::state::{Captures, HeapRegion, Identity, Reader, Writer};
+use gateway::types::{Id, Method, Methods, Now, SECOND};
+use serde_json::json;
+use support::{Fake, SECRET, TestSecrets, at};
+
+/// A decision ready to be taken again and again.
+type Job = Box<dyn FnMut()>;
+
+/// Name, how to prepare it, calls that are counted under callgrind.
+type Listed = (&'static str, fn() -> Job, u32);
+
+const DECISIONS: [Listed; 16] = [
+    ("static_route_1k", || route(1_000, "/api/v1/service77/orders"), 1_000),
+    ("static_route_100k", || route(100_000, "/api/v1/service77/orders"), 1_000),
+    ("param_route_1k", || route(1_000, "/api/v1/service77/items/4711"), 1_000),
+    ("param_route_100k", || route(100_000, "/api/v1/service77/items/4711"), 1_000),
+    ("bucket_hot", bucket, 1_000),
+    ("pick_3", || pick(3), 1_000),
+    ("pick_10k", || pick(10_000), 1_000),
+    ("hs256_verify", hs256, 200),
+    ("permission", permission, 1_000),
+    ("breaker_allow_report", breaker_pair, 1_000),
+    ("metrics_of_a_request", metrics, 1_000),
+    ("access_open_route", || access("/api/v1/open"), 500),
+    ("access_no_route", || access("/nowhere"), 500),
+    ("full_chain", full_chain, 200),
+    ("write_one_route_100k", write_one, 50),
+    ("publish_one_change_100k", publish_one, 3),
+];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    match arguments.iter().position(|argument| argument == "count" || argument == "list") {
+        Some(at) if arguments[at] == "list" => DECISIONS.iter().for_each(|(name, ..)| println!("{name}")),
+        Some(at) => count(&arguments[at + 1]),
+        None => report(arguments.iter().skip(1).find(|argument| !argument.starts_with("--"))),
+    }
+}
+
+/// The only function in which callgrind collects.
+#[inline(never)]
+fn counted(job: &mut dyn FnMut()) {
+    job();
+}
+
+/// Runs one decision for callgrind and prints how often.
+fn count(name: &str) {
+    let (_, prepare, calls) = DECISIONS.iter().find(|(known, ..)| known == &name).expect("a decision of the list");
+    let mut job = prepare();
+    (0..20.min(*calls)).for_each(|_| job());
+    for _ in 0..*calls {
+        counted(&mut *job);
+    }
+    println!("{calls}");
+}
+
+fn report(filter: Option<&String>) {
+    println!("{:<26} {:>12} {:>12}", "decision", "ns (best)", "ns (median)");
+    for (name, prepare, calls) in DECISIONS {
+        if filter.is_some_and(|filter| !name.contains(filter.as_str())) {
+            continue;
+        }
+        let mut job = prepare();
+        let rounds = if calls < 10 { calls } else { calls * 20 };
+        let mut samples: Vec<f64> = (0..15)
+            .map(|_| {
+                let start = Instant::now();
+                (0..rounds).for_each(|_| job());
+                start.elapsed().as_nanos() as f64 / f64::from(rounds)
+            })
+            .collect();
+        samples.sort_by(f64::total_cmp);
+        println!("{name:<26} {:>12.1} {:>12.1}", samples[0], samples[7]);
+    }
+}
+
+/// `count` routes, half of them exact, half with a parameter, and one that is open; three peers, a breaker, two limits.
+fn document(count: usize) -> Document {
+    let text = r#"
+version: 1
+auth:
+  - {name: staff, jwt: {issuer: "https://a", audience: api, keys: [{alg: HS256, secret: "$env://SECRET"}],
+      claims: {permissions: permissions, headers: {X-User: sub}}}}
+limiters:
+  - {name: ip, key: [ip], rate: 1000000/s}
+  - {name: user, key: [consumer, route], rate: 1000000/s}
+upstreams:
+  - {name: u, nodes: [{host: 127.0.0.1, port: 1}, {host: 127.0.0.1, port: 2}, {host: 127.0.0.1, port: 3}],
+     breaker: {failures: 10}}
+routes:
+  - {name: open, paths: ["/api/v1/open"], upstream: u}
+  - {name: r, paths: ["/x"], methods: [GET], auth: [staff], permissions: {any: ["orders:read"]}, limits: [ip, user],
+     upstream: u}
+"#;
+    let mut document = config::parse(text, "bench.yaml", &TestSecrets).unwrap().document;
+    let model = document.routes.pop().unwrap();
+    for n in 0..count {
+        let path = match n % 2 {
+            1 => format!("/api/v1/service{n}/orders"),
+            _ => format!("/api/v1/service{}/items/{{id}}", n + 1),
+        };
+        let mut route = model.clone();
+        route.name = format!("route-{n}");
+        route.rules = vec![Rule { host: Host::Any, path: Path::parse(&path).unwrap() }];
+        document.routes.push(route);
+    }
+    document
+}
+
+/// A region with `count` routes; it stays for the life of the process.
+fn region(count: usize) -> (&'static HeapRegion, Writer, Document) {
+    let size = if count > 10_000 { 256 << 20 } else { 64 << 20 };
+    let heap: &'static HeapRegion = Box::leak(Box::new(HeapRegion::new(size, [1, 2]).unwrap()));
+    let mut writer = Writer::take(heap.region(), Identity::current()).unwrap().unwrap();
+    let document = document(count);
+    publish(heap.region(), &mut writer, &document, at(0.0)).unwrap();
+    (heap, writer, document)
+}
+
+fn route(count: usize, path: &'static str) -> Job {
+    let (heap, ..) = region(count);
+    let reader = Reader::claim(heap.region(), Identity::current()).unwrap();
+    let mut captures = Captures::new();
+    Box::new(move || {
+        let view = reader.enter().unwrap();
+        let found =
+            view.route(black_box(b"api.example"), black_box(path.as_bytes()), Method::Get, &mut captures, |_| true);
+        black_box(found.found().unwrap().id());
+    })
+}
+
+fn bucket() -> Job {
+    let (heap, ..) = region(1);
+    let rates = RateTable::new(heap.rate_words());
+    let quota = Quota::new(1_000_000, SECOND, 1_000_000).unwrap();
+    let mut now = 1_000 * SECOND;
+    Box::new(move || {
+        now += 3;
+        let _ = black_box(rates.take(black_box(0x1234_5678_9abc), &quota, 1, now));
+    })
+}
+
+fn pick(count: u32) -> Job {
+    let peers: &'static [AtomicU64] = (0..16 * count.max(64)).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
+    let words: &'static [AtomicU64] =
+        (0..PickTable::words(count)).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
+    let peers = Peers::new(peers);
+    let table = PickTable::new(words, count).unwrap();
+    let seats = (0..count).map(|n| Seat { weight: 1 + n % 3, priority: 0, slot: peers.claim(u64::from(n) + 1) });
+    table.build(seats, &peers, at(0.0).mono);
+    let mut rng = Rng::new(7);
+    Box::new(move || {
+        black_box(table.pick(&peers, &Tried::new(), &mut rng, at(0.0).mono)).unwrap();
+    })
+}
+
+fn token() -> String {
+    let claims = json!({
+        "iss": "https://a", "aud": "api", "sub": "user-1234567", "exp": 4_102_444_800_u64, "iat": 1_767_225_000,
+        "jti": "0f8fad5bd9cb", "permissions": ["items:read", "orders:read"],
+    });
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
+}
+
+fn hs256() -> Job {
+    let key = Key { kid: None, algorithm: Algorithm::Hs256, material: Material::Secret(SECRET.as_bytes().to_vec()) };
+    let jwt = Jwt {
+        issuer: Some("https://a".into()),
+        audience: Some("api".into()),
+        keys: vec![key],
+        leeway: 60,
+        require: vec!["exp".into()],
+        max_lifetime: 0,
+        source: vec![Source::Header],
+        consumer_claim: "sub".into(),
+        permissions_claim: None,
+        roles_claim: None,
+        headers: Vec::new(),
+    };
+    let verifier = Verifier::from_settings(&jwt).unwrap();
+    let (token, mut claims) = (token(), Claims::new());
+    Box::new(move || verifier.verify(black_box(token.as_bytes()), at(0.0).wall, &mut claims).unwrap())
+}
+
+fn permission() -> Job {
+    let requirement = Requirement { all: false, required: vec!["orders:read".into()] };
+    let bytes: &'static [u8] = Box::leak(Box::new(rkyv::to_bytes::<rkyv::rancor::Error>(&requirement).unwrap()));
+    let required = rkyv::access::<gateway::auth::ArchivedRequirement, rkyv::rancor::Error>(bytes).unwrap();
+    Box::new(move || {
+        let granted = ["items:read", "users:*:read", "orders:*"];
+        assert!(allows(black_box(granted).into_iter(), black_box(required)));
+    })
+}
+
+fn breaker_pair() -> Job {
+    let (heap, ..) = region(1);
+    let slots = Slots::new(heap.breaker_words(), breaker::WIDTH);
+    let (_, slot) = slots.claim(99).unwrap();
+    let settings = document(0).upstreams[0].breaker.unwrap();
+    Box::new(move || {
+        let permit = breaker::allow(slot, black_box(&settings), 1, at(0.0).mono).unwrap();
+        black_box(breaker::report(slot, &settings, permit, true, at(0.0).mono));
+    })
+}
+
+fn metrics() -> Job {
+    let (heap, ..) = region(1);
+    let shard = Shard::new(heap.shard_words(40)).unwrap();
+    let id = Id { slot: 5, birth: 1 };
+    Box::new(move || {
+        shard.connected();
+        shard.upstream(black_box(77), 900);
+        shard.disconnected();
+        shard.request(black_box(id), Method::Get, 200, 1_000);
+    })
+}
+
+fn access(path: &'static str) -> Job {
+    let (heap, ..) = region(1_000);
+    let mut worker = Worker::start(heap.region(), Identity::current(), [1, 2]).unwrap();
+    let request = Fake::get(path);
+    let mut ticket = Ticket::new();
+    Box::new(move || {
+        black_box(worker.access(black_box(&request), Entry::First, at(0.0), &mut ticket));
+        worker.complete(&mut ticket, &Outcome { status: 404, ..Outcome::default() }, at(0.0));
+    })
+}
+
+fn full_chain() -> Job {
+    let (heap, ..) = region(1_000);
+    let mut worker = Worker::start(heap.region(), Identity::current(), [1, 2]).unwrap();
+    let request = Fake::get("/api/v1/service77/items/4711?page=2").bearer(&token());
+    let mut now = at(0.0);
+    Box::new(move || {
+        now = now.plus(50);
+        chain(&mut worker, black_box(&request), now);
+    })
+}
+
+/// All calls of one request.
+fn chain(worker: &mut Worker, request: &Fake, now: Now) {
+    let mut ticket = Ticket::new();
+    assert_eq!(worker.access(request, Entry::First, now, &mut ticket), Decision::Forward);
+    black_box(worker.identity().count());
+    worker.pick(&mut ticket, now, |peer| black_box(peer.port)).unwrap();
+    worker.answered(&mut ticket, now.plus(900));
+    worker.tried(&mut ticket, TryEnd::Answered(200), now.plus(1_000));
+    worker.complete(&mut ticket, &Outcome { status: 200, upstream_status: 200, aborted: false }, now.plus(1_000));
+}
+
+fn write_one() -> Job {
+    let (heap, mut writer, document) = region(100_000);
+    let route = document.routes.last().unwrap();
+    let (name, rules) = (route.name.clone(), route.rules.clone());
+    let reader = Reader::claim(heap.region(), Identity::current()).unwrap();
+    let mut value: Route = {
+        let view = reader.enter().unwrap();
+        let found = view.named::<Route>(&name).unwrap();
+        rkyv::deserialize::<Route, rkyv::rancor::Error>(found.get()).unwrap()
+    };
+    let mut digest = 1;
+    Box::new(move || {
+        digest += 1;
+        value.timeouts.read = digest;
+        let mut change = writer.begin();
+        change.put_route(&name, &value, digest, &rules, Methods::ANY, 0, 0).unwrap();
+        black_box(change.commit());
+    })
+}
+
+fn publish_one() -> Job {
+    let (heap, mut writer, mut document) = region(100_000);
+    Box::new(move || {
+        let route = document.routes.last_mut().unwrap();
+        route.timeouts.read += 1;
+        let done = publish(heap.region(), &mut writer, &document, at(0.0)).unwrap();
+        assert_eq!(done.written, 1);
+    })
+}
