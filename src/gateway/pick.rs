@@ -90,7 +90,10 @@ impl Worker {
         let gone = Reply::new(Reason::UpstreamGone);
         let route = view.object::<Route>(ticket.route).ok_or(gone)?;
         let upstream = view.object::<Upstream>(route.upstream.id()).ok_or(gone)?;
-        if ticket.own_host || upstream.host.is_some() {
+        // What the old document let in must not reach what the new one guards otherwise.
+        let passed = ticket.passed.auth;
+        let free = route.auth.is_empty() || passed.is_some() && route.auth.iter().any(|auth| auth.id() == passed);
+        if ticket.own_host || upstream.host.is_some() || !free || route.permissions.is_some() {
             return Err(gone);
         }
         // The permit of the old one's breaker went with it.

@@ -29,7 +29,7 @@ def document(backend, open_for):
 
 async def tell(tap):
     backend = await Backend(tap, "u").start()
-    nginx = await Nginx(tap, document(backend, 1), workers=2).start()
+    nginx = await Nginx(tap, document(backend, 2), workers=2).start()
     clients = await nginx.one_client_each()
 
     async def opens(name):
@@ -63,7 +63,7 @@ async def tell(tap):
         opened = await opens(f"cycle {cycle}")
         if cycle == 2:
             # A failing probe opens it again.
-            await asyncio.sleep(max(0, opened + 1.05 - time.monotonic()))
+            await asyncio.sleep(max(0, opened + 2.05 - time.monotonic()))
             count = backend.count
             failed = await clients[min(clients)].get("/")
             gauge = await nginx.breaker("u", "open")
@@ -73,10 +73,10 @@ async def tell(tap):
                    failed.status, gauge, again.status, f"{backend.count - count} at the backend")
             opened = time.monotonic()
         backend.status, backend.peak = 200, 0
-        await asyncio.sleep(max(0, opened + 1.05 - time.monotonic()))
+        await asyncio.sleep(max(0, opened + 2.05 - time.monotonic()))
         # The backend takes much longer over a probe than the crowd over coming in, so all that can be at once are; and
         # less than open_for, after which a probe that has not reported loses its place.
-        answers = await crowd(60, "/?ms=600")
+        answers = await crowd(60, "/?ms=1200")
         statuses = [answer.status for answer in answers if not isinstance(answer, Exception)]
         workers = {answer.worker for answer in answers if not isinstance(answer, Exception)}
         tap.ok(statuses.count(200) == PROBES and statuses.count(503) == 60 - PROBES and backend.peak == PROBES,

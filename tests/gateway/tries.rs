@@ -106,7 +106,7 @@ fn a_stale_connection_is_no_try_and_who_failed_before_stays_tried() {
 fn a_peer_that_fails_loses_its_share_to_the_other() {
     let mut gateway = Gateway::new(&upstreams(2, "20%"), 2);
     let mut failed = 0;
-    for turn in 0..2_000 {
+    for turn in 0..4_500 {
         let now = at(f64::from(turn) / 100.0);
         let worker = turn as usize % 2;
         let (_, mut ticket) = gateway.access(worker, &Fake::get("/"), now);
@@ -120,5 +120,6 @@ fn a_peer_that_fails_loses_its_share_to_the_other() {
         gateway.workers[worker].tried(&mut ticket, end, then);
         gateway.leader.tick(then, &mut |event| panic!("{event:?}"));
     }
-    assert!(failed <= 60, "{failed} of 1,000");
+    // Ejected in the first second and for 30 s, asked again, ejected for 60 s.
+    assert!((1..=10).contains(&failed), "{failed} of 3,500");
 }

@@ -171,9 +171,7 @@ impl<'a> Peers<'a> {
         if word >> 32 != 0 && is_ejected(word, now) {
             return;
         }
-        let ended = now.since(Tick((word >> 32) as u32));
-        let forgotten = word >> 32 == 0 || u64::from(ended) > EJECT_MAX / crate::balancer::TICK;
-        let times = if forgotten { 0 } else { word as u32 };
+        let times = if is_forgotten(word, now) { 0 } else { word as u32 };
         words.word(EJECTION).store(u64::from(times), Relaxed);
         words.word(STREAK).store(0, Relaxed);
         self.eject(slot, mono.saturating_add(ejection(times)), mono);
@@ -200,7 +198,8 @@ impl<'a> Peers<'a> {
         for (_, slot) in self.slots.iter() {
             update(slot.word(ERRORS), |word| (word != 0 && Errors(word).rate(now) == 0.0).then_some(0));
             update(slot.word(EJECTION), |word| {
-                (word >> 32 != 0 && !is_ejected(word, now)).then_some(word & u64::from(u32::MAX))
+                // How many there were counts for the next one, for a while.
+                (word != 0 && !is_ejected(word, now) && is_forgotten(word, now)).then_some(0)
             });
             update(slot.word(LATENCY), |word| {
                 let last = Latency(word).last()?;
@@ -289,6 +288,11 @@ fn snapshot(slot: Slot<'_>, mono: u64) -> Snapshot {
 const fn is_ejected(word: u64, now: Tick) -> bool {
     let left = ((word >> 32) as u32).wrapping_sub(now.0);
     left > 0 && left <= EJECTION_MAX
+}
+
+/// Whether the last ejection ended so long ago that the next one is the first again.
+const fn is_forgotten(word: u64, now: Tick) -> bool {
+    word >> 32 == 0 || now.since(Tick((word >> 32) as u32)) as u64 > EJECT_MAX / crate::balancer::TICK
 }
 
 /// Changes a word by compare-and-swap. Whoever loses four times in a row leaves it: the winners' samples are as good.
@@ -394,7 +398,7 @@ mod tests {
         for (second, expected) in [(10, false), (39, false), (40, true), (3_600, true), (100_000, true)] {
             assert_eq!(available(second * SECOND), expected, "{second}");
         }
-        peers.tend(50 * SECOND);
+        peers.tend(3_600 * SECOND);
         // Ticks have gone around once: without `tend` it would be out again.
         let around = (u64::from(u32::MAX) + 1) * crate::balancer::TICK;
         assert!(available(around + 35 * SECOND));
@@ -420,6 +424,7 @@ mod tests {
             peers.eject_failing(slot, now + SECOND);
             assert!(out(now + (seconds - 1) * SECOND) && !out(now + (seconds + 1) * SECOND), "{seconds}");
             now += (seconds + 2) * SECOND;
+            peers.tend(now);
             assert_eq!(row(1, now), 1, "a new row");
         }
         now += 301 * SECOND;
