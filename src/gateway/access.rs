@@ -14,7 +14,7 @@ use crate::balancer::{ArchivedRetries, PickTable, RetryOn, Timeouts};
 use crate::router::{host, path};
 use crate::state::tables::breaker;
 use crate::state::{Blob, Captures, Lookup, View};
-use crate::types::{Now, Reason, Request};
+use crate::types::{Now, Reason, Request, SECOND};
 
 /// In which role a request comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,6 +197,10 @@ fn upstream<'v>(
         return Ok(None);
     }
     let upstream = view.object::<Upstream>(id).ok_or(Reply::new(Reason::UpstreamGone))?;
+    if upstream.peers.is_empty() {
+        // Its names do not resolve; the next look at the document may find addresses.
+        return Err(Reply::later(Reason::UpstreamNone, SECOND));
+    }
     ticket.upstream = id;
     ticket.names.upstream.set(upstream.name_bytes());
     ticket.own_host = upstream.host.is_some();

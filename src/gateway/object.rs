@@ -57,6 +57,8 @@ pub struct Upstream {
 pub struct PeerEntry {
     /// `10.0.0.1:8080`, `[::1]:8080`: what `$upstream_addr` shows.
     pub name: String,
+    /// The host name that it was found under; `None` where the document names the address.
+    pub host: Option<String>,
     /// The address, IPv4 as v4-mapped.
     pub address: [u8; 16],
     /// The TCP port.

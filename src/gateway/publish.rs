@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::{IpAddr, Ipv6Addr, ToSocketAddrs};
 use std::sync::atomic::AtomicU64;
 
 use siphasher::sip::SipHasher13;
@@ -30,13 +30,6 @@ pub enum PublishError {
     Full(Full),
     /// A table has no free slot for one more of its kind.
     Table(&'static str),
-    /// A node's host name has no address and never had one.
-    Unresolved {
-        /// The upstream.
-        upstream: String,
-        /// The host name and what the resolver said.
-        host: String,
-    },
     /// The zone is too small, be it for the tree or for a table.
     TooSmall {
         /// What has no room.
@@ -59,7 +52,6 @@ impl fmt::Display for PublishError {
                 write!(out, "{why}; the zone has {}, one of {} would do", Size(*zone), Size(*would_do))
             }
             Self::Table(table) => write!(out, "the zone has no room for one more {table}"),
-            Self::Unresolved { upstream, host } => write!(out, "upstream \"{upstream}\": {host}"),
             Self::TooManyLimits(route) => write!(out, "route \"{route}\": at most {LIMITS_MAX} limits"),
         }
     }
@@ -283,7 +275,7 @@ impl Edit<'_> {
     fn peers(&mut self, upstream: &config::Upstream, id: Id) -> Result<Vec<PeerEntry>, PublishError> {
         let mut entries: Vec<PeerEntry> = Vec::with_capacity(upstream.nodes.len());
         for node in &upstream.nodes {
-            for address in self.resolve(upstream, node)? {
+            for address in self.resolve(upstream, node) {
                 let name = match address {
                     IpAddr::V4(address) => format!("{address}:{}", node.port),
                     IpAddr::V6(address) => format!("[{address}]:{}", node.port),
@@ -299,33 +291,44 @@ impl Edit<'_> {
                     IpAddr::V6(address) => address.octets(),
                 };
                 let (weight, priority) = (node.weight, node.priority);
-                entries.push(PeerEntry { name, address: octets, port: node.port, weight, priority, slot, key });
+                let host = literal(&node.host).is_none().then(|| node.host.clone());
+                entries.push(PeerEntry { name, host, address: octets, port: node.port, weight, priority, slot, key });
             }
         }
         Ok(entries)
     }
 
-    /// The addresses of a node. Literals are never looked up. A name that does not resolve keeps the addresses that
-    /// are live; where there are none yet, the upstream goes without that node, and fails only if it has no other.
-    fn resolve(&mut self, upstream: &config::Upstream, node: &balancer::Node) -> Result<Vec<IpAddr>, PublishError> {
-        let literal = node.host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        if let Ok(address) = literal {
-            return Ok(vec![address]);
+    /// The addresses of a node. Literals are never looked up. A name that does not resolve now keeps the addresses that
+    /// are live; where there are none, the upstream goes without that node and an operator is told.
+    fn resolve(&mut self, upstream: &config::Upstream, node: &balancer::Node) -> Vec<IpAddr> {
+        if let Some(address) = literal(&node.host) {
+            return vec![address];
         }
         match (node.host.as_str(), node.port).to_socket_addrs() {
             Ok(addresses) => {
                 let mut found: Vec<IpAddr> = addresses.map(|address| address.ip()).collect();
                 found.sort();
                 found.dedup();
-                Ok(found)
+                found
             }
             Err(error) => {
-                let host = format!("host \"{}\" cannot be resolved: {error}", node.host);
-                self.warnings.push(format!("upstream \"{}\": {host}", upstream.name));
-                if upstream.nodes.len() == 1 {
-                    return Err(PublishError::Unresolved { upstream: upstream.name.clone(), host });
-                }
-                Ok(Vec::new())
+                let tree = self.txn.view();
+                let live = tree.named::<Upstream>(&upstream.name);
+                let stale: Vec<IpAddr> = live
+                    .iter()
+                    .flat_map(|live| live.peers.iter())
+                    .filter(|peer| {
+                        peer.port.to_native() == node.port
+                            && peer.host.as_ref().is_some_and(|host| host.as_str() == node.host)
+                    })
+                    .map(|peer| Ipv6Addr::from(peer.address).to_canonical())
+                    .collect();
+                let then = if stale.is_empty() { "it is left out" } else { "its last addresses stay" };
+                self.warnings.push(format!(
+                    "upstream \"{}\": host \"{}\" cannot be resolved, {then}: {error}",
+                    upstream.name, node.host
+                ));
+                stale
             }
         }
     }
@@ -401,6 +404,11 @@ impl Edit<'_> {
         }
         Ok(removed)
     }
+}
+
+/// The address that a node's host is, where it is no name.
+fn literal(host: &str) -> Option<IpAddr> {
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
 /// A header's name in the one spelling in which all are compared: lower case, dashes.

@@ -52,3 +52,20 @@ fn the_error_names_a_size_that_does_and_the_policy_stays() {
         leader.publish(&parsed(&large), at(0.0)).unwrap();
     }
 }
+
+#[test]
+fn a_name_that_does_not_resolve_is_a_warning_and_keeps_what_is_live() {
+    let text = |host: &str| {
+        document(&format!(
+            "upstreams: [{{name: u, nodes: [{{host: {host}, port: 1}}]}}]\nroutes: [{{name: r, paths: [\"/*\"], upstream: u}}]\n"
+        ))
+    };
+    let mut gateway = Gateway::new(&text("nobody.invalid"), 1);
+    assert_eq!(gateway.verdict(0, &Fake::get("/"), at(0.0)), "upstream.none");
+    let checked = config::parse(&text("nobody.invalid"), "test.yaml", &TestSecrets).unwrap();
+    let done = gateway.leader.publish(&checked.document, at(0.0)).unwrap();
+    assert_eq!((done.written, done.warnings.len()), (0, 1));
+    assert!(done.warnings[0].contains("\"nobody.invalid\" cannot be resolved, it is left out"), "{:?}", done.warnings);
+    gateway.load(&text("localhost"), at(1.0));
+    assert_eq!(gateway.verdict(0, &Fake::get("/"), at(1.0)), "forward");
+}
