@@ -6,6 +6,7 @@
 //! tokens nothing is allocated in Rust (the crypto library allocates inside RSA and ECDSA).
 
 mod base64url;
+mod cache;
 mod claims;
 mod crypto;
 mod error;
@@ -19,6 +20,7 @@ mod settings;
 mod source;
 mod verifier;
 
+pub use cache::{Found, TokenCache};
 pub use claims::{Claims, List};
 pub use crypto::verify_message;
 pub use error::KeyError;

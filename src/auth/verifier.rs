@@ -130,6 +130,12 @@ impl Verifier {
         verified
     }
 
+    /// Until when, in microseconds since the epoch, the token with these claims is good: its `exp` and the leeway.
+    #[must_use]
+    pub fn good_until(&self, claims: &Claims) -> u64 {
+        claims.expires().map_or(u64::MAX, |expires| expires.saturating_add(self.leeway.unsigned_abs()))
+    }
+
     /// Verifies form, header and signature of a JWS in compact form, whatever its payload is; no claims come of it.
     ///
     /// # Errors

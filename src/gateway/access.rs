@@ -6,10 +6,9 @@
 use super::decision::{Answer, Decision, Reply};
 use super::explain::{Recorder, Silent, Step};
 use super::limit::Limits;
-use super::object::{Consumer, Role, Route, Upstream};
+use super::object::{Route, Upstream};
 use super::ticket::{Passed, Stage, Ticket};
 use super::worker::Worker;
-use crate::auth::{ArchivedScheme, Auth, Lookup as Token, allows, find_token};
 use crate::balancer::{ArchivedRetries, PickTable, RetryOn, Timeouts};
 use crate::router::{host, path};
 use crate::state::tables::breaker;
@@ -49,7 +48,7 @@ impl Worker {
         ticket: &mut Ticket,
         recorder: &mut impl Recorder,
     ) -> Decision {
-        self.known = None;
+        self.callers.forget();
         self.path.clear();
         self.begin(request, entry, now, ticket);
         match self.decide(request, entry, now, ticket, recorder) {
@@ -93,7 +92,7 @@ impl Worker {
         ticket: &mut Ticket,
         recorder: &mut impl Recorder,
     ) -> Result<(), Reply> {
-        let Self { region, reader, keys, claims, known, path: forwarded, reserved, .. } = self;
+        let Self { region, reader, callers, path: forwarded, reserved, .. } = self;
         let view = reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
         reserved.follow(&view);
 
@@ -129,9 +128,9 @@ impl Worker {
             let early = route.early.to_native() as usize;
             let limits = Limits { region, view: &view, request, route: &route, rule, captures: &captures, now };
             limits.step(route.limits.get(..early), None, ticket, recorder)?;
-            let auth = authenticate(&view, &route, request, now, keys, claims, known, ticket, recorder)?;
+            let auth = callers.authenticate(&view, &route, request, now, ticket, recorder)?;
             if let Some(requirement) = route.permissions.as_ref() {
-                let granted = auth.as_ref().is_some_and(|auth| permitted(&view, auth, claims, ticket, requirement));
+                let granted = auth.as_ref().is_some_and(|auth| callers.permits(&view, auth, ticket, requirement));
                 if !granted {
                     recorder.note(Step::Permission, format_args!("none of what is granted is what is required"));
                     // Without credentials that were asked for and left out, the right answer is to ask for them.
@@ -140,7 +139,7 @@ impl Worker {
                 }
                 recorder.note(Step::Permission, format_args!("granted"));
             }
-            let claims = auth.is_some().then_some(&*claims);
+            let claims = auth.is_some().then(|| callers.claims());
             limits.step(route.limits.get(early..), claims, ticket, recorder)?;
         }
 
@@ -227,101 +226,6 @@ fn subrequest(route: &Blob<'_, Route>, passed: Passed) -> Result<(), Reply> {
     let known =
         route.permissions.is_none() && passed.auth.is_some() && route.auth.iter().any(|auth| auth.id() == passed.auth);
     if free || same || known { Ok(()) } else { Err(Reply::new(Reason::AuthMissing)) }
-}
-
-/// Any of the route's `auth` entries lets a request in. `None`: it is anonymous, and may be.
-#[allow(clippy::too_many_arguments)]
-fn authenticate<'v>(
-    view: &'v View<'_>,
-    route: &Blob<'v, Route>,
-    request: &impl Request,
-    now: Now,
-    keys: &mut super::worker::Keys,
-    claims: &mut crate::auth::Claims,
-    known: &mut Option<u32>,
-    ticket: &mut Ticket,
-    recorder: &mut impl Recorder,
-) -> Result<Option<Blob<'v, Auth>>, Reply> {
-    if route.auth.is_empty() {
-        ticket.passed = Passed { route: route.id(), ..Passed::default() };
-        return Ok(None);
-    }
-    let mut refused = None;
-    let mut optional = false;
-    for id in route.auth.iter() {
-        let auth = view.object::<Auth>(id.id()).ok_or(Reply::new(Reason::Internal))?;
-        let ArchivedScheme::Jwt(jwt) = &auth.scheme;
-        let outcome = match find_token(request, &jwt.source) {
-            Token::Absent => {
-                optional |= auth.optional;
-                continue;
-            }
-            Token::Malformed => Err(Reason::AuthMalformed),
-            Token::Found(token) => match keys.verifier(&auth) {
-                Some(known) => known.verifier.verify(token, now.wall, claims),
-                None => Err(Reason::AuthKeyUnknown),
-            },
-        };
-        match outcome {
-            Ok(()) => {
-                let consumer = claims.consumer(&jwt.consumer_claim);
-                if let Some(name) = consumer
-                    && view.named::<Consumer>(name).is_some_and(|consumer| !consumer.enabled)
-                {
-                    recorder.note(Step::Auth, format_args!("consumer \"{name}\" is not enabled"));
-                    return Err(Reply::new(Reason::AuthClaims));
-                }
-                ticket.names.consumer.set_text(consumer.or_else(|| claims.subject()).unwrap_or_default());
-                ticket.passed = Passed { route: route.id(), auth: auth.id() };
-                *known = Some(auth.id().slot);
-                recorder.note(Step::Auth, format_args!("\"{}\" knows the caller", auth.name()));
-                return Ok(Some(auth));
-            }
-            Err(reason) => {
-                recorder.note(Step::Auth, format_args!("\"{}\" refuses: {}", auth.name(), reason.code()));
-                refused = Some(reason);
-            }
-        }
-    }
-    match refused {
-        Some(reason) => Err(Reply::new(reason)),
-        None if optional => {
-            ticket.passed = Passed { route: route.id(), ..Passed::default() };
-            Ok(None)
-        }
-        None => Err(Reply::new(Reason::AuthMissing)),
-    }
-}
-
-/// Whether what the token, its roles and its consumer grant is what the route requires.
-fn permitted(
-    view: &View<'_>,
-    auth: &Blob<'_, Auth>,
-    claims: &crate::auth::Claims,
-    ticket: &Ticket,
-    requirement: &crate::auth::ArchivedRequirement,
-) -> bool {
-    let ArchivedScheme::Jwt(jwt) = &auth.scheme;
-    let own = jwt.permissions_claim.as_ref().into_iter().flat_map(|claim| claims.list(claim));
-    if allows(own, requirement) {
-        return true;
-    }
-    let consumer = view.named::<Consumer>(ticket.consumer());
-    let roles = jwt
-        .roles_claim
-        .as_ref()
-        .into_iter()
-        .flat_map(|claim| claims.list(claim))
-        .filter_map(|name| view.named::<Role>(name))
-        .chain(
-            consumer.iter().flat_map(|consumer| consumer.roles.iter()).filter_map(|id| view.object::<Role>(id.id())),
-        );
-    // All that is granted counts together: `all` may be met by pieces from several places.
-    let own = jwt.permissions_claim.as_ref().into_iter().flat_map(|claim| claims.list(claim));
-    let granted = own
-        .chain(consumer.iter().flat_map(|consumer| consumer.permissions.iter().map(|name| name.as_str())))
-        .chain(roles.flat_map(|role| role.get().permissions.iter().map(|name| name.as_str())));
-    allows(granted, requirement)
 }
 
 /// What goes out is what was matched: a target that says something else than the decoded path is replaced, and a

@@ -10,6 +10,7 @@
 //! ```
 
 mod access;
+mod caller;
 mod complete;
 mod decision;
 mod explain;

@@ -1,8 +1,8 @@
 //! What one process needs to decide: its place in the region, parsed keys, buffers that are used again.
 
+use super::caller::Callers;
 use super::object::{SETTINGS, Settings, Upstream};
 use super::ticket::Ticket;
-use crate::auth::{ArchivedAuth, ArchivedScheme, Claims, Verifier};
 use crate::balancer::Rng;
 use crate::breaker::{Breaker, State};
 use crate::state::tables::breaker;
@@ -11,35 +11,17 @@ use crate::state::tables::rate::RateTable;
 use crate::state::tables::shards::Shard;
 use crate::state::tables::slot::{Slot, Slots};
 use crate::state::{Blob, Identity, Reader, Region, View};
-use crate::types::{Id, Now};
+use crate::types::Now;
 
 /// One process's (or thread's) way into the region. All calls of a request go through the same one.
 pub struct Worker {
     pub(super) region: Region,
     pub(super) reader: Reader,
     pub(super) rng: Rng,
-    pub(super) keys: Keys,
-    pub(super) claims: Claims,
-    /// The `auth` entry that knew the caller of the request that was looked at last.
-    pub(super) known: Option<u32>,
+    pub(super) callers: Callers,
     /// The path to forward for the request that was looked at last, where it is not the client's.
     pub(super) path: Vec<u8>,
     pub(super) reserved: Reserved,
-}
-
-/// Parsed verifiers, sorted by the slot of their `auth` entry: there are few, and a search beats a hash of the slot.
-/// Crypto keys cannot live in shared memory.
-#[derive(Default)]
-pub(super) struct Keys(Vec<Known>);
-
-/// An `auth` entry as this process uses it.
-pub(super) struct Known {
-    id: Id,
-    /// The generation that wrote the entry; another means that the keys changed.
-    seq: u32,
-    pub verifier: Verifier,
-    /// Header name in lower case, claim.
-    headers: Box<[(Box<str>, Box<str>)]>,
 }
 
 /// Headers that only we may set, copied once a generation.
@@ -60,9 +42,7 @@ impl Worker {
             region,
             reader,
             rng: Rng::new(low ^ high.rotate_left(32)),
-            keys: Keys::default(),
-            claims: Claims::new(),
-            known: None,
+            callers: Callers::default(),
             path: Vec::with_capacity(4_096),
             reserved: Reserved::default(),
         })
@@ -81,10 +61,7 @@ impl Worker {
 
     /// The identity headers to set on the request that was looked at last: name in lower case, value.
     pub fn identity(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let headers = self.known.and_then(|slot| self.keys.of(slot)).map_or(&[][..], |known| &known.headers);
-        headers.iter().filter_map(|(name, claim)| {
-            self.claims.header_value(claim).map(|value| (name.as_bytes(), value.as_bytes()))
-        })
+        self.callers.headers()
     }
 
     /// Whether any header is reserved at all.
@@ -197,33 +174,5 @@ impl Reserved {
         self.names = view
             .named::<Settings>(SETTINGS)
             .map_or_else(Vec::new, |settings| settings.reserved.iter().map(|name| name.as_bytes().into()).collect());
-    }
-}
-
-impl Keys {
-    /// The verifier of an `auth` entry, parsed at its first use and when the entry was written anew.
-    pub(super) fn verifier(&mut self, auth: &Blob<'_, crate::auth::Auth>) -> Option<&Known> {
-        let id = auth.id();
-        let fresh = self.of(id.slot).is_some_and(|known| known.id == id && known.seq == auth.seq());
-        if !fresh {
-            let known = Known::new(id, auth.seq(), auth)?;
-            match self.0.binary_search_by_key(&id.slot, |known| known.id.slot) {
-                Ok(index) => *self.0.get_mut(index)? = known,
-                Err(index) => self.0.insert(index, known),
-            }
-        }
-        self.of(id.slot)
-    }
-
-    fn of(&self, slot: u32) -> Option<&Known> {
-        self.0.binary_search_by_key(&slot, |known| known.id.slot).ok().and_then(|index| self.0.get(index))
-    }
-}
-
-impl Known {
-    fn new(id: Id, seq: u32, auth: &ArchivedAuth) -> Option<Self> {
-        let ArchivedScheme::Jwt(jwt) = &auth.scheme;
-        let headers = jwt.headers.iter().map(|entry| (Box::from(entry.0.as_str()), Box::from(entry.1.as_str())));
-        Some(Self { id, seq, verifier: Verifier::new(jwt).ok()?, headers: headers.collect() })
     }
 }

@@ -71,14 +71,19 @@ impl<'a> HeaderText<'a> {
     }
 
     /// An sf-string (RFC 9651, 3.3.3), which knows only visible ASCII and blanks: anything else becomes a question mark.
+    #[inline]
     fn string(&mut self, text: &str) -> bool {
-        self.push(b"\"")
-            && text.chars().all(|char| match char {
-                '"' | '\\' => self.push(&[b'\\', char as u8]),
-                ' '..='~' => self.push(&[char as u8]),
-                _ => self.push(b"?"),
-            })
-            && self.push(b"\"")
+        let plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\');
+        self.push(b"\"") && (if plain { self.push(text.as_bytes()) } else { self.escaped(text) }) && self.push(b"\"")
+    }
+
+    #[cold]
+    fn escaped(&mut self, text: &str) -> bool {
+        text.chars().all(|char| match char {
+            '"' | '\\' => self.push(&[b'\\', char as u8]),
+            ' '..='~' => self.push(&[char as u8]),
+            _ => self.push(b"?"),
+        })
     }
 
     fn digits(&mut self, mut number: u64) -> bool {
