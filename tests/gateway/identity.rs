@@ -116,3 +116,34 @@ fn identity_is_shown_for_the_request_that_was_looked_at_last_alone() {
         assert_eq!(gateway.workers[0].is_reserved(name.as_bytes()), reserved, "{name}");
     }
 }
+
+#[test]
+fn a_token_that_is_known_is_known_no_longer_than_it_is_good() {
+    let mut gateway = Gateway::new(&document(DOCUMENT), 1);
+    let wall = at(0.0).wall / 1_000_000;
+    let good = token("anna", json!({"exp": wall + 10}));
+    let request = Fake::get("/closed").bearer(&good);
+    for _ in 0..3 {
+        assert_eq!(gateway.verdict(0, &request, at(0.0)), "forward");
+    }
+    // The last character of the signature, and one inside the payload.
+    let mut flipped = good.clone().into_bytes();
+    let middle = flipped.len() / 2;
+    flipped[middle] ^= 1;
+    let flipped = String::from_utf8(flipped).unwrap();
+    assert_ne!(gateway.verdict(0, &Fake::get("/closed").bearer(&flipped), at(0.0)), "forward");
+    assert_ne!(gateway.verdict(0, &Fake::get("/closed").bearer(&good[..good.len() - 1]), at(0.0)), "forward");
+    // Each route's own entries decide: another issuer's entry does not know it.
+    assert_eq!(
+        gateway.verdict(0, &Fake::get("/either").header("cookie", &format!("sid={good}")), at(0.0)),
+        "auth.claims"
+    );
+    // 60 s of leeway, and then no more.
+    assert_eq!(gateway.verdict(0, &request, at(69.0)), "forward");
+    assert_eq!(gateway.verdict(0, &request, at(70.0)), "auth.expired");
+
+    // An edit of the entry acts on the next request: the same keys under another audience.
+    assert_eq!(gateway.verdict(0, &request, at(1.0)), "forward");
+    gateway.load(&document(DOCUMENT).replace("audience: api", "audience: other"), at(1.0));
+    assert_eq!(gateway.verdict(0, &request, at(1.0)), "auth.claims");
+}
