@@ -8,8 +8,8 @@ use super::object::{Route, Upstream};
 use super::worker::{Worker, breaker_state};
 use crate::breaker::State;
 use crate::limiter::Limiter;
-use crate::metrics::{BreakerGauge, Gauges, Names, render};
-use crate::state::View;
+use crate::metrics::{BreakerGauge, Gauges, Names, Series, render};
+use crate::state::{Tree, View};
 use crate::types::{Id, Now, SECOND};
 
 impl Worker {
@@ -53,61 +53,55 @@ const CROWDED: f64 = 0.5;
 
 impl Worker {
     /// Frees this worker's series of routes, peers and limiters that are gone, once they may be in the way of new ones.
-    /// Its host calls this every second or so, not in a request.
+    /// Its host calls this every second or so, not in a request. Names go only with an edit, so there is one look for
+    /// each generation at most.
     pub fn tidy(&mut self) {
         let region = self.region;
+        if self.tidied == region.generation() {
+            return;
+        }
         let Some(shard) = Self::shard(&region, self.reader.slot()).filter(|shard| shard.fill() > CROWDED) else {
             return;
         };
         if let Some(view) = self.reader.enter() {
+            self.tidied = view.generation();
             shard.sweep(&Index::of(&view));
         }
     }
 }
 
-/// Names of the policy by what series are made of.
-struct Index {
-    routes: HashMap<(u32, u16), String>,
-    rules: HashMap<Id, String>,
-    peers: HashMap<u64, (String, String)>,
+/// Names of the policy by what series are made of. Routes and limiters are looked up by their ids; peers have none.
+struct Index<'v> {
+    tree: Tree<'v>,
+    peers: HashMap<u64, (&'v str, &'v str)>,
 }
 
-/// So many bits of a peer's key are in its series.
-const PEER_KEY: u64 = (1 << 60) - 1;
+/// So many bits of a route's slot are in its series; the tree has no more.
+const ROUTE_SLOT: u32 = 0xff_ffff;
 
-impl Index {
-    fn of(view: &View<'_>) -> Self {
-        let routes = view.each::<Route>().map(|route| {
-            let id = route.id();
-            ((id.slot & 0xff_ffff, id.birth as u16), route.name().to_owned())
+impl<'v> Index<'v> {
+    fn of(view: &'v View<'_>) -> Self {
+        let tree = view.tree();
+        let peers = tree.each::<Upstream>().flat_map(|upstream| {
+            let name = upstream.name();
+            let peers = upstream.get().peers.iter();
+            peers.map(move |peer| (peer.key.to_native() & Series::PEER_KEY, (name, peer.name.as_str())))
         });
-        let peers = view.each::<Upstream>().flat_map(|upstream| {
-            let name = upstream.name().to_owned();
-            let peers: Vec<_> = upstream
-                .peers
-                .iter()
-                .map(|peer| (peer.key.to_native() & PEER_KEY, (name.clone(), peer.name.as_str().to_owned())))
-                .collect();
-            peers
-        });
-        Self {
-            routes: routes.collect(),
-            rules: view.each::<Limiter>().map(|limiter| (limiter.id(), limiter.name().to_owned())).collect(),
-            peers: peers.collect(),
-        }
+        Self { tree, peers: peers.collect() }
     }
 }
 
-impl Names for Index {
+impl Names for Index<'_> {
     fn route(&self, slot: u32, birth: u16) -> Option<&str> {
-        self.routes.get(&(slot, birth)).map(String::as_str)
+        let route = self.tree.at::<Route>(slot & ROUTE_SLOT)?;
+        (route.id().birth as u16 == birth).then(|| route.name())
     }
 
     fn rule(&self, id: Id) -> Option<&str> {
-        self.rules.get(&id).map(String::as_str)
+        self.tree.object::<Limiter>(id).map(|limiter| limiter.name())
     }
 
     fn peer(&self, key: u64) -> Option<(&str, &str)> {
-        self.peers.get(&key).map(|(upstream, peer)| (upstream.as_str(), peer.as_str()))
+        self.peers.get(&key).copied()
     }
 }

@@ -22,6 +22,8 @@ pub struct Worker {
     /// The path to forward for the request that was looked at last, where it is not the client's.
     pub(super) path: Vec<u8>,
     pub(super) reserved: Reserved,
+    /// The generation for which series were last looked over.
+    pub(super) tidied: u32,
 }
 
 /// Headers that only we may set, copied once a generation.
@@ -45,6 +47,7 @@ impl Worker {
             callers: Callers::default(),
             path: Vec::with_capacity(4_096),
             reserved: Reserved::default(),
+            tidied: 0,
         })
     }
 

@@ -59,6 +59,14 @@ impl<'v> Tree<'v> {
         Blob::new(self.memory, blob)
     }
 
+    /// The object that has slot `slot` now, whenever it got it.
+    #[must_use]
+    pub fn at<T: Object>(&self, slot: u32) -> Option<Blob<'v, T>> {
+        let leaf = ids::leaf(&self.memory, self.root.ids, self.root.levels, slot)?;
+        let (blob, birth) = ids::entry(&self.memory, leaf, slot as usize % ids::LEAF);
+        if birth == 0 { None } else { Blob::new(self.memory, blob) }
+    }
+
     /// The object that has `name` among those of its kind.
     #[must_use]
     pub fn named<T: Object>(&self, name: &str) -> Option<Blob<'v, T>> {
