@@ -151,7 +151,7 @@ pub(super) fn check(at: &At<'_>, shape: &Shape) {
         Shape::Choice(built, unbuilt) => choice(at, shape, built, unbuilt),
         Shape::List(item, may_be_empty) => {
             if at.node.items().is_empty() && !may_be_empty {
-                at.error("must not be empty; leave it out instead");
+                at.error("must have at least one entry");
             }
             at.items().for_each(|at| check(&at, item));
         }

@@ -178,7 +178,7 @@ fn numbers_and_units() {
     assert_errors(&[
         (
             "limiters: [{name: l, key: [], rate: 1/s}]",
-            &["f:2: limiters[0].key: must not be empty; leave it out instead"],
+            &["f:2: limiters[0].key: must have at least one entry"],
         ),
         ("limiters: [{name: l, key: [ip, ip], rate: 1/s}]", &["f:2: limiters[0].key[1]: stands here twice"]),
         ("limiters: [{name: l, key: [remote_addr], rate: 1/s}]", &["f:2: limiters[0].key[0]: our word is `ip`"]),

@@ -31,7 +31,7 @@ fn objects_fit_together() {
             &["f:3: routes[0].limits[1]: stands here twice"],
         ),
         ("upstreams: [{name: u}]", &["f:2: upstreams[0]: needs `nodes`: a list of objects"]),
-        ("upstreams: [{name: u, nodes: []}]", &["f:2: upstreams[0].nodes: must not be empty; leave it out instead"]),
+        ("upstreams: [{name: u, nodes: []}]", &["f:2: upstreams[0].nodes: must have at least one entry"]),
         (
             "upstreams: [{name: u, nodes: [{host: a, port: 1}, {host: A., port: 1}]}]",
             &["f:2: upstreams[0].nodes[1]: is the same host and port as nodes[0]; give one node a higher weight"],
@@ -61,7 +61,7 @@ fn objects_fit_together() {
             "routes: [{name: a}]",
             &["f:2: routes[0]: needs `paths`, `hosts` or both; `paths: [\"/*\"]` takes every request"],
         ),
-        ("routes: [{name: a, paths: []}]", &["f:2: routes[0].paths: must not be empty; leave it out instead"]),
+        ("routes: [{name: a, paths: []}]", &["f:2: routes[0].paths: must have at least one entry"]),
         (
             "routes: [{name: a, hosts: [a, A.], paths: [/a, /%61]}]",
             &["f:2: routes[0].hosts[1]: stands here twice", "f:2: routes[0].paths[1]: stands here twice"],
