@@ -176,10 +176,7 @@ fn numbers_and_units() {
         assert_eq!(errors(&limiter(fields)), expected, "for {fields}");
     }
     assert_errors(&[
-        (
-            "limiters: [{name: l, key: [], rate: 1/s}]",
-            &["f:2: limiters[0].key: must have at least one entry"],
-        ),
+        ("limiters: [{name: l, key: [], rate: 1/s}]", &["f:2: limiters[0].key: must have at least one entry"]),
         ("limiters: [{name: l, key: [ip, ip], rate: 1/s}]", &["f:2: limiters[0].key[1]: stands here twice"]),
         ("limiters: [{name: l, key: [remote_addr], rate: 1/s}]", &["f:2: limiters[0].key[0]: our word is `ip`"]),
         ("upstreams: [{name: u, nodes: [{host: a, port: 0}]}]", &["f:2: upstreams[0].nodes[0].port: must be above 0"]),
