@@ -40,9 +40,9 @@ BEGIN {
 use Test::More ();
 use Test::Nginx::Socket ();
 
-my $module   = abs_path($ENV{GATEWAY_MODULE} // "$root/target/ngx_http_gateway_module.so") // die "the module is not built: make module\n";
+my $module   = abs_path($ENV{GATEWAY_MODULE} // "$root/target/ngx_http_gateway_module.so");
 my $document = server('root') . '/conf/gateway.yaml';
-my @helpers  = qw(reload worker_pids master document edit get each_worker burst exchange errors until_true jwt backend
+my @helpers  = qw(reload worker_pids master document edit get each_worker burst exchange errors accesses until_true jwt backend
     library sleep time);
 
 # Exports the library's functions and ours into the test file, as `use Test::Nginx::Socket` would.
@@ -89,6 +89,11 @@ sub prepare {
 
     $block->set_value(no_error_log => "[error]\n[alert]\n[emerg]")
         if !defined $block->no_error_log && !defined $block->error_log && !defined $block->must_die;
+
+    # What keeps nginx from starting is told as such.
+    if (defined $block->must_die && defined(my $told = $block->error_log)) {
+        $block->set_value(error_log => ['[emerg]', ref $told eq 'ARRAY' ? @$told : ref $told ? $told : split /\n+/, $told]);
+    }
 
     my $policy = $block->gateway;
     return if !defined $policy;
@@ -162,6 +167,12 @@ sub no_alerts {
 
 # The error log of the running server, whole.
 sub errors { slurp(server('root') . '/logs/error.log') }
+
+# The access log, once the log phase of the last answer is over.
+sub accesses {
+    sleep 0.05;
+    return slurp(server('root') . '/logs/access.log');
+}
 
 # True as soon as `$check` is, false if that has not come about within `$seconds`.
 sub until_true {
@@ -405,7 +416,7 @@ A pattern of those C<[alert]> lines that the block brings about; any other one f
 
 C<reload()>, C<worker_pids()>, C<master()>, C<document($yaml, $check)>, C<edit($from, $to, $check)>,
 C<get($path, %options)>, C<each_worker($path, %options)>, C<burst($count, $path, %options)>, C<exchange($bytes)>,
-C<errors()>, C<until_true($seconds, $check)>, C<jwt(\%claims, $secret, \%header)>, C<backend(@options)>, C<library()>, and
+C<errors()>, C<accesses()>, C<until_true($seconds, $check)>, C<jwt(\%claims, $secret, \%header)>, C<backend(@options)>, C<library()>, and
 C<sleep> and C<time> with fractions of a second; each is described where it stands.
 
 Answers say in C<X-Worker> which worker gave them and in C<X-Route> which route it took, where there is no C<config>.
