@@ -5,7 +5,7 @@ use warnings;
 
 use Cwd qw(abs_path);
 use Digest::SHA qw(hmac_sha256);
-use File::Basename qw(dirname);
+use File::Basename qw(basename dirname);
 use IO::Select;
 use IO::Socket::INET;
 use JSON::PP ();
@@ -31,18 +31,19 @@ BEGIN {
     $kind = $installed && ($ENV{GATEWAY_TEST_NGINX} // '') ne 'own' ? 'installed' : 'own';
     unshift @INC, $own if $kind eq 'own';
 
-    # Several checkouts may be tested on one machine at once: each run takes a free port of its own.
+    # Several files, and several checkouts, may be tested on one machine at once: each file has its own port and folder.
     $ENV{TEST_NGINX_SERVER_PORT} //= free_port();
-    $ENV{TEST_NGINX_SERVROOT}    //= "$root/t/servroot";
+    $ENV{TEST_NGINX_SERVROOT}    //= "$root/t/servroot-" . basename($0, '.t');
     $ENV{TEST_NGINX_BINARY}      //= -x '/usr/sbin/nginx' ? '/usr/sbin/nginx' : 'nginx';
 }
 
 use Test::More ();
 use Test::Nginx::Socket ();
 
-my $module   = $ENV{GATEWAY_MODULE} // "$root/target/ngx_http_gateway_module.so";
+my $module   = abs_path($ENV{GATEWAY_MODULE} // "$root/target/ngx_http_gateway_module.so");
 my $document = server('root') . '/conf/gateway.yaml';
-my @helpers  = qw(reload worker_pids document edit get burst jwt backend library);
+my @helpers  = qw(reload worker_pids master document edit get each_worker burst exchange errors accesses until_true jwt backend
+    library sleep time);
 
 # Exports the library's functions and ours into the test file, as `use Test::Nginx::Socket` would.
 sub import {
@@ -67,6 +68,7 @@ sub import {
     Test::Nginx::Socket::no_root_location() if !$plain;
     Test::Nginx::Socket::add_block_preprocessor(sub { prepare(shift) }) if !$plain;
     Test::Nginx::Socket::add_response_body_check(\&after_request);
+    Test::Nginx::Socket::add_test_cleanup_handler(\&no_alerts) if !$plain;
 
     @_ = ('Test::Nginx::Socket', grep { $_ ne 'plain' } @args);
     goto &{Test::Nginx::Socket->can('import')};
@@ -88,6 +90,11 @@ sub prepare {
     $block->set_value(no_error_log => "[error]\n[alert]\n[emerg]")
         if !defined $block->no_error_log && !defined $block->error_log && !defined $block->must_die;
 
+    # What keeps nginx from starting is told as such.
+    if (defined $block->must_die && defined(my $told = $block->error_log)) {
+        $block->set_value(error_log => ['[emerg]', ref $told eq 'ARRAY' ? @$told : ref $told ? $told : split /\n+/, $told]);
+    }
+
     my $policy = $block->gateway;
     return if !defined $policy;
 
@@ -107,6 +114,8 @@ sub prepare {
     $block->set_value(http_config => $more . $http);
 
     $block->set_value(config => <<'CONF') if !defined $block->config;
+        add_header X-Route $gateway_route always;
+        add_header X-Worker $pid always;
         location / { gateway_pass gateway; }
         location = /metrics { gateway_metrics; }
         location = /health { gateway_health live; }
@@ -146,6 +155,36 @@ sub after_request {
     $step->($body);
 }
 
+# An alert is a defect whatever the block was about, unless `--- alerts` says which ones belong to it. A panic that was
+# fenced is one of them, and so is a connection that nobody closed.
+sub no_alerts {
+    my $block = shift;
+    return if defined $block->SKIP || defined $block->must_die;
+    my $expected = $block->alerts;
+    my @found = grep { /\[alert\]/ && !(defined $expected && /$expected/) } split /\n/, errors();
+    Test::More::is("@found", '', $block->name . ' - no alert') if @found;
+}
+
+# The error log of the running server, whole.
+sub errors { slurp(server('root') . '/logs/error.log') }
+
+# The access log, once the log phase of the last answer is over.
+sub accesses {
+    sleep 0.05;
+    return slurp(server('root') . '/logs/access.log');
+}
+
+# True as soon as `$check` is, false if that has not come about within `$seconds`.
+sub until_true {
+    my ($seconds, $check) = @_;
+    my $until = time + $seconds;
+    while (1) {
+        return 1 if $check->();
+        return if time > $until;
+        sleep 0.02;
+    }
+}
+
 # The pids of the workers that take new connections, oldest first.
 sub worker_pids {
     my $master = master() // return;
@@ -183,9 +222,9 @@ sub document {
     close $out or die "$document.new: $!\n";
     rename "$document.new", $document or die "$document: $!\n";
 
-    my $until = time + 1;
-    sleep 0.02 while time < $until && !($check && $check->());
-    return !$check || $check->();
+    return until_true(1, $check) if $check;
+    sleep 1;
+    return 1;
 }
 
 # Replaces in the document that is there; dies if there is nothing to replace.
@@ -206,12 +245,26 @@ sub get {
     $headers .= "\r\n" if $headers ne '' && $headers !~ /\r\n\z/;
     $headers .= 'Content-Length: ' . length($body) . "\r\n" if $body ne '';
 
-    my $raw = exchange($options{port} // server('port'),
-        "$method $path HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n$headers\r\n$body");
+    my $host     = $options{host} // 'localhost';
+
+    my $raw = exchange("$method $path HTTP/1.1\r\nHost: $host\r\nConnection: close\r\n$headers\r\n$body", $options{port});
     my ($head, $rest) = split /\r\n\r\n/, $raw, 2;
     my ($status) = ($head // '') =~ m{^HTTP/\S+ (\d+)};
     my %headers = ($head // '') =~ /^([^:\r\n]+):[ \t]*([^\r\n]*)/mg;
     return {status => $status // 0, body => $rest // '', headers => {map { lc($_) => $headers{$_} } keys %headers}};
+}
+
+# The same request to every worker, each on a connection of its own: what each of them said.
+sub each_worker {
+    my ($path, %options) = @_;
+    my %missing = map { $_ => 1 } worker_pids();
+    my @answers;
+    for my $try (1 .. 400) {
+        my $answer = get($path, %options);
+        push @answers, $answer if delete $missing{$answer->{headers}{'x-worker'} // ''};
+        return @answers if !%missing;
+    }
+    die "each_worker: no answer from @{[keys %missing]}\n";
 }
 
 # `$count` requests at once over several connections, so that every worker gets some: {status => how many}.
@@ -275,9 +328,11 @@ sub backend {
     die "backend: not up\n";
 }
 
+# Writes `$request` as it is and reads until the server closes or is silent for 10 s.
 sub exchange {
-    my ($port, $request) = @_;
-    my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port, Timeout => 5) or return '';
+    my ($request, $port) = @_;
+    my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port // server('port'), Timeout => 5)
+        or return '';
     local $SIG{PIPE} = 'IGNORE';
     print $socket $request;
     $socket->flush;
@@ -351,13 +406,20 @@ C</headers>, and fails at C</status/500> and its like.
 
 A list of subs; the n-th runs when the n-th answer has been checked. This is the place for C<reload()> and C<edit()>.
 
+=item alerts
+
+A pattern of those C<[alert]> lines that the block brings about; any other one fails it.
+
 =back
 
 =head2 Functions
 
-C<reload()>, C<worker_pids()>, C<document($yaml, $check)>, C<edit($from, $to, $check)>, C<get($path, %options)>,
-C<burst($count, $path, %options)>, C<jwt(\%claims, $secret, \%header)>, C<backend(@options)>, C<library()>; each is
-described where it stands.
+C<reload()>, C<worker_pids()>, C<master()>, C<document($yaml, $check)>, C<edit($from, $to, $check)>,
+C<get($path, %options)>, C<each_worker($path, %options)>, C<burst($count, $path, %options)>, C<exchange($bytes)>,
+C<errors()>, C<accesses()>, C<until_true($seconds, $check)>, C<jwt(\%claims, $secret, \%header)>, C<backend(@options)>, C<library()>, and
+C<sleep> and C<time> with fractions of a second; each is described where it stands.
+
+Answers say in C<X-Worker> which worker gave them and in C<X-Route> which route it took, where there is no C<config>.
 
 =head2 Environment
 
