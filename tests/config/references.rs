@@ -82,7 +82,7 @@ fn objects_fit_together() {
 
 #[test]
 fn routes_that_nothing_tells_apart() {
-    let tail = "and nothing tells them apart: give one a `priority`, or `methods` of its own";
+    let tail = "and nothing tells them apart: give one a `priority`, or `methods` or `match` of its own";
     let pair = |first: &str, second: &str| errors(&format!("routes:\n- {{name: a, {first}}}\n- {{name: b, {second}}}"));
     for (first, second, what) in [
         ("paths: [/a]", "paths: [/a]", Some("/a")),
