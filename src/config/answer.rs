@@ -16,6 +16,7 @@ pub(super) fn reply(at: &At<'_>) -> StaticReply {
         Some(body) if body.is_object() => {
             if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type")) {
                 headers.push(("Content-Type".to_owned(), "application/json".to_owned()));
+                headers.sort();
             }
             body.node.to_json().to_string()
         }

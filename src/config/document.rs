@@ -7,7 +7,7 @@ use crate::router::settings::{Condition, Redirect, StaticReply, Template};
 use crate::types::{Methods, Protocol};
 use crate::{auth, balancer, breaker, limiter};
 
-/// Free texts, in the order in which they stand: name, text.
+/// Free texts, in the order of names: name, text.
 pub type Labels = Vec<(String, String)>;
 
 /// A checked document. `defaults` are folded into the routes, references lead somewhere, and objects that stood in

@@ -198,7 +198,11 @@ pub(super) fn check_time(text: &str) -> Result<(), String> {
 }
 
 /// Reads a time (RFC 3339, 5.6) as seconds since the Unix epoch; fractions are dropped.
-fn time(text: &str) -> Result<u64, String> {
+///
+/// # Errors
+///
+/// What would be right.
+pub fn time(text: &str) -> Result<u64, String> {
     const FORM: &str = "must be a time such as `2026-12-31T23:59:59Z`";
     let number = |from: usize, to: usize| -> Option<i64> {
         let digits = text.get(from..to).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;

@@ -11,6 +11,7 @@ mod condition;
 mod conflict;
 mod consumer;
 mod cors;
+mod diff;
 mod document;
 mod limiter;
 mod lists;
@@ -20,23 +21,28 @@ mod problem;
 mod read;
 mod route;
 pub mod scalar;
+mod schema;
 mod secrets;
 pub mod shape;
 pub mod tables;
 mod template;
 mod upstream;
+mod value;
 mod yaml;
 
 use std::collections::HashMap;
 
 pub use condition::CONDITIONS_MAX;
+pub use diff::{Change, How, diff};
 pub use document::{
     Answer, Consumer, Document, HostHeader, Labels, PathPolicy, Permissions, Protocols, Role, Route, Sources, Upstream,
 };
-pub use lists::LIST_MAX;
+pub use lists::{LIST_MAX, time};
 pub use problem::{Errors, Problem};
 pub use route::LIMITS_MAX;
+pub use schema::schema;
 pub use secrets::{Secrets, SystemSecrets};
+pub use value::{rfc3339, to_value};
 pub use yaml::{ALIASED_MAX, DEPTH_MAX, SIZE_MAX, VALUES_MAX};
 
 use crate::balancer::Timeouts;

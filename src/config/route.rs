@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::hash::Hash;
 
 use super::document::{Answer, Labels, PathPolicy, Permissions, Protocols, Route, Sources};
+use super::node::Entry;
 use super::read::At;
 use super::upstream::{WrittenRetries, timeouts, timeouts_or};
 use super::{Context, answer, auth, condition, cors, limiter, lists, template, upstream};
@@ -278,8 +279,10 @@ fn target(at: &At<'_>, owner: &str, context: &mut Context<'_>) -> Option<Target>
 }
 
 fn headers(at: &At<'_>) -> Vec<(String, Template)> {
-    let fields = at.fields();
-    fields.filter_map(|(entry, _)| Some((entry.key.to_string(), template::header(entry.node.text()?).ok()?))).collect()
+    let read = |entry: &Entry| Some((entry.key.to_string(), template::header(entry.node.text()?).ok()?));
+    let mut headers: Vec<_> = at.node.entries().iter().filter_map(read).collect();
+    headers.sort_by(|one, other| one.0.cmp(&other.0));
+    headers
 }
 
 /// What stands in the list `name`, each once.

@@ -70,7 +70,7 @@ routes:
     let Some(Answer::Reply(reply)) = &teapot.answer else { panic!() };
     assert_eq!((reply.status, reply.body.as_str()), (418, r#"{"error":"short"}"#));
     let line = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-    assert_eq!(reply.headers, [line("X-A", "b"), line("Content-Type", "application/json")]);
+    assert_eq!(reply.headers, [line("Content-Type", "application/json"), line("X-A", "b")]);
     let Some(Answer::Reply(reply)) = &text.answer else { panic!() };
     assert_eq!((reply.status, reply.body.as_str(), reply.headers.len()), (200, "hello", 0));
     let Some(Answer::Redirect(redirect)) = &moved.answer else { panic!() };
