@@ -210,7 +210,7 @@ fn consumers_and_roles() {
     .document;
     let consumer = &document.consumers[0];
     assert_eq!((&*consumer.name, consumer.priority, consumer.enabled), ("https://id.example/a b", -3, false));
-    assert_eq!(consumer.labels, [("team".to_owned(), "x".to_owned()), ("n".to_owned(), "5".to_owned())]);
+    assert_eq!(consumer.labels, [("n".to_owned(), "5".to_owned()), ("team".to_owned(), "x".to_owned())]);
     assert_eq!(document.roles[0].permissions, ["**"]);
     assert_errors(&[
         (
