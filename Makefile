@@ -12,7 +12,7 @@ MODULE      := target/ngx_http_gateway_module.so
 
 export TEST_NGINX_BINARY ?= $(NGINX)
 
-.PHONY: help deps nginx-tree module build run test test-rust test-nginx bench lint lint-rust lint-scripts install clean
+.PHONY: help deps nginx-tree module build run schema test test-rust test-nginx bench lint lint-rust lint-scripts install clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -34,6 +34,10 @@ build: module ## library and module
 
 run: module ## the demo on 127.0.0.1:8080; Ctrl-C stops all of it
 	@conf/demo/run
+
+schema: deps ## conf/gateway.schema.json, the document's form as JSON Schema
+	$(CARGO) run --locked --quiet --bin gatewayctl -- schema > target/gateway.schema.json
+	@mv target/gateway.schema.json conf/gateway.schema.json
 
 test: test-rust test-nginx ## everything that can fail
 

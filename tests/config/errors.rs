@@ -61,18 +61,14 @@ fn unknown_fields_get_a_hint() {
 #[test]
 fn what_is_not_built_is_refused_by_name() {
     assert_errors(&[
-        ("bans: []\nlists: []", &["f:2: bans: not supported yet", "f:3: lists: not supported yet"]),
+        ("graphql: []\nversions: []", &["f:2: graphql: not supported yet", "f:3: versions: not supported yet"]),
         (
             "routes: [{name: a, paths: [\"~^/v\\\\d+\"]}]",
             &[
                 "f:2: routes[0].paths[0]: regular expressions (`~`) are not supported yet: write `{name}` for a segment, `/*` for the rest",
             ],
         ),
-        (
-            "routes: [{name: a, paths: [/a], path_policy: strict}]",
-            &["f:2: routes[0].path_policy: `strict` is not supported yet"],
-        ),
-        ("defaults: {cors: {}}", &["f:2: defaults.cors: not supported yet"]),
+        ("defaults: {cache: {}}", &["f:2: defaults.cache: not supported yet"]),
         (
             "upstreams: [{name: u, algorithm: round_robin, nodes: [{host: a, port: 1}]}]",
             &["f:2: upstreams[0].algorithm: `round_robin` is not supported yet"],

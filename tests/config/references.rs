@@ -82,7 +82,7 @@ fn objects_fit_together() {
 
 #[test]
 fn routes_that_nothing_tells_apart() {
-    let tail = "and nothing tells them apart: give one a `priority`, or `methods` of its own";
+    let tail = "and nothing tells them apart: give one a `priority`, or `methods` or `match` of its own";
     let pair = |first: &str, second: &str| errors(&format!("routes:\n- {{name: a, {first}}}\n- {{name: b, {second}}}"));
     for (first, second, what) in [
         ("paths: [/a]", "paths: [/a]", Some("/a")),
@@ -210,7 +210,7 @@ fn consumers_and_roles() {
     .document;
     let consumer = &document.consumers[0];
     assert_eq!((&*consumer.name, consumer.priority, consumer.enabled), ("https://id.example/a b", -3, false));
-    assert_eq!(consumer.labels, [("team".to_owned(), "x".to_owned()), ("n".to_owned(), "5".to_owned())]);
+    assert_eq!(consumer.labels, [("n".to_owned(), "5".to_owned()), ("team".to_owned(), "x".to_owned())]);
     assert_eq!(document.roles[0].permissions, ["**"]);
     assert_errors(&[
         (
