@@ -50,8 +50,10 @@ test-nginx: module ## t/: a real nginx with the module
 bench: module ## side by side with a bare proxy_pass; writes target/bench.json
 	@.ci/deps bench
 	timeout 1200 benches/e2e --out target/bench.json
-	@# Each decision alone: nanoseconds, and instructions where valgrind is.
-	@if ls benches/*.rs > /dev/null 2>&1; then $(CARGO) bench --locked; fi
+	@# Each decision alone: nanoseconds, then instructions.
+	$(CARGO) bench --locked --bench decisions
+	@# Fails above the bounds in benches/instructions.toml.
+	timeout 1200 benches/instructions
 
 lint: lint-rust lint-scripts ## format, clippy, layering, licences, perl, shell
 
@@ -67,7 +69,7 @@ SCRIPTS := .ci/run .ci/deps .ci/nginx-tree conf/demo/run conf/demo/check docker/
 
 lint-scripts: deps
 	@for f in t/lib/Test/Nginx/*.pm t/Gateway.pm; do perl -It -It/lib -c $$f || exit 1; done
-	python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' benches/e2e conf/demo/backends
+	python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' benches/e2e benches/instructions conf/demo/backends t/story/story.py
 	@if command -v shellcheck > /dev/null; then shellcheck $(SCRIPTS); \
 	 else echo "shellcheck is not installed: scripts get a syntax check alone"; for f in $(SCRIPTS); do bash -n $$f || exit 1; done; fi
 
