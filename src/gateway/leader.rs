@@ -287,7 +287,7 @@ pub fn read_document_with(path: &Path, secrets: &dyn Secrets) -> Result<Checked,
 
 /// A document that is right and that this version can carry out; else every mistake in it, a line each.
 fn parse(text: &str, name: &str, secrets: &dyn Secrets) -> Result<Checked, Vec<String>> {
-    let checked = config::parse(text, name, secrets)
+    let checked = config::parse_live(text, name, secrets)
         .map_err(|errors| errors.problems().iter().map(ToString::to_string).collect::<Vec<_>>())?;
     match unsupported(&checked.document) {
         lines if lines.is_empty() => Ok(checked),
