@@ -30,5 +30,5 @@ pub use settings::{
     Algorithm, ArchivedAlgorithm, ArchivedAuth, ArchivedJwt, ArchivedKey, ArchivedMaterial, ArchivedScheme,
     ArchivedSource, Auth, Jwt, Key, Material, Scheme, Source,
 };
-pub use source::{Lookup, bearer, cookies, find_token, parameters, spells};
+pub use source::{Lookup, bearer, cookies, find_token, is_token, parameters, spells};
 pub use verifier::{TOKEN_MAX, Verifier};

@@ -17,8 +17,8 @@ pub enum Lookup<'a> {
 
 /// Looks for a token in `sources`, in their order; the first source that holds anything decides.
 ///
-/// The characters of what a header holds are left to whoever verifies it, who refuses what is no token by itself: one
-/// that was verified a moment ago need not be looked at letter by letter again.
+/// The characters of what a header holds are left to whoever verifies it ([`is_token`]): one that was verified a moment
+/// ago need not be looked at letter by letter again.
 #[inline]
 pub fn find_token<'a>(request: &'a impl Request, sources: &[ArchivedSource]) -> Lookup<'a> {
     for source in sources {
@@ -128,6 +128,12 @@ fn single<'a>(mut values: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Lookup<
         (Some((_, value)), None) => token(value),
         (Some(_), Some(_)) => Lookup::Malformed,
     }
+}
+
+/// Whether `text` is made of the characters of a `b64token` (RFC 6750, 2.1).
+#[must_use]
+pub fn is_token(text: &[u8]) -> bool {
+    token(text) != Lookup::Malformed
 }
 
 /// `text` if it is a `b64token` (RFC 6750, 2.1).

@@ -6,7 +6,7 @@ use super::object::{Consumer, Role, Route};
 use super::ticket::{Passed, Ticket};
 use crate::auth::{
     ArchivedAuth, ArchivedJwt, ArchivedRequirement, ArchivedScheme, Auth, Claims, Found, Lookup as Token, TokenCache,
-    Verifier, allows, find_token,
+    Verifier, allows, find_token, is_token,
 };
 use crate::state::{Blob, View};
 use crate::types::{Id, Now, Reason, Request};
@@ -116,6 +116,9 @@ impl Callers {
         self.found = self.tokens.find(auth.id(), auth.seq(), token, now.wall);
         if self.found.is_some() {
             return Ok(());
+        }
+        if !is_token(token) {
+            return Err(Reason::AuthMalformed);
         }
         let known = self.keys.verifier(auth).ok_or(Reason::AuthKeyUnknown)?;
         known.verifier.verify(token, now.wall, &mut self.scratch)?;
