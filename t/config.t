@@ -256,7 +256,7 @@ gateway_zone main 16m;
 gateway_zone other 16m;
 --- must_die
 --- error_log eval
-qr/"gateway_zone" directive is duplicate in \S+nginx\.conf:\d+/
+qr/"gateway_zone" directive is duplicate: there is one region for all workers in \S+nginx\.conf:\d+/
 
 
 === misconfigured: twice gateway_config
@@ -289,7 +289,7 @@ qr/invalid value "yes" in "gateway" directive.*"on".*"off".* in \S+nginx\.conf:\
 location / { gateway_pass gateway; gateway_pass gateway; }
 --- must_die
 --- error_log eval
-qr/"gateway_pass" directive is duplicate in \S+nginx\.conf:\d+/
+qr/"gateway_pass" is duplicate, or .* in \S+nginx\.conf:\d+/
 
 
 === misconfigured: gateway_pass beside proxy_pass
@@ -297,7 +297,31 @@ qr/"gateway_pass" directive is duplicate in \S+nginx\.conf:\d+/
 location / { proxy_pass http://gateway; gateway_pass gateway; }
 --- must_die
 --- error_log eval
-qr/is duplicate in \S+nginx\.conf:\d+/
+qr/"gateway_pass" is duplicate, or stands beside what answers this location already in \S+nginx\.conf:\d+/
+
+
+=== misconfigured: proxy_pass behind gateway_pass
+--- config
+location / { gateway_pass gateway; proxy_pass http://gateway; }
+--- must_die
+--- error_log eval
+qr/"proxy_pass" directive is duplicate in \S+nginx\.conf:\d+/
+
+
+=== misconfigured: gateway_metrics beside gateway_pass
+--- config
+location / { gateway_pass gateway; gateway_metrics; }
+--- must_die
+--- error_log eval
+qr/"gateway_metrics" stands beside what answers this location already in \S+nginx\.conf:\d+/
+
+
+=== misconfigured: what gateway_pass sets itself
+--- config
+location / { proxy_http_version 1.0; gateway_pass gateway; }
+--- must_die
+--- error_log eval
+qr/"gateway_pass" sets "proxy_pass", "proxy_http_version" and "proxy_next_upstream" itself.* in \S+nginx\.conf:\d+/
 
 
 === misconfigured: gateway_pass with a URL
