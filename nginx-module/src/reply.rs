@@ -23,6 +23,8 @@ use crate::view::View;
 pub unsafe fn refuse(r: *mut ngx_http_request_t, answer: &Reply, context: &mut Context) -> ngx_int_t {
     // SAFETY: the caller's promise, here and below.
     unsafe {
+        // Else nginx would ask a client that waits for 100 Continue to send what is thrown away.
+        (*r).set_expect_tested(1);
         let discarded = ngx_http_discard_request_body(r);
         if discarded != rc::OK {
             return discarded;
