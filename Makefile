@@ -12,7 +12,7 @@ MODULE      := target/ngx_http_gateway_module.so
 
 export TEST_NGINX_BINARY ?= $(NGINX)
 
-.PHONY: help deps nginx-tree module build run test test-rust test-nginx bench lint lint-rust lint-scripts install clean
+.PHONY: help deps nginx-tree module build run schema test test-rust test-nginx bench lint lint-rust lint-scripts install clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -35,6 +35,10 @@ build: module ## library and module
 run: module ## the demo on 127.0.0.1:8080; Ctrl-C stops all of it
 	@conf/demo/run
 
+schema: deps ## conf/gateway.schema.json, the document's form as JSON Schema
+	$(CARGO) run --locked --quiet --bin gatewayctl -- schema > target/gateway.schema.json
+	@mv target/gateway.schema.json conf/gateway.schema.json
+
 test: test-rust test-nginx ## everything that can fail
 
 test-rust: deps ## the library alone: no nginx
@@ -46,8 +50,10 @@ test-nginx: module ## t/: a real nginx with the module
 bench: module ## side by side with a bare proxy_pass; writes target/bench.json
 	@.ci/deps bench
 	timeout 1200 benches/e2e --out target/bench.json
-	@# Each decision alone: nanoseconds, and instructions where valgrind is.
-	@if ls benches/*.rs > /dev/null 2>&1; then $(CARGO) bench --locked; fi
+	@# Each decision alone: nanoseconds, then instructions.
+	$(CARGO) bench --locked --bench decisions
+	@# Fails above the bounds in benches/instructions.toml.
+	timeout 1200 benches/instructions
 
 lint: lint-rust lint-scripts ## format, clippy, layering, licences, perl, shell
 
@@ -63,7 +69,7 @@ SCRIPTS := .ci/run .ci/deps .ci/nginx-tree conf/demo/run conf/demo/check docker/
 
 lint-scripts: deps
 	@for f in t/lib/Test/Nginx/*.pm t/Gateway.pm; do perl -It -It/lib -c $$f || exit 1; done
-	python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' benches/e2e conf/demo/backends
+	python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' benches/e2e benches/instructions conf/demo/backends t/story/story.py
 	@if command -v shellcheck > /dev/null; then shellcheck $(SCRIPTS); \
 	 else echo "shellcheck is not installed: scripts get a syntax check alone"; for f in $(SCRIPTS); do bash -n $$f || exit 1; done; fi
 

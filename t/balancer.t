@@ -37,6 +37,9 @@ sub closing_server {
     return $port;
 }
 
+# Takes connections and never says a word.
+our $Silent = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 16) or die "$!\n";
+
 our $Config = <<'CONF';
 add_header X-Worker $pid always;
 add_header X-Tries "$upstream_status" always;
@@ -305,6 +308,40 @@ routes: [{name: six, paths: ["/six"], upstream: six}, {name: name, paths: ["/nam
 ["GET /six", "GET /name"]
 --- response_body_like eval
 ['^a::1$', '^a(?:127\.0\.0\.1|::1)$']
+
+
+=== ... nor is one that was closed while nobody used it
+--- http_config
+server { listen 127.0.0.1:$TEST_NGINX_RAND_PORT_3; keepalive_timeout 1s; location / { return 200 "three\n"; } }
+--- gateway
+version: 1
+upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_3}], breaker: {failures: 1, window: 10s, open_for: 10s}}]
+routes: [{name: a, paths: ["/*"], upstream: u}]
+--- request
+GET /
+--- after_request eval
+sub {
+    for my $round (1 .. 2) {
+        get('/') for 1 .. 4;
+        sleep 1.2;
+    }
+    is_deeply(burst(8, '/'), {200 => 8}, 'nobody notices');
+}
+--- no_error_log
+[alert]
+
+
+=== the read timeout of the route; one node, so its failure is the answer
+--- gateway eval
+"version: 1
+upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: " . $::Silent->sockport . "}]}]
+routes: [{name: a, paths: [\"/*\"], upstream: u, timeouts: {read: 200ms}}]
+"
+--- request
+GET /
+--- error_code: 504
+--- no_error_log
+[alert]
 
 
 === misconfigured: no nodes, a port of 0, a weight of 0, twice the same, what is not built

@@ -222,6 +222,16 @@ gateway_zone main large;
 qr/"large".* in \S+nginx\.conf:\d+/
 
 
+=== misconfigured: a location without a zone
+--- http_config
+# no gateway_zone
+--- config
+location / { gateway on; return 200; }
+--- must_die
+--- error_log
+"gateway" needs "gateway_zone" in the "http" block
+
+
 === misconfigured: gateway_pass without gateway_zone
 --- http_config
 # no gateway_zone

@@ -227,10 +227,11 @@ limiters:
   - {name: e, key: [ip], rate: 5/s, burst: 2, cost: 3}
   - {name: f, rate: 5/s}
   - {name: g, key: [ip], rate: 5/s, cost: -1}
+  - {name: h, key: [ip], rate: 5/s, store: redis}
 routes: [{name: r, paths: ["/*"], limits: [a, x]}]
 --- must_die
 --- error_log eval
 [qr/gateway\.yaml:3: limiters\[0\]\.rate: must be above 0/, qr/gateway\.yaml:4: limiters\[1\]\.burst: must be above 0/,
  qr/gateway\.yaml:5: limiters\[2\]\.key\[0\]: .*`ip`/, qr{gateway\.yaml:6: limiters\[3\]\.rate: .*10/s},
  qr/gateway\.yaml:7: limiters\[4\]/, qr/gateway\.yaml:8: limiters\[5\]: needs `key`/, qr/gateway\.yaml:9: limiters\[6\]\.cost: must not be negative/,
- qr/gateway\.yaml:10: routes\[0\]\.limits\[1\]: .*`x`/]
+ qr/gateway\.yaml:10: limiters\[7\]\.store: .*not supported yet/, qr/gateway\.yaml:11: routes\[0\]\.limits\[1\]: .*`x`/]

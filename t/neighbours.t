@@ -8,6 +8,23 @@ our $Secret = $ENV{T_SECRET} = 'a secret that is longer than 32 bytes';
 env_to_nginx('T_SECRET');
 our $Token = 'Authorization: Bearer ' . jwt({iss => 'i', aud => 'a', sub => 'ada'}, $Secret);
 
+# Two upstreams, so that it is seen who was asked.
+our $Policy = <<'YAML';
+version: 1
+auth:
+  - {name: people, jwt: {issuer: i, audience: a, keys: [{alg: HS256, secret: "$env://T_SECRET"}]}}
+limiters: [{name: few, key: [ip], rate: 1/m, burst: 3}]
+upstreams:
+  - {name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}
+  - {name: v, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_2}]}
+routes:
+  - {name: open, paths: ["/*"], upstream: u}
+  - {name: other, paths: ["/other/*"], upstream: v}
+  - {name: closed, paths: ["/closed/*"], upstream: v, auth: [people]}
+  - {name: limited, paths: ["/limited/*"], upstream: u, limits: [few]}
+  - {name: policy, paths: ["/policy/*"], auth: [people]}
+YAML
+
 our $Log = <<'CONF';
 log_format seen '$request_uri $uri $status route=$gateway_route decision=$gateway_decision reason=$gateway_reason limit=$gateway_limit_status';
 CONF
@@ -217,6 +234,66 @@ location /hop/ { gateway on; try_files /none /limited2/x; }
 [401, 200, 401, 200, 200, 200]
 --- response_headers eval
 ["! X-Backend", "X-Backend: one", "! X-Backend", "RateLimit: \"ten\";r=9;t=3600", "RateLimit: \"ten\";r=8;t=7200", "RateLimit: \"ten\";r=7;t=10800"]
+
+
+=== error_page to another route asks that route's policy
+--- gateway eval: $::Policy
+--- config
+location /nowhere/ { root html; error_page 404 /closed/x; }
+location /closed/ { gateway_pass gateway; }
+--- request eval
+["GET /nowhere/1", "GET /nowhere/1"]
+--- more_headers eval
+["", $::Token]
+--- error_code eval
+[401, 404]
+--- response_body_like eval
+["auth.missing", "^two GET /closed/x"]
+--- no_error_log
+[alert]
+
+
+=== limit_req and the gateway's limits are independent
+--- http_config
+limit_req_zone $binary_remote_addr zone=z:1m rate=1r/m;
+--- gateway eval: $::Policy
+--- config
+location / { limit_req zone=z burst=1 nodelay; gateway_pass gateway; }
+--- request eval
+["GET /a", "GET /a", "GET /a"]
+--- error_code eval
+[200, 200, 503]
+--- no_error_log
+[alert]
+
+
+=== realip: the address that it leaves is the client's
+--- gateway eval: $::Policy =~ s/burst: 3/burst: 1/r
+--- config
+set_real_ip_from 127.0.0.1;
+real_ip_header X-Client;
+location / { gateway_pass gateway; }
+--- request eval
+["GET /limited/1", "GET /limited/1", "GET /limited/1", "GET /headers"]
+--- more_headers eval
+["X-Client: 192.0.2.1", "X-Client: 192.0.2.1", "X-Client: 192.0.2.2", "X-Client: 192.0.2.3"]
+--- error_code eval
+[200, 429, 200, 200]
+--- response_body_like eval
+[".", ".", ".", "xff=192.0.2.3 "]
+
+
+=== a mirror's copy is routed by itself and thrown away
+--- gateway eval: $::Policy
+--- config
+location /a/ { mirror /other/copy; gateway_pass gateway; }
+location /other/ { internal; gateway_pass gateway; }
+--- request
+GET /a/1
+--- response_body
+one GET /a/1
+--- after_request eval
+sub { like(get('/metrics')->{body}, qr/^gateway_upstream_duration_seconds_count\{upstream="v",[^}]*\} 1$/m, 'the copy has arrived') }
 
 
 === X-Accel-Redirect: what a backend points at is served, and routed where the gateway is on

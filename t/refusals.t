@@ -19,6 +19,12 @@ our @Refusals = (
     ['GET', '/broken/', '', 503, 'breaker.open', 'Service Unavailable', 14],
 );
 
+our $Plain = <<'YAML';
+version: 1
+upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}]
+routes: [{name: a, paths: ["/a", "/headers"], methods: [GET, PUT], upstream: u}, {name: plain, paths: ["/plain"], upstream: u, protocols: [http]}]
+YAML
+
 package Test::Base::Filter {
 
     sub refused {
@@ -167,6 +173,28 @@ sub {
         is($answer->{body}, "a page of our own\n", $refusal->[4]);
     }
 }
+
+
+=== request ids: a well-formed one is kept, others are replaced, and both go to the backend and into the body
+--- gateway eval: $::Plain
+--- request eval
+["GET /headers", "GET /headers", "GET /headers", "GET /none"]
+--- more_headers eval
+["X-Request-Id: abc-123_4.5", "X-Request-Id: no good\"}", "", "X-Request-Id: abc-123_4.5"]
+--- error_code eval
+[200, 200, 200, 404]
+--- response_body_like eval
+['id=abc-123_4\.5 ', 'id=[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12} ', 'id=[0-9a-f]{8}-[0-9a-f]{4}-7', '"request_id":"abc-123_4\.5"']
+
+
+=== a protocol that the route does not speak
+--- gateway eval: $::Plain
+--- request
+GET /plain
+--- more_headers
+Upgrade: websocket
+--- error_code: 403
+--- response_body_like: route\.protocol
 
 
 === misconfigured: a protocol of nobody

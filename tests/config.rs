@@ -7,6 +7,8 @@ mod errors;
 mod fields;
 #[path = "config/keys.rs"]
 mod keys;
+#[path = "config/policies.rs"]
+mod policies;
 #[path = "config/references.rs"]
 mod references;
 
@@ -31,6 +33,8 @@ impl Secrets for Fixed {
 
     fn file(&self, path: &str) -> Result<Vec<u8>, String> {
         match path {
+            "/etc/lists/office" => Ok(b"10.0.0.0/9\n10.128.0.0/9 # both\n".to_vec()),
+            "/etc/lists/wrong" => Ok(b"10.0.0.0/8\n10.0.0.1/8\n".to_vec()),
             "/run/secrets/jwt" => Ok(format!("{SECRET}\n").into_bytes()),
             _ => Err("No such file or directory (os error 2)".to_owned()),
         }
@@ -133,7 +137,6 @@ fn the_full_example_is_refused_for_what_is_not_built_alone() {
             "f:27: upstreams[0].health: not supported yet",
             "f:30: upstreams[1].tls: not supported yet",
             "f:33: routes[0].cache: not supported yet",
-            "f:42: routes[1].cors: not supported yet",
             "f:43: routes[1].canary: not supported yet",
             "f:47: routes[1].transform: not supported yet",
             "f:48: routes[1].fallback: not supported yet",

@@ -29,6 +29,8 @@ pub unsafe fn refuse(r: *mut ngx_http_request_t, answer: &Reply, context: &mut C
         if discarded != rc::OK {
             return discarded;
         }
+        // An error page that is itself refused answers with the refusal's status, as nginx's own refusals do.
+        (*r).err_status = 0;
         let view = View::new(r);
         let Some((status, kind, body)) = form(&view, answer, variable::request_id(r, context)) else { return 500 };
         let mut ok = true;

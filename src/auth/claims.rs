@@ -162,7 +162,15 @@ fn find<'a>(object: Value<'a>, path: &str) -> Option<Value<'a>> {
 /// Whether nothing in `text` ends a header, a log line or a key.
 #[inline]
 pub(super) fn printable(text: &str) -> bool {
-    text.bytes().all(|byte| byte >= 0x20 && byte != 0x7f)
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let (words, rest) = text.as_bytes().as_chunks();
+    let mut hit = 0;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        // The top bit of a byte that went below zero: a control, or DEL. A borrow comes only from such a byte.
+        hit |= (word.wrapping_sub(ONES * 0x20) | (word ^ (ONES * 0x7f)).wrapping_sub(ONES)) & !word;
+    }
+    hit & (ONES << 7) == 0 && rest.iter().all(|byte| *byte >= 0x20 && *byte != 0x7f)
 }
 
 /// The words of a list claim.
@@ -200,6 +208,25 @@ impl<'a> Iterator for List<'a> {
                 let (word, behind) = text.split_at_checked(end)?;
                 *rest = behind;
                 Some(word)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::printable;
+
+    #[test]
+    fn controls_are_found_wherever_they_stand() {
+        for len in 0..20 {
+            for place in 0..=len {
+                for byte in 0..=0x7f_u8 {
+                    let mut text = "x\u{e9}~ ".repeat(5).chars().take(len).collect::<Vec<_>>();
+                    text.insert(place, char::from(byte));
+                    let text: String = text.into_iter().collect();
+                    assert_eq!(printable(&text), !byte.is_ascii_control(), "{text:?}");
+                }
             }
         }
     }

@@ -123,7 +123,6 @@ impl Document {
         self.unescaped.clear();
         let mut scanner = Scanner {
             source: &self.source,
-            at: 0,
             limit,
             unescaped: &mut self.unescaped,
             nodes: &mut self.nodes,
@@ -155,6 +154,18 @@ impl<'a> Value<'a> {
         self.document.text(self.node.key)
     }
 
+    /// The same as bytes, for who only compares it.
+    #[inline]
+    pub fn name(self) -> &'a [u8] {
+        octets(&self.document.source, &self.document.unescaped, self.node.key)
+    }
+
+    #[inline]
+    fn is_called(self, name: &[u8]) -> bool {
+        // Most names differ in their lengths.
+        (self.node.key.len & !UNESCAPED) as usize == name.len() && self.name() == name
+    }
+
     /// A string's content, unescaped.
     #[inline]
     pub fn string(self) -> Option<&'a str> {
@@ -179,7 +190,7 @@ impl<'a> Value<'a> {
         if self.node.kind != Kind::Object {
             return None;
         }
-        self.children().find(|member| member.key() == name)
+        self.children().find(|member| member.is_called(name.as_bytes()))
     }
 }
 

@@ -37,6 +37,9 @@ pub struct Verifier {
     keys: Box<[Key]>,
     issuer: Option<Box<str>>,
     audience: Option<Box<str>>,
+    /// `exp` must be there.
+    require_expiry: bool,
+    /// The other claims that must be there.
     require: Box<[Box<str>]>,
     /// Microseconds.
     leeway: i64,
@@ -100,13 +103,15 @@ impl Verifier {
         if keys.is_empty() {
             return Err(KeyError::None);
         }
+        let (expiry, require): (Vec<_>, Vec<_>) = require.partition(|name| *name == "exp");
         let micros = |seconds: u64| i64::try_from(seconds.min(LAST_SECOND as u64) * SECOND).unwrap_or(i64::MAX);
         Ok(Self {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             keys,
             issuer: issuer.map(Box::from),
             audience: audience.map(Box::from),
-            require: require.map(Box::from).collect(),
+            require_expiry: !expiry.is_empty(),
+            require: require.into_iter().map(Box::from).collect(),
             leeway: micros(leeway),
             max_lifetime: micros(max_lifetime),
         })
@@ -157,7 +162,7 @@ impl Verifier {
         let (message, signature) = split_last(token).ok_or(Reason::AuthMalformed)?;
         // An empty payload is a JWS, though never a JWT: it is no JSON.
         let (header, payload) = split_last(message).ok_or(Reason::AuthMalformed)?;
-        if header.is_empty() || signature.is_empty() || header.contains(&b'.') {
+        if header.is_empty() || signature.is_empty() || memchr::memchr(b'.', header).is_some() {
             return Err(Reason::AuthMalformed);
         }
         // The same header at the same verifier comes to the same end.
@@ -207,13 +212,15 @@ impl Verifier {
         let (mut issuer, mut audience, mut not_before) = (None, None, None);
         let mut times = Times::default();
         for claim in object.children() {
-            match claim.key() {
-                "iss" => issuer = Some(text(claim)?),
-                "aud" => audience = Some(claim),
-                "sub" | "jti" => drop(text(claim)?),
-                "exp" => times.expires = Some(time(claim)?),
-                "iat" => times.issued = Some(time(claim)?),
-                "nbf" => not_before = Some(time(claim)?),
+            // Registered names have three letters: one comparison of one number each.
+            let Ok(name) = <[u8; 3]>::try_from(claim.name()) else { continue };
+            match &name {
+                b"iss" => issuer = Some(text(claim)?),
+                b"aud" => audience = Some(claim),
+                b"sub" | b"jti" => drop(text(claim)?),
+                b"exp" => times.expires = Some(time(claim)?),
+                b"iat" => times.issued = Some(time(claim)?),
+                b"nbf" => not_before = Some(time(claim)?),
                 _ => {}
             }
         }
@@ -236,8 +243,11 @@ impl Verifier {
             Some(audience) => self.is_audience(audience)?,
             None => self.audience.is_none(),
         };
-        let complete =
-            || self.require.iter().all(|name| object.member(name).is_some_and(|claim| claim.kind() != Kind::Null));
+        let complete = || {
+            // `exp`, which nearly everybody requires, has just been read; null would have been refused.
+            (!self.require_expiry || times.expires.is_some())
+                && self.require.iter().all(|name| object.member(name).is_some_and(|claim| claim.kind() != Kind::Null))
+        };
         let short_lived = || {
             let lifetime = times.expires.zip(times.issued).map(|(expires, issued)| expires.saturating_sub(issued));
             self.max_lifetime == 0 || lifetime.is_some_and(|lifetime| lifetime <= self.max_lifetime)
@@ -308,6 +318,9 @@ fn time(claim: Value<'_>) -> Result<i64, Reason> {
         return Err(Reason::AuthClaims);
     }
     let number = claim.text();
+    if let Some(seconds) = whole(number.as_bytes()) {
+        return Ok(seconds * SECOND as i64);
+    }
     let seconds = match number.parse::<i64>() {
         Ok(seconds) => return if in_range(seconds) { Ok(seconds * SECOND as i64) } else { Err(Reason::AuthClaims) },
         Err(_) => number.parse::<f64>().map_err(|_| Reason::AuthClaims)?,
@@ -317,6 +330,23 @@ fn time(claim: Value<'_>) -> Result<i64, Reason> {
         true => Ok((seconds * SECOND as f64).floor() as i64),
         false => Err(Reason::AuthClaims),
     }
+}
+
+/// The seconds of a time as nearly all are: nothing but digits. At most eleven, so that it is in range.
+#[inline]
+fn whole(digits: &[u8]) -> Option<i64> {
+    if digits.len() > 11 {
+        return None;
+    }
+    let mut seconds = 0;
+    for digit in digits {
+        let value = digit.wrapping_sub(b'0');
+        if value > 9 {
+            return None;
+        }
+        seconds = seconds * 10 + i64::from(value);
+    }
+    Some(seconds)
 }
 
 const fn in_range(seconds: i64) -> bool {

@@ -1,15 +1,17 @@
 //! Routes that no condition tells apart.
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use super::document::Route;
 use super::problem::{Place, Sink, quote};
 use crate::router::pattern::{Host, Path, Rule, Segment, Tail};
+use crate::router::settings::Condition;
 use crate::types::Methods;
 
-/// What two routes must have in common: host, path, priority, and how many conditions they have. Routes whose methods
-/// are not all have one condition more than others, and go first.
-type Seat<'a> = (&'a Host, Vec<u8>, i32, bool);
+/// What two routes must have in common: host, path, priority, the entries of `match`, and whether methods are a
+/// condition too. Of routes with other entries the one with more goes first, and then the name decides.
+type Seat<'a> = (&'a Host, Vec<u8>, i32, bool, Rc<[&'a Condition]>);
 
 /// Routes that share a place by having no method in common, each with its methods and its number.
 type Owners = Vec<(Methods, usize)>;
@@ -20,8 +22,13 @@ pub(super) fn report(routes: &[Route], places: &[(usize, Place)], sink: &Sink) {
     let mut taken: HashMap<Seat<'_>, Owners> = HashMap::new();
     let mut told: HashSet<(usize, usize)> = HashSet::new();
     for (number, route) in routes.iter().enumerate().filter(|(_, route)| route.enabled) {
+        let mut conditions: Vec<&Condition> = route.conditions.iter().collect();
+        // In whatever one order: they are a set.
+        conditions.sort_by_cached_key(|condition| format!("{condition:?}"));
+        let conditions: Rc<[&Condition]> = conditions.into();
         for rule in &route.rules {
-            let seat = (&rule.host, shape_of(&rule.path), route.priority, route.methods == Methods::ANY);
+            let methods = route.methods == Methods::ANY;
+            let seat = (&rule.host, shape_of(&rule.path), route.priority, methods, Rc::clone(&conditions));
             let owners = taken.entry(seat).or_default();
             let owner = owners.iter().find(|(methods, _)| methods.0 & route.methods.0 != 0).map(|(_, other)| *other);
             match owner {
@@ -47,8 +54,8 @@ fn message(route: &Route, rule: &Rule, other: Option<&Route>, owner: &str) -> St
         host => host.to_string(),
     };
     format!(
-        "{} and {} of {owner} both take {host}{}, and nothing tells them apart: give one a `priority`, or `methods` of \
-         its own",
+        "{} and {} of {owner} both take {host}{}, and nothing tells them apart: give one a `priority`, or `methods` or \
+         `match` of its own",
         quote(&route.name),
         quote(other.map_or("", |other| &other.name)),
         rule.path

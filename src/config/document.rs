@@ -1,10 +1,13 @@
 //! The document once it is checked: nothing here can be wrong, nothing is left to look up.
 
+use crate::cors::Cors;
+use crate::lists::{Ban, List, Range};
 use crate::router::pattern::Rule;
+use crate::router::settings::{Condition, Redirect, StaticReply, Template};
 use crate::types::{Methods, Protocol};
 use crate::{auth, balancer, breaker, limiter};
 
-/// Free texts, in the order in which they stand: name, text.
+/// Free texts, in the order of names: name, text.
 pub type Labels = Vec<(String, String)>;
 
 /// A checked document. `defaults` are folded into the routes, references lead somewhere, and objects that stood in
@@ -25,6 +28,10 @@ pub struct Document {
     pub limiters: Vec<limiter::Limiter>,
     /// Upstreams.
     pub upstreams: Vec<Upstream>,
+    /// Sets of addresses.
+    pub lists: Vec<List>,
+    /// Addresses that are refused before anything else.
+    pub bans: Vec<Ban>,
     /// Routes.
     pub routes: Vec<Route>,
 }
@@ -99,8 +106,22 @@ pub struct Route {
     pub priority: i32,
     /// Whether it takes part in routing.
     pub enabled: bool,
-    /// The name of an upstream that exists; `None` = policy alone.
+    /// What must hold of a request beside all that; at most 16.
+    pub conditions: Vec<Condition>,
+    /// The name of an upstream that exists; `None` where `answer` is there, else policy alone.
     pub upstream: Option<String>,
+    /// What is answered without an upstream; never together with one.
+    pub answer: Option<Answer>,
+    /// The decoded path that is forwarded instead of the matched one; its parameters are those of each of `rules`.
+    pub rewrite: Option<Template>,
+    /// Request headers to set: name as written, value; their parameters are those of each of `rules`.
+    pub headers: Vec<(String, Template)>,
+    /// What browsers of other origins may do; `None` = we add nothing.
+    pub cors: Option<Cors>,
+    /// Who may come; empty = everybody.
+    pub allow: Sources,
+    /// Who may not; it goes before `allow`.
+    pub deny: Sources,
     /// Names of `auth` entries that exist, any of which will do; empty = everybody may.
     pub auth: Vec<String>,
     /// What the caller must be permitted; `None` = nothing.
@@ -121,6 +142,32 @@ pub struct Route {
     pub labels: Labels,
 }
 
+/// What a route answers by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A fixed answer.
+    Reply(StaticReply),
+    /// A redirect.
+    Redirect(Redirect),
+}
+
+/// Addresses written out, and lists of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// In order, without overlap.
+    pub ranges: Vec<Range>,
+    /// Names of lists that exist, each once.
+    pub lists: Vec<String>,
+}
+
+impl Sources {
+    /// Whether nothing is written.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty() && self.lists.is_empty()
+    }
+}
+
 /// What a route requires of a caller: `{all, required}`.
 pub type Permissions = auth::Requirement;
 
@@ -130,7 +177,7 @@ pub enum PathPolicy {
     /// Refuses what changes meaning on the way.
     #[default]
     Normal,
-    /// Also refuses what some servers read differently. Not built yet: no document can ask for it.
+    /// Also refuses what some servers read differently.
     Strict,
 }
 

@@ -5,29 +5,44 @@
 //! capability, and what must fit together is compared. All problems are told at once, and a document with one is no
 //! document.
 
+mod answer;
 mod auth;
+mod condition;
 mod conflict;
 mod consumer;
+mod cors;
+mod diff;
 mod document;
 mod limiter;
+mod lists;
 mod names;
 mod node;
 mod problem;
 mod read;
 mod route;
 pub mod scalar;
+mod schema;
 mod secrets;
 pub mod shape;
 pub mod tables;
+mod template;
 mod upstream;
+mod value;
 mod yaml;
 
 use std::collections::HashMap;
 
-pub use document::{Consumer, Document, HostHeader, Labels, PathPolicy, Permissions, Protocols, Role, Route, Upstream};
+pub use condition::CONDITIONS_MAX;
+pub use diff::{Change, How, diff};
+pub use document::{
+    Answer, Consumer, Document, HostHeader, Labels, PathPolicy, Permissions, Protocols, Role, Route, Sources, Upstream,
+};
+pub use lists::{LIST_MAX, time};
 pub use problem::{Errors, Problem};
 pub use route::LIMITS_MAX;
+pub use schema::schema;
 pub use secrets::{Secrets, SystemSecrets};
+pub use value::{rfc3339, to_value};
 pub use yaml::{ALIASED_MAX, DEPTH_MAX, SIZE_MAX, VALUES_MAX};
 
 use crate::balancer::Timeouts;
@@ -85,6 +100,7 @@ struct Context<'c> {
 struct AllNames<'a> {
     auth: Names<'a>,
     limiters: Names<'a>,
+    lists: Names<'a>,
     upstreams: Names<'a>,
     roles: Names<'a>,
 }
@@ -97,6 +113,7 @@ fn read_document(at: &At<'_>, secrets: &dyn Secrets) -> Option<Document> {
     let names = AllNames {
         auth: Names::collect(at, "auth", "entry of `auth`"),
         limiters: Names::collect(at, "limiters", "limiter"),
+        lists: Names::collect(at, "lists", "list"),
         upstreams: Names::collect(at, "upstreams", "upstream"),
         roles: Names::collect(at, "roles", "role"),
     };
@@ -114,6 +131,8 @@ fn read_document(at: &At<'_>, secrets: &dyn Secrets) -> Option<Document> {
             roles: Vec::new(),
             limiters: Vec::new(),
             upstreams: Vec::new(),
+            lists: Vec::new(),
+            bans: Vec::new(),
             routes: Vec::new(),
         },
         upstreams: HashMap::new(),
@@ -126,6 +145,11 @@ fn read_document(at: &At<'_>, secrets: &dyn Secrets) -> Option<Document> {
     });
     each(at, "limiters", |at, name| context.keep_limiter(at, limiter::read(at, name)));
     each(at, "upstreams", |at, name| context.keep_upstream(at, upstream::read(at, name)));
+    each(at, "lists", |at, name| match lists::list(at, name, secrets) {
+        Some(list) => context.document.lists.push(list),
+        None => unread(at),
+    });
+    each(at, "bans", |at, _| context.document.bans.extend(lists::bans(at)));
     each(at, "roles", |at, name| context.document.roles.push(consumer::role(at, name)));
     each(at, "consumers", |at, name| {
         context.document.consumers.push(consumer::read(at, name, &names.roles));

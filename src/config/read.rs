@@ -81,15 +81,13 @@ impl<'a> At<'a> {
         (list.kind() == Kind::List).then(|| list.items().iter().filter_map(Node::text).map(str::to_owned).collect())
     }
 
-    /// Names and texts of the object in the field `name`.
+    /// Names and texts of the object in the field `name`, in the order of names: theirs means nothing in JSON.
     pub(super) fn labels(&'a self, name: &str) -> Option<Vec<(String, String)>> {
         let entries = self.get(name)?.node.entries();
-        Some(
-            entries
-                .iter()
-                .map(|entry| (entry.key.to_string(), entry.node.scalar().unwrap_or_default().to_owned()))
-                .collect(),
-        )
+        let pair = |entry: &Entry| (entry.key.to_string(), entry.node.scalar().unwrap_or_default().to_owned());
+        let mut pairs: Vec<(String, String)> = entries.iter().map(pair).collect();
+        pairs.sort();
+        Some(pairs)
     }
 
     /// Where the node begins; for a field that is an object or list, where its name stands.

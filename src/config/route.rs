@@ -3,13 +3,16 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 
-use super::document::{Labels, PathPolicy, Permissions, Protocols, Route};
+use super::document::{Answer, Labels, PathPolicy, Permissions, Protocols, Route, Sources};
+use super::node::Entry;
 use super::read::At;
 use super::upstream::{WrittenRetries, timeouts, timeouts_or};
-use super::{Context, auth, limiter, upstream};
+use super::{Context, answer, auth, condition, cors, limiter, lists, template, upstream};
 use crate::balancer::Timeouts;
+use crate::cors::Cors;
 use crate::limiter::KeyPart;
 use crate::router::pattern::{Host, Path, Rule, Segment};
+use crate::router::settings::{Condition, Template};
 use crate::types::{Method, Methods};
 
 /// The most bytes that a route's pairs of a host and a path may take: the tree keeps them in one block of 256 KiB.
@@ -26,7 +29,14 @@ pub(super) struct Fields {
     methods: Option<Methods>,
     priority: Option<i32>,
     enabled: Option<bool>,
-    upstream: Option<String>,
+    conditions: Option<Vec<Condition>>,
+    target: Option<Target>,
+    rewrite: Option<Template>,
+    headers: Option<Vec<(String, Template)>>,
+    cors: Option<Cors>,
+    allow: Option<Sources>,
+    deny: Option<Sources>,
+    path_policy: Option<PathPolicy>,
     auth: Option<Vec<String>>,
     permissions: Option<Permissions>,
     limits: Option<Vec<String>>,
@@ -35,6 +45,13 @@ pub(super) struct Fields {
     strip_prefix: Option<bool>,
     protocols: Option<Protocols>,
     labels: Option<Labels>,
+}
+
+/// Where requests go.
+#[derive(Clone)]
+enum Target {
+    Upstream(String),
+    Answer(Answer),
 }
 
 impl Fields {
@@ -50,7 +67,17 @@ impl Fields {
             }),
             priority: at.number("priority"),
             enabled: at.bool("enabled"),
-            upstream: at.get("upstream").and_then(|at| upstream_name(&at, owner, context)),
+            conditions: at.get("match").map(|at| condition::read(&at)),
+            target: target(at, owner, context),
+            rewrite: at.parsed("rewrite", template::path),
+            headers: at.get("headers").map(|at| headers(&at)),
+            cors: at.object("cors").map(|at| cors::read(&at)),
+            allow: at.get("allow").map(|at| lists::sources(&at, &context.names.lists)),
+            deny: at.get("deny").map(|at| lists::sources(&at, &context.names.lists)),
+            path_policy: at.text("path_policy").map(|word| match word {
+                "strict" => PathPolicy::Strict,
+                _ => PathPolicy::Normal,
+            }),
             auth: references(at, "auth", owner, context),
             permissions: at.object("permissions").and_then(|at| permissions(&at)),
             limits: references(at, "limits", owner, context),
@@ -67,7 +94,11 @@ impl Fields {
 
     /// The route that these fields make together with `defaults`.
     pub(super) fn route(self, at: &At<'_>, name: String, defaults: &Self, context: &mut Context<'_>) -> Option<Route> {
-        let upstream = self.upstream.or_else(|| defaults.upstream.clone());
+        let (upstream, answer) = match self.target.or_else(|| defaults.target.clone()) {
+            Some(Target::Upstream(name)) => (Some(name), None),
+            Some(Target::Answer(answer)) => (None, Some(answer)),
+            None => (None, None),
+        };
         let above = upstream.as_deref().and_then(|name| context.upstreams.get(name));
         let (above_timeouts, above_retries) = match above {
             Some((timeouts, retries)) => (*timeouts, retries.clone()),
@@ -83,14 +114,21 @@ impl Fields {
             methods: self.methods.or(defaults.methods).unwrap_or(Methods::ANY),
             priority: self.priority.or(defaults.priority).unwrap_or(0),
             enabled: self.enabled.or(defaults.enabled).unwrap_or(true),
+            conditions: self.conditions.or_else(|| defaults.conditions.clone()).unwrap_or_default(),
             upstream,
+            answer,
+            rewrite: self.rewrite.or_else(|| defaults.rewrite.clone()),
+            headers: self.headers.or_else(|| defaults.headers.clone()).unwrap_or_default(),
+            cors: self.cors.or_else(|| defaults.cors.clone()),
+            allow: self.allow.or_else(|| defaults.allow.clone()).unwrap_or_default(),
+            deny: self.deny.or_else(|| defaults.deny.clone()).unwrap_or_default(),
             auth: self.auth.or_else(|| defaults.auth.clone()).unwrap_or_default(),
             permissions: self.permissions.or_else(|| defaults.permissions.clone()),
             limits: self.limits.or_else(|| defaults.limits.clone()).unwrap_or_default(),
             timeouts: timeouts_or(timeouts_or(self.timeouts, above_timeouts), defaults.timeouts),
             retries: self.retries.or(&above_retries).or(&defaults.retries).resolve(),
             strip_prefix: self.strip_prefix.or(defaults.strip_prefix).unwrap_or(false),
-            path_policy: PathPolicy::Normal,
+            path_policy: self.path_policy.or(defaults.path_policy).unwrap_or_default(),
             protocols: self.protocols.or(defaults.protocols).unwrap_or(Protocols::ALL),
             labels: self.labels.or_else(|| defaults.labels.clone()).unwrap_or_default(),
             name,
@@ -110,6 +148,11 @@ fn agree(at: &At<'_>, route: &Route, context: &Context<'_>) {
             }
         }
     }
+    if route.rewrite.is_some() && route.strip_prefix {
+        let place = at.get("rewrite").or_else(|| at.get("strip_prefix"));
+        place.as_ref().unwrap_or(at).error("`rewrite` and `strip_prefix` exclude each other");
+    }
+    templates(at, route);
     let written = at.get("limits");
     if route.limits.len() > LIMITS_MAX {
         let message = format!("{} limits on one route, at most {LIMITS_MAX} are possible", route.limits.len());
@@ -124,6 +167,32 @@ fn agree(at: &At<'_>, route: &Route, context: &Context<'_>) {
                 None => at.warn(format!("limits[{index}] (by `defaults`) {message}")),
             }
         }
+    }
+}
+
+/// Every parameter of a template is one of every path, or some requests would go out with a hole.
+fn templates(at: &At<'_>, route: &Route) {
+    let tell = |field: &str, inner: Option<&str>, template: &Template| {
+        for name in template::params(template) {
+            let lacks = |rule: &&Rule| rule.path.params().all(|other| other != name);
+            let Some(rule) = route.rules.iter().find(lacks) else { continue };
+            let message = format!("needs the parameter `{name}`, which {} does not have", rule.path);
+            let outer = at.get(field);
+            match (&outer, inner) {
+                (Some(outer), Some(inner)) => outer.get(inner).as_ref().unwrap_or(outer).error(message),
+                (Some(outer), None) => outer.error(message),
+                (None, _) => at.error(format!("{field} (by `defaults`) {message}")),
+            }
+        }
+    };
+    if let Some(rewrite) = &route.rewrite {
+        tell("rewrite", None, rewrite);
+    }
+    for (name, value) in &route.headers {
+        tell("headers", Some(name), value);
+    }
+    if let Some(Answer::Redirect(redirect)) = &route.answer {
+        tell("redirect", Some("to"), &redirect.to);
     }
 }
 
@@ -194,6 +263,26 @@ fn size_of_path(path: &Path) -> usize {
             })
             .sum(),
     }
+}
+
+/// One of `upstream`, `reply` and `redirect`.
+fn target(at: &At<'_>, owner: &str, context: &mut Context<'_>) -> Option<Target> {
+    let written: Vec<&str> =
+        ["upstream", "reply", "redirect"].into_iter().filter(|name| at.get(name).is_some()).collect();
+    if let [first, second, ..] = written.as_slice() {
+        at.error(format!("has both `{first}` and `{second}`; a route has one of `upstream`, `reply` and `redirect`"));
+    }
+    let upstream = at.get("upstream").and_then(|at| upstream_name(&at, owner, context)).map(Target::Upstream);
+    let reply = at.object("reply").map(|at| Target::Answer(Answer::Reply(answer::reply(&at))));
+    let redirect = at.object("redirect").and_then(|at| answer::redirect(&at));
+    upstream.or(reply).or(redirect.map(|redirect| Target::Answer(Answer::Redirect(redirect))))
+}
+
+fn headers(at: &At<'_>) -> Vec<(String, Template)> {
+    let read = |entry: &Entry| Some((entry.key.to_string(), template::header(entry.node.text()?).ok()?));
+    let mut headers: Vec<_> = at.node.entries().iter().filter_map(read).collect();
+    headers.sort_by(|one, other| one.0.cmp(&other.0));
+    headers
 }
 
 /// What stands in the list `name`, each once.

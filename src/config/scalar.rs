@@ -157,6 +157,43 @@ pub fn is_token(text: &str) -> bool {
     !text.is_empty() && text.len() <= NAME_MAX && text.bytes().all(is_tchar)
 }
 
+/// The longest regular expression, in bytes.
+pub const REGEX_MAX: usize = 1_000;
+
+/// Bytes that the program of a regular expression may take.
+const REGEX_PROGRAM_MAX: usize = 256 << 10;
+
+/// Checks a regular expression of the `regex` crate's syntax, which has no look-around and no back-references and so
+/// takes linear time.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub fn regex(text: &str) -> Result<(), String> {
+    use regex_automata::nfa::thompson;
+    if text.is_empty() {
+        return Err("must not be empty".to_owned());
+    }
+    if text.len() > REGEX_MAX {
+        return Err(format!("must be at most {REGEX_MAX} bytes long, not {}", text.len()));
+    }
+    let config = thompson::Config::new().nfa_size_limit(Some(REGEX_PROGRAM_MAX)).utf8(false);
+    let syntax = regex_automata::util::syntax::Config::new().utf8(false);
+    match thompson::Compiler::new().configure(config).syntax(syntax).build(text) {
+        Ok(_) => Ok(()),
+        Err(error) if error.size_limit().is_some() => {
+            Err("takes too much memory once it is compiled: make its repetitions smaller".to_owned())
+        }
+        Err(error) => {
+            use std::error::Error;
+            // The last line of the parser's drawing says what is wrong.
+            let whole = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+            let last = whole.lines().last().unwrap_or_default();
+            Err(format!("is no regular expression: {}", last.strip_prefix("error: ").unwrap_or(last)))
+        }
+    }
+}
+
 /// Checks a permission that is granted: segments between colons, `*` for one whole segment, `**` for the rest.
 ///
 /// # Errors
@@ -249,6 +286,25 @@ mod tests {
             let found = rate(text).map(|rate| (rate.count, rate.per, rate.per_second()));
             assert_eq!(found, expected, "for {text}");
         }
+    }
+
+    #[test]
+    fn regexes() {
+        for (text, expected) in [
+            (r"^/v\d+$", Ok(())),
+            (r"(?i)mobile|tablet", Ok(())),
+            ("", Err("must not be empty")),
+            ("(", Err("is no regular expression: unclosed group")),
+            (r"(a)\1", Err("is no regular expression: backreferences are not supported")),
+            (
+                "a(?=b)",
+                Err("is no regular expression: look-around, including look-ahead and look-behind, is not supported"),
+            ),
+            (r"(\w{100}){100}", Err("takes too much memory once it is compiled: make its repetitions smaller")),
+        ] {
+            assert_eq!(regex(text), expected.map_err(str::to_owned), "for {text}");
+        }
+        assert!(regex(&"a".repeat(REGEX_MAX)).is_ok() && regex(&"a".repeat(REGEX_MAX + 1)).is_err());
     }
 
     #[test]

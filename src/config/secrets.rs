@@ -14,6 +14,15 @@ pub trait Secrets {
     ///
     /// Why it cannot be read, in words that do not show its content.
     fn file(&self, path: &str) -> Result<Vec<u8>, String>;
+
+    /// The content of the file of a list at `path`, which may be larger than a secret.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read.
+    fn list(&self, path: &str) -> Result<Vec<u8>, String> {
+        self.file(path)
+    }
 }
 
 /// The process's own environment and files.
@@ -23,21 +32,32 @@ pub struct SystemSecrets;
 /// The largest file that holds a secret, in bytes.
 const FILE_MAX: u64 = 1 << 20;
 
+/// The largest file of a list, in bytes: a million blocks and their comments.
+const LIST_FILE_MAX: u64 = 64 << 20;
+
 impl Secrets for SystemSecrets {
     fn env(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
     }
 
     fn file(&self, path: &str) -> Result<Vec<u8>, String> {
-        use std::io::Read;
-        let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-        let mut content = Vec::new();
-        file.take(FILE_MAX + 1).read_to_end(&mut content).map_err(|error| error.to_string())?;
-        if content.len() as u64 > FILE_MAX {
-            return Err(format!("larger than {FILE_MAX} bytes"));
-        }
-        Ok(content)
+        read(path, FILE_MAX)
     }
+
+    fn list(&self, path: &str) -> Result<Vec<u8>, String> {
+        read(path, LIST_FILE_MAX)
+    }
+}
+
+fn read(path: &str, most: u64) -> Result<Vec<u8>, String> {
+    use std::io::Read;
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let mut content = Vec::new();
+    file.take(most + 1).read_to_end(&mut content).map_err(|error| error.to_string())?;
+    if content.len() as u64 > most {
+        return Err(format!("larger than {most} bytes"));
+    }
+    Ok(content)
 }
 
 /// A secret's value, wherever it came from.

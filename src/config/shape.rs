@@ -66,6 +66,10 @@ pub enum Shape {
     Labels,
     /// Names of request headers to names of claims.
     Headers,
+    /// Names of headers to texts of some form, apart from the names that may not be set (lower case).
+    HeaderTexts(&'static Form, &'static [&'static str]),
+    /// A text, or an object that is kept as JSON.
+    TextOrObject,
     /// A secret or a key, in clear or by reference; never shown.
     Secret,
     /// A JSON Web Key as an object, or by reference.
@@ -103,6 +107,8 @@ impl Shape {
             Self::NameOr(_) => "a name or an object".to_owned(),
             Self::Labels => "an object of names and texts".to_owned(),
             Self::Headers => "an object of header names and claims".to_owned(),
+            Self::HeaderTexts(..) => "an object of header names and texts".to_owned(),
+            Self::TextOrObject => "text or an object".to_owned(),
             Self::Secret => "a reference such as `$env://NAME` or `$file:///path`".to_owned(),
             Self::Jwk => "a JSON Web Key as an object, or a reference to one".to_owned(),
         }
@@ -116,8 +122,10 @@ impl Shape {
             Self::IntegerOr(..) => matches!(kind, Kind::Integer | Kind::Text),
             Self::Duration { .. } | Self::Text(_) | Self::Choice(..) | Self::Secret => matches!(kind, Kind::Text),
             Self::List(..) => matches!(kind, Kind::List),
-            Self::Object(_) | Self::Nameless(_) | Self::Labels | Self::Headers => matches!(kind, Kind::Map),
-            Self::NameOr(_) | Self::Jwk => matches!(kind, Kind::Map | Kind::Text),
+            Self::Object(_) | Self::Nameless(_) | Self::Labels | Self::Headers | Self::HeaderTexts(..) => {
+                matches!(kind, Kind::Map)
+            }
+            Self::NameOr(_) | Self::Jwk | Self::TextOrObject => matches!(kind, Kind::Map | Kind::Text),
         }
     }
 }
@@ -151,7 +159,7 @@ pub(super) fn check(at: &At<'_>, shape: &Shape) {
         Shape::Choice(built, unbuilt) => choice(at, shape, built, unbuilt),
         Shape::List(item, may_be_empty) => {
             if at.node.items().is_empty() && !may_be_empty {
-                at.error("must not be empty; leave it out instead");
+                at.error("must have at least one entry");
             }
             at.items().for_each(|at| check(&at, item));
         }
@@ -159,9 +167,10 @@ pub(super) fn check(at: &At<'_>, shape: &Shape) {
         Shape::Nameless(resource) => object(at, resource, true),
         Shape::NameOr(resource) if kind == Kind::Map => object(at, resource, true),
         // That the name is somebody's is seen when all names are known.
-        Shape::NameOr(_) | Shape::Secret | Shape::Jwk => {}
+        Shape::NameOr(_) | Shape::Secret | Shape::Jwk | Shape::TextOrObject => {}
         Shape::Labels => labels(at),
         Shape::Headers => headers(at),
+        Shape::HeaderTexts(form, reserved) => header_texts(at, form, reserved),
     }
 }
 
@@ -291,6 +300,25 @@ fn headers(at: &At<'_>) {
         }
         match entry.node.text().map(scalar::claim) {
             None => inner.error(format!("must be the name of a claim, found {}", entry.node.kind().words())),
+            Some(Err(message)) => inner.error(message),
+            Some(Ok(())) => {}
+        }
+    }
+}
+
+fn header_texts(at: &At<'_>, form: &Form, reserved: &[&str]) {
+    let mut seen = std::collections::HashSet::new();
+    for (entry, inner) in at.fields() {
+        let lower = entry.key.to_ascii_lowercase();
+        if let Err(message) = header(&entry.key) {
+            inner.error_in(entry.place, message);
+        } else if reserved.contains(&&*lower) {
+            inner.error_in(entry.place, "this header is nginx's to set");
+        } else if !seen.insert(lower) {
+            inner.error_in(entry.place, "stands here twice; the case of a header's name does not count");
+        }
+        match entry.node.text().map(form.check) {
+            None => inner.error(format!("must be {}, found {}", form.words, entry.node.kind().words())),
             Some(Err(message)) => inner.error(message),
             Some(Ok(())) => {}
         }

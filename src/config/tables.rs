@@ -2,14 +2,20 @@
 
 mod auth;
 mod limiter;
+mod lists;
+mod route;
 mod upstream;
 
 pub use auth::{AUTH, CLAIMS, CONSUMER, JWT, KEY, ROLE};
 pub use limiter::LIMITER;
+pub use lists::{BAN, LIST};
+pub use route::{CORS, MATCH, REDIRECT, REPLY};
 pub use upstream::{BREAKER, NODE, RETRIES, TIMEOUTS, UPSTREAM};
 
 use super::scalar;
-use super::shape::Shape::{Bool, Choice, Duration, Integer, Labels, List, NameOr, Nameless, Object, Text, Unbuilt};
+use super::shape::Shape::{
+    Bool, Choice, Duration, HeaderTexts, Integer, Labels, List, NameOr, Nameless, Object, Text, Unbuilt,
+};
 use super::shape::{Field, Form, Resource, Shape};
 use crate::router::pattern::{Host, Path};
 use crate::types::{MILLISECOND, SECOND};
@@ -24,14 +30,14 @@ pub static DOCUMENT: Resource = Resource {
         field("auth", List(&Object(&AUTH), true)),
         field("consumers", List(&Object(&CONSUMER), true)),
         field("roles", List(&Object(&ROLE), true)),
-        field("lists", Unbuilt),
+        field("lists", List(&Object(&LIST), true)),
         field("limiters", List(&Object(&LIMITER), true)),
         field("upstreams", List(&Object(&UPSTREAM), true)),
         field("routes", List(&Object(&ROUTE), true)),
         field("transforms", Unbuilt),
         field("versions", Unbuilt),
         field("graphql", Unbuilt),
-        field("bans", Unbuilt),
+        field("bans", List(&Object(&BAN), true)),
     ],
     hints: &[
         ("services", "there are no services: an upstream is one (`upstreams`)"),
@@ -60,24 +66,24 @@ pub static ROUTE: Resource = Resource {
         field("hosts", List(&Text(&HOST), false)),
         field("paths", List(&Text(&PATH), false)),
         field("methods", List(&METHOD, false)),
-        field("match", Unbuilt),
+        field("match", List(&Object(&MATCH), true)),
         field("priority", PRIORITY),
         field("enabled", Bool),
         field("upstream", NameOr(&UPSTREAM)),
-        field("reply", Unbuilt),
-        field("redirect", Unbuilt),
+        field("reply", Object(&REPLY)),
+        field("redirect", Object(&REDIRECT)),
         field("location", Unbuilt),
         field("strip_prefix", Bool),
-        field("rewrite", Unbuilt),
+        field("rewrite", Text(&route::REWRITE)),
         field("auth", List(&NameOr(&AUTH), true)),
         field("permissions", Object(&PERMISSIONS)),
         field("limits", List(&NameOr(&LIMITER), true)),
-        field("cors", Unbuilt),
-        field("allow", Unbuilt),
-        field("deny", Unbuilt),
+        field("cors", Object(&CORS)),
+        field("allow", List(&Text(&lists::SOURCE), true)),
+        field("deny", List(&Text(&lists::SOURCE), true)),
         field("max_body", Unbuilt),
         field("max_in_flight", Unbuilt),
-        field("path_policy", Choice(&["normal"], &["strict"])),
+        field("path_policy", Choice(&["normal", "strict"], &[])),
         field("canary", Unbuilt),
         field("transform", Unbuilt),
         field("graphql", Unbuilt),
@@ -85,7 +91,7 @@ pub static ROUTE: Resource = Resource {
         field("cache", Unbuilt),
         field("timeouts", Object(&TIMEOUTS)),
         field("retries", Object(&RETRIES)),
-        field("headers", Unbuilt),
+        field("headers", HeaderTexts(&route::HEADER_VALUE, &route::REQUEST_RESERVED)),
         field("fallback", Unbuilt),
         field("protocols", List(&Choice(&["http", "websocket", "grpc"], &[]), false)),
         field("labels", Labels),

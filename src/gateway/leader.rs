@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::object::Upstream;
 use super::publish::{PublishError, Published, publish};
+use super::unsupported::unsupported;
 use super::worker::inherit;
 use crate::balancer::{PickTable, Seat};
 use crate::config::{self, Checked, Secrets, SystemSecrets};
@@ -163,7 +164,7 @@ impl Leader {
         let name = watch.path.display().to_string();
         let Some((stamp, read)) = watch.look() else { return };
         let lines = match read {
-            Ok(text) => match parse(&text, &name) {
+            Ok(text) => match parse(&text, &name, &SystemSecrets) {
                 Ok(checked) => match self.publish(&checked.document, now) {
                     Ok(done) => {
                         watch.taken = stamp;
@@ -281,12 +282,17 @@ pub fn read_document(path: &Path) -> Result<Checked, Vec<String>> {
 pub fn read_document_with(path: &Path, secrets: &dyn Secrets) -> Result<Checked, Vec<String>> {
     let name = path.display().to_string();
     let text = read(path).map_err(|error| vec![format!("{name}: {error}")])?;
-    config::parse(&text, &name, secrets).map_err(|errors| errors.problems().iter().map(ToString::to_string).collect())
+    parse(&text, &name, secrets)
 }
 
-fn parse(text: &str, name: &str) -> Result<Checked, Vec<String>> {
-    config::parse(text, name, &SystemSecrets)
-        .map_err(|errors| errors.problems().iter().map(ToString::to_string).collect())
+/// A document that is right and that this version can carry out; else every mistake in it, a line each.
+fn parse(text: &str, name: &str, secrets: &dyn Secrets) -> Result<Checked, Vec<String>> {
+    let checked = config::parse(text, name, secrets)
+        .map_err(|errors| errors.problems().iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    match unsupported(&checked.document) {
+        lines if lines.is_empty() => Ok(checked),
+        lines => Err(lines.into_iter().map(|line| format!("{name}: {line}")).collect()),
+    }
 }
 
 fn read(path: &Path) -> Result<String, String> {

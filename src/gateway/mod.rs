@@ -21,6 +21,7 @@ mod object;
 mod pick;
 mod publish;
 mod ticket;
+mod unsupported;
 mod uuid;
 mod worker;
 
@@ -33,6 +34,7 @@ pub use object::{ArchivedPeerEntry, ArchivedRoute, ArchivedUpstream, PeerEntry, 
 pub use pick::{Peer, TryEnd};
 pub use publish::{PublishError, Published, publish};
 pub use ticket::{Passed, Ticket};
+pub use unsupported::unsupported;
 pub use uuid::uuid_v7;
 pub use worker::{Worker, count_panic};
 

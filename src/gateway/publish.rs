@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use siphasher::sip::SipHasher13;
 
 use super::object::{Consumer, PeerEntry, Role, Route, SETTINGS, Settings, Upstream};
+use super::unsupported::unsupported;
 use crate::auth::{Requirement, Scheme};
 use crate::balancer::{self, PickTable, Seat};
 use crate::config::{self, Document, HostHeader, LIMITS_MAX};
@@ -41,6 +42,8 @@ pub enum PublishError {
     },
     /// A route names more limits than are looked at.
     TooManyLimits(String),
+    /// It asks for what this version cannot carry out; a line each.
+    NotYet(Vec<String>),
 }
 
 impl fmt::Display for PublishError {
@@ -52,6 +55,7 @@ impl fmt::Display for PublishError {
                 write!(out, "{why}; the zone has {}, one of {} would do", Size(*zone), Size(*would_do))
             }
             Self::Table(table) => write!(out, "the zone has no room for one more {table}"),
+            Self::NotYet(lines) => write!(out, "{}", lines.join("; ")),
             Self::TooManyLimits(route) => write!(out, "route \"{route}\": at most {LIMITS_MAX} limits"),
         }
     }
@@ -140,6 +144,10 @@ fn size_for(size: usize, document: &Document, now: Now) -> usize {
 }
 
 fn change(region: Region, writer: &mut Writer, document: &Document, now: Now) -> Result<Published, PublishError> {
+    let missing = unsupported(document);
+    if !missing.is_empty() {
+        return Err(PublishError::NotYet(missing));
+    }
     let mut edit = Edit { region, txn: writer.begin(), written: 0, warnings: Vec::new() };
     let alive = edit.apply(document, now)?;
     let removed = edit.remove_missing(document)?;

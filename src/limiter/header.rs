@@ -59,13 +59,14 @@ impl<'a> HeaderText<'a> {
         self.digits(number) || self.back_to(start)
     }
 
-    fn item(&mut self, name: &str, first: &[u8], one: u64, second: &[u8], two: u64) -> bool {
+    #[inline]
+    fn item(&mut self, name: &str, first: &[u8; 3], one: u64, second: &[u8; 3], two: u64) -> bool {
         let start = self.length;
-        let fits = (start == 0 || self.push(b", "))
+        let fits = (start == 0 || self.constant(b", "))
             && self.string(name)
-            && self.push(first)
+            && self.constant(first)
             && self.digits(one)
-            && self.push(second)
+            && self.constant(second)
             && self.digits(two);
         fits || self.back_to(start)
     }
@@ -74,7 +75,9 @@ impl<'a> HeaderText<'a> {
     #[inline]
     fn string(&mut self, text: &str) -> bool {
         let plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\');
-        self.push(b"\"") && (if plain { self.push(text.as_bytes()) } else { self.escaped(text) }) && self.push(b"\"")
+        self.constant(b"\"")
+            && (if plain { self.push(text.as_bytes()) } else { self.escaped(text) })
+            && self.constant(b"\"")
     }
 
     #[cold]
@@ -86,7 +89,11 @@ impl<'a> HeaderText<'a> {
         })
     }
 
+    #[inline]
     fn digits(&mut self, mut number: u64) -> bool {
+        if number < 10 {
+            return self.constant(&[b'0' + number as u8]);
+        }
         let mut digits = [0; 20];
         let mut first = digits.len();
         for (place, digit) in digits.iter_mut().enumerate().rev() {
@@ -98,6 +105,15 @@ impl<'a> HeaderText<'a> {
             }
         }
         digits.get(first..).is_some_and(|digits| self.push(digits))
+    }
+
+    /// As `push`, for what is so short that a call would cost more than the copy.
+    #[inline(always)]
+    fn constant<const N: usize>(&mut self, bytes: &[u8; N]) -> bool {
+        let Some(place) = self.buffer.get_mut(self.length..).and_then(<[u8]>::first_chunk_mut) else { return false };
+        *place = *bytes;
+        self.length += N;
+        true
     }
 
     fn push(&mut self, bytes: &[u8]) -> bool {

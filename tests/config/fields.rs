@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::load;
 
 /// Fields that say what is done anyway: only this one value is built.
-const ALREADY_SO: [&str; 6] = ["algorithm", "path_policy", "store", "strict", "on", "on_store_error"];
+const ALREADY_SO: [&str; 5] = ["algorithm", "store", "strict", "on", "on_store_error"];
 
 fn everything() -> Value {
     let timeouts = json!({"connect": "1s", "send": "2s", "read": "3s"});
@@ -41,10 +41,26 @@ fn everything() -> Value {
         "routes": [{
             "name": "r", "hosts": ["a.example"], "paths": ["/a"], "methods": ["GET"], "priority": 1, "enabled": false,
             "upstream": "u", "strip_prefix": true, "auth": ["staff"], "permissions": {"any": ["a"]}, "limits": ["l"],
-            "path_policy": "normal", "protocols": ["http"], "labels": {"a": "b"},
+            "path_policy": "strict", "protocols": ["http"], "labels": {"a": "b"},
             "timeouts": {"connect": "4s", "send": "5s", "read": "6s"},
-            "retries": {"attempts": 4, "on": ["http_429"], "methods": "idempotent", "budget": "8%"}
-        }]
+            "retries": {"attempts": 4, "on": ["http_429"], "methods": "idempotent", "budget": "8%"},
+            "match": [
+                {"header": "X-A", "equals": "a", "not": true}, {"query": "q", "in": ["a", "b"]},
+                {"cookie": "c", "regex": "^a"}, {"header": "X-B", "exists": true}
+            ],
+            "headers": {"X-Set": "v"}, "allow": ["office"], "deny": ["10.0.0.1"],
+            "cors": {
+                "origins": ["https://a.example"], "methods": ["GET"], "headers": ["X-A"], "expose": ["X-B"],
+                "credentials": true, "max_age": "5s"
+            }
+        }, {
+            "name": "fixed", "hosts": ["f.example"], "paths": ["/fixed"], "timeouts": {"connect": "4s"}, "rewrite": "/other",
+            "reply": {"status": 201, "headers": {"X-A": "b"}, "body": {"a": 1}}
+        }, {
+            "name": "moved", "hosts": ["m.example"], "paths": ["/moved/{id}"], "timeouts": {"connect": "4s"}, "redirect": {"to": "/new/{id}", "status": 301}
+        }],
+        "lists": [{"name": "office", "cidrs": ["10.0.0.0/8"]}, {"name": "file", "file": "/etc/lists/office"}],
+        "bans": [{"cidr": "10.0.0.2", "until": "2026-12-31T00:00:00Z", "reason": "r"}]
     })
 }
 

@@ -73,7 +73,7 @@ fn public_keys() {
         (format!("keys: [{{jwk: {rsa}}}, {{jwk: {rsa}}}]"), ".keys[1]: has the `kid` of a key before it"),
         ("keys: [{pem: nonsense}]".to_owned(), ".keys[0].pem: not one PEM block"),
         ("keys: [{jwk: {kty: RSA}}]".to_owned(), ".keys[0].jwk: `n` is missing or not a string"),
-        ("keys: []".to_owned(), ".keys: must not be empty; leave it out instead"),
+        ("keys: []".to_owned(), ".keys: must have at least one entry"),
         (
             "leeway: 1s".to_owned(),
             ": needs `keys`: a list of `{kid, alg, secret}`, or with `pem` or `jwk` instead of `secret`",

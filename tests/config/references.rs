@@ -31,7 +31,7 @@ fn objects_fit_together() {
             &["f:3: routes[0].limits[1]: stands here twice"],
         ),
         ("upstreams: [{name: u}]", &["f:2: upstreams[0]: needs `nodes`: a list of objects"]),
-        ("upstreams: [{name: u, nodes: []}]", &["f:2: upstreams[0].nodes: must not be empty; leave it out instead"]),
+        ("upstreams: [{name: u, nodes: []}]", &["f:2: upstreams[0].nodes: must have at least one entry"]),
         (
             "upstreams: [{name: u, nodes: [{host: a, port: 1}, {host: A., port: 1}]}]",
             &["f:2: upstreams[0].nodes[1]: is the same host and port as nodes[0]; give one node a higher weight"],
@@ -61,7 +61,7 @@ fn objects_fit_together() {
             "routes: [{name: a}]",
             &["f:2: routes[0]: needs `paths`, `hosts` or both; `paths: [\"/*\"]` takes every request"],
         ),
-        ("routes: [{name: a, paths: []}]", &["f:2: routes[0].paths: must not be empty; leave it out instead"]),
+        ("routes: [{name: a, paths: []}]", &["f:2: routes[0].paths: must have at least one entry"]),
         (
             "routes: [{name: a, hosts: [a, A.], paths: [/a, /%61]}]",
             &["f:2: routes[0].hosts[1]: stands here twice", "f:2: routes[0].paths[1]: stands here twice"],
@@ -82,7 +82,7 @@ fn objects_fit_together() {
 
 #[test]
 fn routes_that_nothing_tells_apart() {
-    let tail = "and nothing tells them apart: give one a `priority`, or `methods` of its own";
+    let tail = "and nothing tells them apart: give one a `priority`, or `methods` or `match` of its own";
     let pair = |first: &str, second: &str| errors(&format!("routes:\n- {{name: a, {first}}}\n- {{name: b, {second}}}"));
     for (first, second, what) in [
         ("paths: [/a]", "paths: [/a]", Some("/a")),
@@ -210,7 +210,7 @@ fn consumers_and_roles() {
     .document;
     let consumer = &document.consumers[0];
     assert_eq!((&*consumer.name, consumer.priority, consumer.enabled), ("https://id.example/a b", -3, false));
-    assert_eq!(consumer.labels, [("team".to_owned(), "x".to_owned()), ("n".to_owned(), "5".to_owned())]);
+    assert_eq!(consumer.labels, [("n".to_owned(), "5".to_owned()), ("team".to_owned(), "x".to_owned())]);
     assert_eq!(document.roles[0].permissions, ["**"]);
     assert_errors(&[
         (

@@ -38,6 +38,8 @@ fn who_gets_in() {
         ("a token", get("/closed").bearer(&plain()), "forward"),
         ("no token", get("/closed").bearer("x.y.z"), "auth.malformed"),
         ("two headers", get("/closed").bearer(&plain()).bearer(&plain()), "auth.malformed"),
+        ("a token and a stray word", get("/closed").bearer(&format!("{} x", plain())), "auth.malformed"),
+        ("a letter that no token has", get("/closed").bearer(&plain().replacen('.', "%2e", 1)), "auth.malformed"),
         ("another issuer", get("/closed").bearer(&other("anna")), "auth.claims"),
         ("expired", get("/closed").bearer(&token("anna", json!({"exp": 1}))), "auth.expired"),
         ("the first of two", get("/either").bearer(&plain()), "forward"),

@@ -7,8 +7,6 @@ const DEPTH_MAX: u32 = 32;
 
 pub(super) struct Scanner<'a> {
     pub source: &'a str,
-    /// The next byte.
-    pub at: usize,
     /// The most nodes that may come of it.
     pub limit: usize,
     pub unescaped: &'a mut String,
@@ -17,27 +15,30 @@ pub(super) struct Scanner<'a> {
     pub order: &'a mut Vec<u32>,
 }
 
-impl Scanner<'_> {
+/// Each part takes the place where it begins and returns the place behind it: so the place stays in a register.
+impl<'a> Scanner<'a> {
     pub fn document(&mut self) -> Result<(), Malformed> {
-        self.space();
-        self.value(Span::default(), 0)?;
-        self.space();
-        if self.at == self.source.len() { Ok(()) } else { Err(Malformed) }
+        let at = self.value(Span::default(), self.space(0), 0)?;
+        if self.space(at) == self.source.len() { Ok(()) } else { Err(Malformed) }
     }
 
-    #[inline]
-    fn peek(&self) -> Option<u8> {
-        self.source.as_bytes().get(self.at).copied()
+    #[inline(always)]
+    fn peek(&self, at: usize) -> Option<u8> {
+        self.source.as_bytes().get(at).copied()
     }
 
-    #[inline]
-    fn space(&mut self) {
-        while let Some(b' ' | b'\t' | b'\n' | b'\r') = self.peek() {
-            self.at += 1;
+    #[inline(always)]
+    fn space(&self, mut at: usize) -> usize {
+        while let Some(byte) = self.peek(at)
+            && byte <= b' '
+            && matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+        {
+            at += 1;
         }
+        at
     }
 
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, key: Span, value: Span, kind: Kind) -> Result<usize, Malformed> {
         let index = self.nodes.len();
         if index >= self.limit {
@@ -47,103 +48,115 @@ impl Scanner<'_> {
         Ok(index)
     }
 
-    fn value(&mut self, key: Span, depth: u32) -> Result<(), Malformed> {
-        let start = self.at;
-        let kind = match self.peek() {
+    /// Strings and numbers here; what is rarer is not worth its place in the caller.
+    #[inline(always)]
+    fn value(&mut self, key: Span, at: usize, depth: u32) -> Result<usize, Malformed> {
+        let (value, kind, behind) = match self.peek(at) {
             Some(b'"') => {
-                let value = self.string()?;
-                return self.push(key, value, Kind::String).map(drop);
+                let (value, behind) = self.string(at)?;
+                (value, Kind::String, behind)
             }
-            Some(b'{') if depth < DEPTH_MAX => return self.object(key, depth),
-            Some(b'[') if depth < DEPTH_MAX => return self.array(key, depth),
-            Some(b't') => self.literal("true", Kind::True)?,
-            Some(b'f') => self.literal("false", Kind::False)?,
-            Some(b'n') => self.literal("null", Kind::Null)?,
-            _ => self.number()?,
+            Some(b'-' | b'0'..=b'9') => {
+                let behind = self.number(at)?;
+                (span(at, behind), Kind::Number, behind)
+            }
+            _ => return self.rare(key, at, depth),
         };
-        self.push(key, Span { start: start as u32, len: (self.at - start) as u32 }, kind).map(drop)
+        self.push(key, value, kind)?;
+        Ok(behind)
     }
 
-    fn literal(&mut self, word: &str, kind: Kind) -> Result<Kind, Malformed> {
-        let rest = self.source.as_bytes().get(self.at..).unwrap_or_default();
+    #[inline(never)]
+    fn rare(&mut self, key: Span, at: usize, depth: u32) -> Result<usize, Malformed> {
+        let (word, kind) = match self.peek(at) {
+            Some(b'{') if depth < DEPTH_MAX => return self.object(key, at, depth),
+            Some(b'[') if depth < DEPTH_MAX => return self.array(key, at, depth),
+            Some(b't') => ("true", Kind::True),
+            Some(b'f') => ("false", Kind::False),
+            Some(b'n') => ("null", Kind::Null),
+            _ => return Err(Malformed),
+        };
+        let rest = self.source.as_bytes().get(at..).unwrap_or_default();
         if !rest.starts_with(word.as_bytes()) {
             return Err(Malformed);
         }
-        self.at += word.len();
-        Ok(kind)
+        self.push(key, span(at, at + word.len()), kind)?;
+        Ok(at + word.len())
     }
 
-    fn number(&mut self) -> Result<Kind, Malformed> {
-        if self.peek() == Some(b'-') {
-            self.at += 1;
+    #[inline(always)]
+    fn number(&self, mut at: usize) -> Result<usize, Malformed> {
+        if self.peek(at) == Some(b'-') {
+            at += 1;
         }
-        match self.peek() {
-            Some(b'0') => self.at += 1,
-            _ => self.digits()?,
+        at = match self.peek(at) {
+            Some(b'0') => at + 1,
+            _ => self.digits(at)?,
+        };
+        match self.peek(at) {
+            Some(b'.' | b'e' | b'E') => self.fraction(at),
+            _ => Ok(at),
         }
-        if self.peek() == Some(b'.') {
-            self.at += 1;
-            self.digits()?;
+    }
+
+    #[inline(never)]
+    fn fraction(&self, mut at: usize) -> Result<usize, Malformed> {
+        if self.peek(at) == Some(b'.') {
+            at = self.digits(at + 1)?;
         }
-        if let Some(b'e' | b'E') = self.peek() {
-            self.at += 1;
-            if let Some(b'+' | b'-') = self.peek() {
-                self.at += 1;
+        if let Some(b'e' | b'E') = self.peek(at) {
+            at += 1;
+            if let Some(b'+' | b'-') = self.peek(at) {
+                at += 1;
             }
-            self.digits()?;
+            at = self.digits(at)?;
         }
-        Ok(Kind::Number)
+        Ok(at)
     }
 
-    #[inline]
-    fn digits(&mut self) -> Result<(), Malformed> {
-        let start = self.at;
-        while let Some(b'0'..=b'9') = self.peek() {
-            self.at += 1;
+    #[inline(always)]
+    fn digits(&self, start: usize) -> Result<usize, Malformed> {
+        let mut at = start;
+        while let Some(b'0'..=b'9') = self.peek(at) {
+            at += 1;
         }
-        if self.at > start { Ok(()) } else { Err(Malformed) }
+        if at > start { Ok(at) } else { Err(Malformed) }
     }
 
-    fn array(&mut self, key: Span, depth: u32) -> Result<(), Malformed> {
+    fn array(&mut self, key: Span, at: usize, depth: u32) -> Result<usize, Malformed> {
         let index = self.push(key, Span::default(), Kind::Array)?;
-        self.at += 1;
-        self.space();
-        if self.peek() == Some(b']') {
-            self.at += 1;
-            return Ok(());
+        let mut at = self.space(at + 1);
+        if self.peek(at) == Some(b']') {
+            return Ok(at + 1);
         }
         loop {
-            self.value(Span::default(), depth + 1)?;
-            self.space();
-            match self.peek() {
-                Some(b',') => self.at += 1,
+            at = self.value(Span::default(), at, depth + 1)?;
+            at = self.space(at);
+            match self.peek(at) {
+                Some(b',') => at = self.space(at + 1),
                 Some(b']') => break,
                 _ => return Err(Malformed),
             }
-            self.space();
         }
-        self.at += 1;
         self.close(index);
-        Ok(())
+        Ok(at + 1)
     }
 
-    fn object(&mut self, key: Span, depth: u32) -> Result<(), Malformed> {
+    fn object(&mut self, key: Span, at: usize, depth: u32) -> Result<usize, Malformed> {
         let index = self.push(key, Span::default(), Kind::Object)?;
-        self.at += 1;
-        self.space();
-        if self.peek() == Some(b'}') {
-            self.at += 1;
-            return Ok(());
+        let mut at = self.space(at + 1);
+        if self.peek(at) == Some(b'}') {
+            return Ok(at + 1);
         }
         // A set of fingerprints: a name whose fingerprint is new is new. Few members are compared one by one, many
         // are sorted at the end, so that the cost stays n log n whatever the names are.
         let (mut seen, mut members, mut doubt) = (0_u64, 0_u32, false);
         loop {
-            if self.peek() != Some(b'"') {
+            if self.peek(at) != Some(b'"') {
                 return Err(Malformed);
             }
-            let name = self.string()?;
-            let mark = 1 << fingerprint(octets(self.source, self.unescaped, name));
+            let (name, behind) = self.string(at)?;
+            let mark = 1 << self.fingerprint(name);
             if seen & mark != 0 {
                 if members > 16 {
                     doubt = true;
@@ -153,24 +166,23 @@ impl Scanner<'_> {
             }
             seen |= mark;
             members += 1;
-            self.space();
-            if self.peek() != Some(b':') {
+            at = self.space(behind);
+            if self.peek(at) != Some(b':') {
                 return Err(Malformed);
             }
-            self.at += 1;
-            self.space();
-            self.value(name, depth + 1)?;
-            self.space();
-            match self.peek() {
-                Some(b',') => self.at += 1,
+            at = self.value(name, self.space(at + 1), depth + 1)?;
+            at = self.space(at);
+            match self.peek(at) {
+                Some(b',') => at = self.space(at + 1),
                 Some(b'}') => break,
                 _ => return Err(Malformed),
             }
-            self.space();
         }
-        self.at += 1;
         self.close(index);
-        if doubt { self.distinct(index) } else { Ok(()) }
+        if doubt {
+            self.distinct(index)?;
+        }
+        Ok(at + 1)
     }
 
     #[inline]
@@ -179,6 +191,25 @@ impl Scanner<'_> {
         if let Some(node) = self.nodes.get_mut(index) {
             node.end = end;
         }
+    }
+
+    /// Six bits that tell most names of one object apart: a hash of the length and the first eight bytes.
+    #[inline(always)]
+    fn fingerprint(&self, name: Span) -> u32 {
+        let start = name.start as usize;
+        let word = match self.source.as_bytes().get(start..).and_then(<[u8]>::first_chunk) {
+            Some(word) if name.len < 8 => u64::from_le_bytes(*word) & ((1 << (8 * name.len)) - 1),
+            Some(word) if name.len & UNESCAPED == 0 => u64::from_le_bytes(*word),
+            _ => self.first_word(name),
+        };
+        (word.wrapping_add(u64::from(name.len & !UNESCAPED)).wrapping_mul(SPREAD) >> 58) as u32
+    }
+
+    /// The first eight bytes of a name, with zeros behind a shorter one.
+    #[cold]
+    fn first_word(&self, name: Span) -> u64 {
+        let name = octets(self.source, self.unescaped, name);
+        name.iter().take(8).rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
     }
 
     /// Whether the open object at `index` has a member called `name` already.
@@ -213,61 +244,32 @@ impl Scanner<'_> {
         }
     }
 
-    /// Reads the string that begins here.
-    #[inline]
-    fn string(&mut self) -> Result<Span, Malformed> {
-        self.at += 1;
-        let start = self.at;
-        self.plain();
-        match self.peek() {
-            Some(b'"') => {
-                let len = self.at - start;
-                self.at += 1;
-                Ok(Span { start: start as u32, len: len as u32 })
-            }
-            Some(b'\\') => self.escaped(start),
+    /// Reads the string whose quote stands at `at`.
+    #[inline(always)]
+    fn string(&mut self, at: usize) -> Result<(Span, usize), Malformed> {
+        let start = at + 1;
+        let end = plain(self.source.as_bytes(), start);
+        match self.peek(end) {
+            Some(b'"') => Ok((span(start, end), end + 1)),
+            Some(b'\\') => self.escaped(start, end),
             _ => Err(Malformed),
         }
     }
 
-    /// Goes on to the next byte that a string cannot hold as it is: quote, backslash or control.
-    #[inline]
-    fn plain(&mut self) {
-        const ONES: u64 = u64::from_ne_bytes([1; 8]);
-        const HIGH: u64 = ONES << 7;
-        let bytes = self.source.as_bytes();
-        while let Some(word) = bytes.get(self.at..).and_then(<[u8]>::first_chunk) {
-            let word = u64::from_le_bytes(*word);
-            let below = |word: u64, bound: u64| word.wrapping_sub(ONES * bound) & !word;
-            let quote = below(word ^ (ONES * b'"' as u64), 1);
-            let slash = below(word ^ (ONES * b'\\' as u64), 1);
-            // Borrows spoil only bytes above the first hit.
-            let hit = (quote | slash | below(word, 0x20)) & HIGH;
-            if hit != 0 {
-                self.at += hit.trailing_zeros() as usize / 8;
-                return;
-            }
-            self.at += 8;
-        }
-        while let Some(0x20..=0x21 | 0x23..=0x5b | 0x5d..) = self.peek() {
-            self.at += 1;
-        }
-    }
-
+    /// The rest of a string whose first backslash stands at `at`.
     #[cold]
-    fn escaped(&mut self, start: usize) -> Result<Span, Malformed> {
+    fn escaped(&mut self, start: usize, mut at: usize) -> Result<(Span, usize), Malformed> {
         let from = self.unescaped.len();
         let mut copied = start;
         loop {
-            self.plain();
-            self.unescaped.push_str(self.source.get(copied..self.at).unwrap_or_default());
-            match self.peek() {
+            self.unescaped.push_str(self.source.get(copied..at).unwrap_or_default());
+            match self.peek(at) {
                 Some(b'"') => break,
-                Some(b'\\') => self.at += 1,
+                Some(b'\\') => at += 1,
                 _ => return Err(Malformed),
             }
-            let letter = self.peek().ok_or(Malformed)?;
-            self.at += 1;
+            let letter = self.peek(at).ok_or(Malformed)?;
+            at += 1;
             let character = match letter {
                 b'"' | b'\\' | b'/' => char::from(letter),
                 b'b' => '\u{8}',
@@ -275,25 +277,26 @@ impl Scanner<'_> {
                 b'n' => '\n',
                 b'r' => '\r',
                 b't' => '\t',
-                b'u' => self.unicode()?,
+                b'u' => self.unicode(&mut at)?,
                 _ => return Err(Malformed),
             };
             self.unescaped.push(character);
-            copied = self.at;
+            copied = at;
+            at = plain(self.source.as_bytes(), at);
         }
-        self.at += 1;
-        Ok(Span { start: from as u32, len: (self.unescaped.len() - from) as u32 | UNESCAPED })
+        let len = (self.unescaped.len() - from) as u32;
+        Ok((Span { start: from as u32, len: len | UNESCAPED }, at + 1))
     }
 
-    fn unicode(&mut self) -> Result<char, Malformed> {
-        let first = self.hex()?;
+    fn unicode(&self, at: &mut usize) -> Result<char, Malformed> {
+        let first = self.hex(at)?;
         let scalar = match first {
             0xd800..=0xdbff => {
-                if self.source.as_bytes().get(self.at..self.at + 2) != Some(b"\\u") {
+                if self.source.as_bytes().get(*at..*at + 2) != Some(b"\\u") {
                     return Err(Malformed);
                 }
-                self.at += 2;
-                match self.hex()? {
+                *at += 2;
+                match self.hex(at)? {
                     second @ 0xdc00..=0xdfff => 0x10000 + ((first - 0xd800) << 10) + (second - 0xdc00),
                     _ => return Err(Malformed),
                 }
@@ -303,19 +306,42 @@ impl Scanner<'_> {
         char::from_u32(scalar).ok_or(Malformed)
     }
 
-    fn hex(&mut self) -> Result<u32, Malformed> {
-        let digits = self.source.as_bytes().get(self.at..self.at + 4).ok_or(Malformed)?;
-        self.at += 4;
+    fn hex(&self, at: &mut usize) -> Result<u32, Malformed> {
+        let digits = self.source.as_bytes().get(*at..*at + 4).ok_or(Malformed)?;
+        *at += 4;
         digits.iter().try_fold(0, |value, digit| {
             char::from(*digit).to_digit(16).map(|digit| value << 4 | digit).ok_or(Malformed)
         })
     }
 }
 
-/// Six bits that tell most names of one object apart.
-#[inline]
-fn fingerprint(name: &[u8]) -> u32 {
-    let byte = |at: usize| u32::from(name.get(at).copied().unwrap_or_default());
-    let last = u32::from(name.last().copied().unwrap_or_default());
-    (byte(0) * 5 + byte(1) * 11 + last * 3 + name.len() as u32 * 7) & 63
+/// An odd number by which the names of claims that tokens usually have come to different fingerprints.
+const SPREAD: u64 = 0x0dce_19b0_0b12_5363;
+
+#[inline(always)]
+fn span(start: usize, end: usize) -> Span {
+    Span { start: start as u32, len: (end - start) as u32 }
+}
+
+/// From `at` on, the next byte that a string cannot hold as it is: quote, backslash or control.
+#[inline(always)]
+fn plain(bytes: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let word = u64::from_le_bytes(*word);
+        let quote = (word ^ (ONES * b'"' as u64)).wrapping_sub(ONES);
+        let slash = (word ^ (ONES * b'\\' as u64)).wrapping_sub(ONES);
+        let control = word.wrapping_sub(ONES * 0x20);
+        // The top bit of each byte: it went below zero, and had no top bit itself. Borrows spoil only bytes above the
+        // first hit.
+        let hit = (quote | slash | control) & !word & (ONES << 7);
+        if hit != 0 {
+            return at + hit.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    while let Some(0x20..=0x21 | 0x23..=0x5b | 0x5d..) = bytes.get(at) {
+        at += 1;
+    }
+    at
 }

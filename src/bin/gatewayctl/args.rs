@@ -1,0 +1,55 @@
+//! The command line.
+
+use std::net::IpAddr;
+
+/// The command line, taken apart.
+#[derive(Default)]
+pub struct Args {
+    /// What is no option: the command and its arguments.
+    pub words: Vec<String>,
+    pub json: bool,
+    pub secrets_missing_ok: bool,
+    pub help: bool,
+    pub version: bool,
+    /// Name in lower case, value.
+    pub headers: Vec<(String, String)>,
+    pub client: Option<IpAddr>,
+    pub host: Option<String>,
+}
+
+impl Args {
+    /// Options may stand anywhere; behind `--` there are none.
+    pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut args = Self::default();
+        while let Some(word) = words.next() {
+            let (name, inline) = match word.split_once('=') {
+                Some((name, value)) if name.starts_with("--") => (name.to_owned(), Some(value.to_owned())),
+                _ => (word, None),
+            };
+            let mut value = || inline.clone().or_else(|| words.next()).ok_or_else(|| format!("{name} needs a value"));
+            match name.as_str() {
+                "--json" => args.json = true,
+                "--secrets-missing-ok" => args.secrets_missing_ok = true,
+                "-h" | "--help" => args.help = true,
+                "-V" | "--version" => args.version = true,
+                "-H" | "--header" => {
+                    let line = value()?;
+                    let (name, value) =
+                        line.split_once(':').ok_or_else(|| format!("`{line}` is no header: write `Name: value`"))?;
+                    args.headers.push((name.trim().to_ascii_lowercase(), value.trim().to_owned()));
+                }
+                "--client" => {
+                    let text = value()?;
+                    args.client = Some(text.parse().map_err(|_| format!("`{text}` is no address"))?);
+                }
+                "--host" => args.host = Some(value()?),
+                "--" => args.words.extend(words.by_ref()),
+                _ if name.len() > 1 && name.starts_with('-') => {
+                    return Err(format!("no option is called `{name}`; see `gatewayctl --help`"));
+                }
+                _ => args.words.push(name),
+            }
+        }
+        Ok(args)
+    }
+}

@@ -1,0 +1,87 @@
+//! `gatewayctl`: looks at documents without an nginx.
+
+mod args;
+mod document;
+mod explain;
+mod live;
+mod replay;
+mod request;
+
+use std::process::ExitCode;
+
+use args::Args;
+
+const HELP: &str = "\
+gatewayctl looks at documents of ngx-gateway without an nginx.
+
+  gatewayctl check FILE                     all errors and warnings
+  gatewayctl schema                         the document's form as JSON Schema (2020-12)
+  gatewayctl diff A B                       what differs, resource by resource
+  gatewayctl size FILE                      the smallest gateway_zone that holds the document
+  gatewayctl explain FILE METHOD URL        what is decided on a request, and why
+  gatewayctl replay ACCESS_LOG A B          which requests of a log document B decides otherwise than A
+
+Options
+  --json                  output for programs
+  --secrets-missing-ok    a secret that is not there is replaced by a random one
+  -H 'Name: value'        explain: a header of the request, as often as you like
+  --client ADDRESS        explain: the client's address (127.0.0.1)
+  --host HOST             replay: the host of lines that name none
+  --help, --version
+
+Exit codes: 0 right, or no difference; 1 errors in the document, a refused request, or differences; 2 could not be done.
+Documents are YAML or JSON; an ACCESS_LOG is ours (JSON lines) or nginx's combined format, `-` is standard input.
+";
+
+/// What a command comes to: an exit code, or why it could not be done.
+type Outcome = Result<u8, String>;
+
+fn main() -> ExitCode {
+    let code = Args::parse(std::env::args().skip(1)).and_then(|args| run(&args)).unwrap_or_else(|message| {
+        eprintln!("gatewayctl: {message}");
+        2
+    });
+    ExitCode::from(code)
+}
+
+fn run(args: &Args) -> Outcome {
+    if args.help {
+        print(HELP);
+        return Ok(0);
+    }
+    if args.version {
+        print(concat!("gatewayctl ", env!("CARGO_PKG_VERSION"), "\n"));
+        return Ok(0);
+    }
+    let words: Vec<&str> = args.words.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["check", file] => document::check(file, args),
+        ["schema"] => {
+            print(&gateway::config::schema());
+            Ok(0)
+        }
+        ["diff", old, new] => document::diff(old, new, args),
+        ["size", file] => document::size(file, args),
+        ["explain", file, method, url] => explain::run(file, method, url, args),
+        ["replay", log, old, new] => replay::run(log, old, new, args),
+        [] => Err("no command; `gatewayctl --help` lists them".to_owned()),
+        [command, ..] if COMMANDS.contains(command) => {
+            Err(format!("`{command}` takes other arguments; see `gatewayctl --help`"))
+        }
+        [command, ..] => Err(format!("no command is called `{command}`; `gatewayctl --help` lists them")),
+    }
+}
+
+const COMMANDS: [&str; 6] = ["check", "schema", "diff", "size", "explain", "replay"];
+
+/// Prints `text`; a reader that has gone away, as `head` does, is no failure.
+fn print(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}
+
+/// Prints one JSON value.
+fn print_json(value: &serde_json::Value) {
+    print(&format!("{value:#}\n"));
+}

@@ -1,0 +1,76 @@
+//! `auth` as JSON: public keys as JWK (RFC 7518, 6; RFC 8037, 2), secrets not at all.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+
+use super::{Fields, duration};
+use crate::auth::{Algorithm, Auth, Key, Material, Scheme, Source};
+use crate::types::SECOND;
+
+/// An entry of `auth` as JSON.
+pub(in crate::config) fn auth(entry: &Auth) -> Value {
+    let Scheme::Jwt(jwt) = &entry.scheme;
+    let mut inner = Fields::default();
+    if let Some(issuer) = &jwt.issuer {
+        inner.put("issuer", issuer.as_str());
+    }
+    if let Some(audience) = &jwt.audience {
+        inner.put("audience", audience.as_str());
+    }
+    inner.list("keys", jwt.keys.iter().map(key));
+    inner.put("leeway", duration(jwt.leeway * SECOND));
+    inner.put("require", jwt.require.clone());
+    if jwt.max_lifetime > 0 {
+        inner.put("max_lifetime", duration(jwt.max_lifetime * SECOND));
+    }
+    let source = |source: &Source| match source {
+        Source::Header => "header".to_owned(),
+        Source::Query(name) => format!("query:{name}"),
+        Source::Cookie(name) => format!("cookie:{name}"),
+    };
+    inner.list("source", jwt.source.iter().map(|entry| source(entry).into()));
+    let mut claims = Fields::default();
+    claims.put("consumer", jwt.consumer_claim.as_str());
+    if let Some(claim) = &jwt.permissions_claim {
+        claims.put("permissions", claim.as_str());
+    }
+    if let Some(claim) = &jwt.roles_claim {
+        claims.put("roles", claim.as_str());
+    }
+    claims.pairs("headers", &jwt.headers);
+    inner.put("claims", claims.done());
+
+    let mut fields = Fields::default();
+    fields.put("name", entry.name.as_str());
+    if entry.optional {
+        fields.put("optional", true);
+    }
+    fields.put("jwt", inner.done());
+    fields.done()
+}
+
+fn key(key: &Key) -> Value {
+    let mut fields = Fields::default();
+    if let Some(kid) = &key.kid {
+        fields.put("kid", kid.as_str());
+    }
+    fields.put("alg", key.algorithm.name());
+    let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    match &key.material {
+        Material::Secret(_) => fields.put("secret", "(set)"),
+        Material::Rsa { n, e } => fields.put("jwk", json!({"kty": "RSA", "n": text(n), "e": text(e)})),
+        Material::Ec(point) => {
+            let curve = match key.algorithm {
+                Algorithm::Es384 => "P-384",
+                Algorithm::Es512 => "P-521",
+                _ => "P-256",
+            };
+            let coordinates = point.get(1..).unwrap_or_default();
+            let (x, y) = coordinates.split_at_checked(coordinates.len() / 2).unwrap_or_default();
+            fields.put("jwk", json!({"kty": "EC", "crv": curve, "x": text(x), "y": text(y)}));
+        }
+        Material::Ed25519(x) => fields.put("jwk", json!({"kty": "OKP", "crv": "Ed25519", "x": text(x)})),
+    }
+    fields.done()
+}
