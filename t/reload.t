@@ -32,7 +32,8 @@ package Test::Base::Filter {
     # A limit that is spent, a breaker that is open, ten requests that are counted.
     sub used {
         is_deeply(burst(10, '/limited'), {200 => 5, 429 => 5}, 'a limit is spent');
-        is_deeply(burst(3, '/status/500', connections => 1), {500 => 3}, 'a breaker opens');
+        is_deeply(burst(3, '/status/500', connections => 1), {500 => 3}, 'three failures');
+        ok(until_true(1, sub { get('/metrics')->{body} =~ /^gateway_circuit_breaker_state\{upstream="f"\} 1$/m }), 'a breaker opens');
         is_deeply(burst(10, '/'), {200 => 10}, 'ten requests');
         ok(until_true(1, sub { counted('route="all",method="GET",status="200"') == 11 }), 'counted, with the first');
     }
