@@ -90,6 +90,11 @@ sub prepare {
     $block->set_value(no_error_log => "[error]\n[alert]\n[emerg]")
         if !defined $block->no_error_log && !defined $block->error_log && !defined $block->must_die;
 
+    # Alerts that belong to the block have to come.
+    if (defined(my $alerts = $block->alerts)) {
+        $block->set_value(error_log => qr/\[alert\].*(?:$alerts)/) if !defined $block->error_log;
+    }
+
     # What keeps nginx from starting is told as such.
     if (defined $block->must_die && defined(my $told = $block->error_log)) {
         $block->set_value(error_log => ['[emerg]', ref $told eq 'ARRAY' ? @$told : ref $told ? $told : split /\n+/, $told]);
@@ -408,7 +413,7 @@ A list of subs; the n-th runs when the n-th answer has been checked. This is the
 
 =item alerts
 
-A pattern of those C<[alert]> lines that the block brings about; any other one fails it.
+A pattern of those C<[alert]> lines that the block brings about, at least once; any other one fails it.
 
 =back
 

@@ -1,77 +1,251 @@
-# Breakers: open for every worker at once, probes, closed again. Load is in story/breaker.t.
+# The breaker: what opens it, that it is one for all workers, whom it lets through afterwards, and what closes it.
 
 use lib 't';
 use Gateway 'no_plan';
+
+# One that can be told to be slow.
+$ENV{TEST_NGINX_FRAGILE} = backend();
+
+# A server that fails while html/fail is there, and keeps a log of its own.
+our $Fragile = <<'CONF';
+log_format touched '$request_uri';
+server {
+    listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+    access_log logs/touched.log touched;
+    location / {
+        root html;
+        if (-f $document_root/fail) { return 500 "broken\n"; }
+        return 200 "well\n";
+    }
+    location = /400 { return 400; }
+    location = /501 { return 501; }
+}
+CONF
+
+our $Config = <<'CONF';
+add_header X-Worker $pid always;
+add_header X-State $gateway_breaker_state always;
+location / { gateway_pass gateway; }
+location = /metrics { gateway_metrics; }
+CONF
+
+sub Test::Base::Filter::failing {
+    my $file = Test::Nginx::Socket::html_dir() . '/fail';
+    return unlink $file if !shift;
+    open my $out, '>', $file or die "$file: $!\n";
+    close $out;
+}
+
+sub Test::Base::Filter::touched {
+    sleep 0.05;
+    return scalar(() = Test::Nginx::Util::read_log(Test::Nginx::Socket::server_root() . '/logs/touched.log', 0) =~ /\n/g);
+}
+
+# A pipelined request is reported when its connection closes, which may be after its client has read the answer.
+sub Test::Base::Filter::opens {
+    return until_true(1, sub { get('/metrics')->{body} =~ /^gateway_circuit_breaker_state\{upstream="u"\} 1$/m });
+}
+
+add_block_preprocessor(sub {
+    my $block = shift;
+    my $settings = $block->breaker // 'failures: 10, window: 10s, open_for: 1s, probes: 5, closes_after: 5';
+    $block->set_value(gateway => <<"YAML") if !defined $block->gateway;
+version: 1
+upstreams:
+  - name: u
+    nodes: [{host: 127.0.0.1, port: \$TEST_NGINX_RAND_PORT_1}]
+    retries: {attempts: 1}
+    breaker: {$settings}
+routes: [{name: all, paths: ["/*"], upstream: u}]
+YAML
+    $block->set_value(http_config => $Fragile) if !defined $block->http_config;
+    $block->set_value(config => $Config) if !defined $block->config;
+});
 
 run_tests();
 
 __DATA__
 
-=== failures open it for every worker, no backend is asked, a probe that succeeds closes it
---- http_config
-server {
-    listen 127.0.0.1:$TEST_NGINX_RAND_PORT_3;
-    location / { if (-f $document_root/fail) { return 500 "no\n"; } return 200 "yes\n"; }
-    access_log logs/backend.log;
-}
+=== ten failures open it on every worker; nobody is asked; five probes close it
+--- request eval
+["GET /", "GET /metrics"]
+--- after_request eval
+[
+    sub {
+        failing(1);
+        is_deeply(burst(9, '/', connections => 3), {500 => 9}, 'nine failures');
+        is($_->{status}, 500, 'nine do not open it') for get('/');
+        ok(opens(), 'ten do');
+        is($_->{status}, 503, 'on each worker') for my @open = each_worker('/');
+        my $before = touched();
+        is_deeply(burst(50, '/'), {503 => 50}, 'open for all');
+        is(touched(), $before, 'nobody is asked');
+        is($before, 1 + 10, 'ten failures and what was before them');
+        for (@open) {
+            is($_->{headers}{'retry-after'}, 1, 'when to come back');
+            is($_->{headers}{'x-state'}, 'open', 'the variable');
+            like($_->{body}, qr/"status":503,.*"code":"breaker\.open"/, 'the reason');
+        }
+        like(get('/metrics')->{body}, qr/^gateway_circuit_breaker_state\{upstream="u"\} 1$/m, 'the gauge');
+
+        failing(0);
+        ok(until_true(2, sub { get('/')->{status} == 200 }), 'asked again after the open time');
+        is($_->{headers}{'x-state'}, 'half-open', 'half-open meanwhile') for get('/');
+        is($_->{status}, 200, 'a probe') for map { get('/') } 1 .. 3;
+        is($_->{headers}{'x-state'}, 'closed', 'closed for each worker') for each_worker('/');
+        is_deeply(burst(50, '/'), {200 => 50}, 'all pass');
+    },
+]
+--- error_code eval
+[200, 200]
+--- response_body_like eval
+['^well', 'gateway_circuit_breaker_state\{upstream="u"\} 0\n']
+
+
+=== half-open: at most five at once over all workers
 --- gateway
 version: 1
 upstreams:
-  - {name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_3}], retries: {attempts: 1}, breaker: {failures: 5, window: 10s, open_for: 1s, probes: 1, closes_after: 1}}
-routes: [{name: a, paths: ["/*"], upstream: u}]
---- config
-location / { gateway_pass gateway; add_header X-Breaker $gateway_breaker_state always; add_header X-Reason $gateway_reason always; }
-location = /metrics { gateway_metrics; }
---- user_files
->>> fail
+  - name: u
+    nodes: [{host: 127.0.0.1, port: $TEST_NGINX_FRAGILE}]
+    retries: {attempts: 1}
+    breaker: {failures: 3, window: 10s, open_for: 1s, probes: 5, closes_after: 5}
+routes: [{name: all, paths: ["/*"], upstream: u}]
+--- http_config
 --- request
 GET /
---- error_code: 500
---- response_headers
-X-Breaker: closed
 --- after_request eval
 sub {
-    get('/') for 1 .. 4;
-    my $asked = sub { scalar(() = Gateway::slurp(Gateway::server('root') . '/logs/backend.log') =~ /\n/g) };
-    is($asked->(), 5, 'five failures');
-    is_deeply(burst(16, '/'), {503 => 16}, 'refused by both workers');
-    my $answer = get('/');
-    is($answer->{headers}{'retry-after'}, 1, 'with a time to come back');
-    is($answer->{headers}{'x-breaker'}, 'open', 'the variable');
-    is($answer->{headers}{'x-reason'}, 'breaker.open', 'the reason');
-    like($answer->{body}, qr/"code":"breaker\.open"/, 'the body');
-    like(get('/metrics')->{body}, qr/^gateway_circuit_breaker_state\{upstream="u"\} 1$/m, 'the metric');
-    is($asked->(), 5, 'without asking the backend');
-
-    ok(reload(), 'a reload');
-    is(get('/')->{status}, 503, 'does not close it');
-
-    sleep 1.1;
-    is(get('/')->{status}, 500, 'the probe fails');
-    is(get('/')->{status}, 503, 'and it is open again');
-    unlink Gateway::server('root') . '/html/fail' or die;
-    sleep 1.1;
-    is(get('/')->{status}, 200, 'the probe succeeds');
-    is_deeply(burst(8, '/'), {200 => 8}, 'and it is closed for both workers');
+    my $port = $ENV{TEST_NGINX_FRAGILE};
+    get('/fail', port => $port, method => 'POST');
+    is_deeply(burst(3, '/', connections => 1), {500 => 3}, 'three failures');
+    ok(opens(), 'open it');
+    is(get('/')->{status}, 503, 'open');
+    get('/heal', port => $port, method => 'POST');
+    get('/slow?400', port => $port, method => 'POST');
+    sleep 1.05;
+    my $began = time;
+    is_deeply(burst(40, '/', connections => 40), {200 => 5, 503 => 35}, 'five of forty are let through');
+    cmp_ok(time - $began, '<', 0.8, 'all at once');
+    get('/heal', port => $port, method => 'POST');
+    is_deeply(burst(40, '/', connections => 40), {200 => 40}, 'closed');
 }
 
 
-=== what the client did wrong, and what it did not wait for, is no failure
+=== one failed probe opens it again for as long
+--- breaker: failures: 2, window: 10s, open_for: 1s, probes: 5, closes_after: 5
+--- request
+GET /
+--- after_request eval
+sub {
+    failing(1);
+    is_deeply(burst(2, '/', connections => 1), {500 => 2}, 'two failures');
+    ok(opens(), 'open it');
+    is(get('/')->{status}, 503, 'open');
+    sleep 1.05;
+    is(get('/')->{status}, 500, 'one probe, and it fails');
+    my $before = touched();
+    is($_->{status}, 503, 'open again on each worker') for each_worker('/');
+    sleep 0.8;
+    is($_->{status}, 503, 'still, nearly a second later') for each_worker('/');
+    is(touched(), $before, 'nobody was asked');
+}
+
+
+=== 4xx, 501, refusals of ours and clients that leave are no failures
 --- gateway
 version: 1
-upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}], retries: {attempts: 1}, breaker: {failures: 2, window: 10s, open_for: 10s}}]
-routes: [{name: a, paths: ["/*"], upstream: u}]
---- request eval
-["GET /status/404", "GET /status/400", "GET /status/404", "GET /status/500", "GET /", "GET /status/503", "GET /"]
---- error_code eval
-[404, 400, 404, 500, 200, 503, 503]
+limiters: [{name: none, key: [global], rate: 1/h, burst: 1}]
+upstreams:
+  - name: u
+    nodes: [{host: 127.0.0.1, port: $TEST_NGINX_FRAGILE}]
+    retries: {attempts: 1}
+    breaker: {failures: 2, window: 10s, open_for: 5s}
+routes:
+  - {name: all, paths: ["/*"], upstream: u}
+  - {name: limited, paths: ["/limited"], upstream: u, limits: [none]}
+--- http_config
+--- request
+GET /
+--- after_request eval
+sub {
+    is_deeply(burst(5, '/status/404'), {404 => 5}, 'a 404');
+    is_deeply(burst(5, '/status/429'), {429 => 5}, 'a 429');
+    is_deeply(burst(5, '/status/501'), {501 => 5}, 'a 501');
+    is_deeply(burst(5, '/limited', connections => 1), {200 => 1, 429 => 4}, 'our own 429');
+    get('/slow?300', port => $ENV{TEST_NGINX_FRAGILE}, method => 'POST');
+    for (1 .. 4) {
+        my $client = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => Test::Nginx::Socket::server_port()) or die;
+        print $client "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        $client->flush;
+        sleep 0.05;
+        close $client;
+    }
+    sleep 0.4;
+    get('/heal', port => $ENV{TEST_NGINX_FRAGILE}, method => 'POST');
+    is($_->{headers}{'x-state'}, 'closed', 'closed') for each_worker('/');
+    is_deeply(burst(2, '/status/502', connections => 1), {502 => 2}, 'two that count');
+    ok(opens(), 'open it');
+    is($_->{headers}{'x-state'}, 'open', 'open') for each_worker('/');
+}
 
 
-=== numbers that make no breaker
+=== a backend that is gone, or too slow, opens it too
 --- gateway
 version: 1
 upstreams:
-  - {name: u, nodes: [{host: 127.0.0.1, port: 1}], breaker: {failures: 0, probes: 99, open_for: 0s}}
+  - {name: gone, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}], retries: {attempts: 1}, breaker: {failures: 2}}
+  - {name: slow, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_FRAGILE}], retries: {attempts: 1}, breaker: {failures: 2}, timeouts: {read: 100ms}}
+routes:
+  - {name: gone, paths: ["/gone"], upstream: gone}
+  - {name: slow, paths: ["/*"], upstream: slow}
+--- http_config
+# Nobody is there to listen on 127.0.0.1:$TEST_NGINX_RAND_PORT_1.
+--- request
+GET /
+--- after_request eval
+sub {
+    is(CORE::join(' ', map { get('/gone')->{status} } 1 .. 4), '502 502 503 503', 'refused connections');
+    get('/slow?500', port => $ENV{TEST_NGINX_FRAGILE}, method => 'POST');
+    is(CORE::join(' ', map { get('/')->{status} } 1 .. 4), '504 504 503 503', 'timeouts');
+    get('/heal', port => $ENV{TEST_NGINX_FRAGILE}, method => 'POST');
+}
+--- no_error_log
+[alert]
+
+
+=== a reload and an edit of something else keep it open; an edit of its own settings acts at once
+--- breaker: failures: 2, window: 10s, open_for: 20s, probes: 5
+--- request
+GET /
+--- after_request eval
+sub {
+    failing(1);
+    is_deeply(burst(2, '/', connections => 1), {500 => 2}, 'two failures');
+    ok(opens(), 'open it');
+    failing(0);
+    is($_->{status}, 503, 'open') for each_worker('/');
+    ok(reload(), 'reload');
+    is($_->{status}, 503, 'open after a reload') for each_worker('/');
+    ok(edit('routes: [', 'routes: [{name: other, paths: [/other]}, '), 'an edit');
+    is($_->{status}, 503, 'open after an edit') for each_worker('/');
+    ok(edit(qr/\n    breaker: .*/, '', sub { get('/')->{status} == 200 }), 'no breaker, no refusal');
+    is($_->{headers}{'x-state'} // '', '', 'and no state') for each_worker('/');
+}
+
+
+=== misconfigured: zeros, what is not built, a breaker on a route
+--- gateway
+version: 1
+upstreams:
+  - {name: a, nodes: [{host: 127.0.0.1, port: 1}], breaker: {failures: 0}}
+  - {name: b, nodes: [{host: 127.0.0.1, port: 1}], breaker: {open_for: 0s}}
+  - {name: c, nodes: [{host: 127.0.0.1, port: 1}], breaker: {probes: 100000}}
+  - {name: d, nodes: [{host: 127.0.0.1, port: 1}], breaker: {half_open_requests: 3}}
+routes:
+  - {name: r, paths: ["/*"], upstream: a, breaker: {failures: 1}}
 --- must_die
 --- error_log eval
-["upstreams[0].breaker.failures", "upstreams[0].breaker.probes", "upstreams[0].breaker.open_for"]
+[qr/gateway\.yaml:3: upstreams\[0\]\.breaker\.failures: must be above 0/, qr/gateway\.yaml:4: upstreams\[1\]\.breaker\.open_for: must be above 0/,
+ qr/gateway\.yaml:5: upstreams\[2\]\.breaker\.probes: must be at most/, qr/gateway\.yaml:6: upstreams\[3\]\.breaker: unknown field `half_open_requests`; our word is `probes`/,
+ qr/gateway\.yaml:8: routes\[0\]: unknown field `breaker`; a breaker belongs to its upstream/]

@@ -9,7 +9,7 @@ use File::Temp qw(tempdir);
 use Test::More;
 
 my $root   = abs_path(dirname(__FILE__) . '/..');
-my $module = $ENV{GATEWAY_MODULE} // "$root/target/ngx_http_gateway_module.so";
+my $module = abs_path($ENV{GATEWAY_MODULE} // "$root/target/ngx_http_gateway_module.so");
 my $nginx  = $ENV{TEST_NGINX_BINARY} // '/usr/sbin/nginx';
 
 # The secrets that the documents name.

@@ -1,146 +1,237 @@
-# Limits: one for all workers, keys, headers, shadow, several as one decision. Load is in story/limit.t.
+# Limits: how many pass, what the answers say, what is counted together, and that all workers count as one.
 
 use lib 't';
 use Gateway 'no_plan';
 
-our $Secret = 'a secret that is longer than 32 bytes';
-our ($Ada, $Bob) = map { jwt({iss => 'i', aud => 'a', sub => $_}, $Secret) } qw(ada bob);
-
-$ENV{T_SECRET} = $Secret;
+our $Secret = $ENV{T_SECRET} = 'a secret that is longer than 32 bytes';
 env_to_nginx('T_SECRET');
+our $Upstream = 'upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}]';
+
+# The statuses of requests one after the other: rows of [path, headers].
+sub Test::Base::Filter::statuses { return CORE::join ' ', map { get($_->[0], headers => $_->[1] // '')->{status} } @_ }
 
 run_tests();
 
 __DATA__
 
-=== refused with everything that a client needs to come back in time
---- gateway
-version: 1
-limiters: [{name: few, key: [ip], rate: 2/m, burst: 2}]
-upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}]
-routes: [{name: a, paths: ["/*"], upstream: u, limits: [few]}]
---- request eval
-["GET /", "GET /", "GET /"]
---- error_code eval
-[200, 200, 429]
---- response_headers_like eval
-["RateLimit: \"few\";r=1;t=30\nRateLimit-Policy: \"few\";q=2;w=60",
- "RateLimit: \"few\";r=0;t=60\nRateLimit-Policy: \"few\";q=2;w=60",
- "Retry-After: 30\nRateLimit: \"few\";r=0;t=60\nRateLimit-Policy: \"few\";q=2;w=60\nContent-Type: application/problem\\+json"]
---- response_body_like eval
-["^one", "^one", '"status":429.*"code":"limit\.exceeded"']
-
-
-=== the other family of headers, and both
---- gateway
-version: 1
-limiters:
-  - {name: x, key: [ip], rate: 1/m, burst: 3, headers: x}
-  - {name: both, key: [ip], rate: 1/m, burst: 3, headers: both}
-upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}]
-routes:
-  - {name: x, paths: ["/x"], upstream: u, limits: [x]}
-  - {name: both, paths: ["/both"], upstream: u, limits: [both]}
---- request eval
-["GET /x", "GET /both"]
---- response_headers_like eval
-["X-RateLimit-Limit: 3\nX-RateLimit-Remaining: 2\nX-RateLimit-Reset: 60", "X-RateLimit-Limit: 3\nRateLimit: \"both\";r=2;t=60"]
-
-
-=== keys: header, consumer, route; who has none shares one bucket
---- gateway
-version: 1
-auth: [{name: people, jwt: {issuer: i, audience: a, keys: [{alg: HS256, secret: "$env://T_SECRET"}]}}]
-limiters:
-  - {name: by-header, key: ["header:X-Key"], rate: 1/m, burst: 1}
-  - {name: by-consumer, key: [consumer], rate: 1/m, burst: 1}
-  - {name: by-route, key: [route], rate: 1/m, burst: 1}
-upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}]
-routes:
-  - {name: h, paths: ["/h"], upstream: u, limits: [by-header]}
-  - {name: c, paths: ["/c"], upstream: u, auth: [people], limits: [by-consumer]}
-  - {name: r, paths: ["/r"], upstream: u, limits: [by-route]}
-  - {name: s, paths: ["/s"], upstream: u, limits: [by-route]}
---- request eval
-["GET /h", "GET /h", "GET /h", "GET /h", "GET /h", "GET /c", "GET /c", "GET /c", "GET /c", "GET /r", "GET /r", "GET /s"]
---- more_headers eval
-["X-Key: a", "X-Key: b", "X-Key: a", "", "", "Authorization: Bearer $::Ada", "Authorization: Bearer $::Bob", "Authorization: Bearer $::Ada", "", "", "", ""]
---- error_code eval
-[200, 200, 429, 200, 429, 200, 200, 429, 401, 200, 429, 200]
-
-
-=== several limits are one decision: who is refused by one has taken nothing from the others
---- gateway
-version: 1
-limiters:
-  - {name: wide, key: [ip], rate: 1/m, burst: 3}
-  - {name: narrow, key: ["header:X-Key"], rate: 1/m, burst: 1}
-upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}]
-routes: [{name: a, paths: ["/*"], upstream: u, limits: [wide, narrow]}]
---- request eval
-[("GET /") x 8]
---- more_headers eval
-[("X-Key: a") x 5, "X-Key: b", "X-Key: c", "X-Key: d"]
---- error_code eval
-[200, 429, 429, 429, 429, 200, 200, 429]
-
-
-=== a request that fails auth has spent its address's token
---- gateway
-version: 1
-auth: [{name: people, jwt: {issuer: i, audience: a, keys: [{alg: HS256, secret: "$env://T_SECRET"}]}}]
-limiters: [{name: few, key: [ip], rate: 1/m, burst: 2}]
-upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}]
-routes: [{name: a, paths: ["/*"], upstream: u, auth: [people], limits: [few]}]
---- request eval
-["GET /", "GET /", "GET /"]
---- more_headers eval
-["", "Authorization: Bearer x.y.z", "Authorization: Bearer $::Ada"]
---- error_code eval
-[401, 401, 429]
-
-
-=== shadow counts and says so, and refuses nothing
---- gateway
-version: 1
-limiters: [{name: few, key: [ip], rate: 1/m, burst: 1, mode: shadow}]
-upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}]
-routes: [{name: a, paths: ["/*"], upstream: u, limits: [few]}]
---- config
-location / { gateway_pass gateway; add_header X-Limit $gateway_limit_status; }
-location = /metrics { gateway_metrics; }
---- request eval
-["GET /", "GET /", "GET /metrics"]
---- response_headers eval
-["X-Limit: PASSED", "X-Limit: REJECTED_DRY_RUN", ""]
---- response_body_like eval
-[".", ".", 'gateway_rate_limit_hits_total\{route="a",rule="few"\} 1']
-
-
-=== one limit for both workers, and a reload does not fill it up again
---- gateway
-version: 1
-limiters: [{name: few, key: [ip], rate: 1/m, burst: 6}]
-upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}]
-routes: [{name: a, paths: ["/*"], upstream: u, limits: [few]}]
+=== 10/s, burst 20: 200 requests at once over both workers admit 20 to 22, a second later 10 more
+--- gateway eval
+"version: 1
+limiters: [{name: few, key: [ip], rate: 10/s, burst: 20}]
+$::Upstream
+routes: [{name: all, paths: ['/*'], upstream: u, limits: [few]}, {name: free, paths: ['/free'], upstream: u}]
+"
 --- request
-GET /
+GET /free
 --- after_request eval
 sub {
-    is_deeply(burst(40, '/'), {200 => 5, 429 => 35}, 'five are left of six, whichever worker is asked');
-    ok(reload(), 'reload');
-    is_deeply(burst(8, '/'), {429 => 8}, 'and none after it');
+    my $began = time;
+    my $seen = burst(200, '/', connections => 10);
+    my $took = time - $began;
+    is($seen->{200} + $seen->{429}, 200, 'every request has an answer');
+    cmp_ok($seen->{200}, '>=', 20, 'the burst passes');
+    # 20 and what comes back meanwhile: 22 within 0.2 s.
+    cmp_ok($seen->{200}, '<=', 20 + int(10 * $took), "no more than that, in $took s");
+    cmp_ok($took, '<', 0.6, 'at once');
+    # Exactly ten periods after the bucket was last at its end.
+    sleep $began + 1.05 - time if $began + 1.05 > time;
+    my $left = time - $began;
+    $seen = burst(50, '/', connections => 10);
+    my $gone = time - $began;
+    cmp_ok($seen->{200}, '>=', int(10 * $left) - int(10 * $took), 'a second later ten more');
+    cmp_ok($seen->{200}, '<=', int(10 * $gone), 'and not many more');
 }
 
 
-=== a limiter that admits nothing, or counts by nothing
+=== an answer says where the client stands: three styles, allowed and refused
+--- gateway eval
+"version: 1
+limiters:
+  - {name: a, key: [route], rate: 1/m, burst: 2}
+  - {name: b, key: [route], rate: 1/m, burst: 2, headers: x}
+  - {name: c, key: [route], rate: 1/m, burst: 2, headers: both}
+$::Upstream
+routes:
+  - {name: a, paths: ['/a'], upstream: u, limits: [a]}
+  - {name: b, paths: ['/b'], upstream: u, limits: [b]}
+  - {name: c, paths: ['/c'], upstream: u, limits: [c]}
+  - {name: none, paths: ['/none'], upstream: u}
+"
+--- request eval
+["GET /a", "GET /a", "GET /a", "GET /b", "GET /b", "GET /b", "GET /c", "GET /none"]
+--- error_code eval
+[200, 200, 429, 200, 200, 429, 200, 200]
+--- response_headers_like eval
+my $no = "RateLimit: \nRateLimit-Policy: \nRetry-After: ";
+my $nox = "X-RateLimit-Limit: \nX-RateLimit-Remaining: \nX-RateLimit-Reset: ";
+["RateLimit-Policy: \"a\";q=2;w=120\nRateLimit: \"a\";r=1;t=60\nRetry-After: \n$nox",
+ "RateLimit: \"a\";r=0;t=(120|60)\nRetry-After: \n$nox",
+ "RateLimit: \"a\";r=0;t=(120|60)\nRetry-After: 60\nContent-Type: application/problem.json\n$nox",
+ "X-RateLimit-Limit: 2\nX-RateLimit-Remaining: 1\nX-RateLimit-Reset: 60\n$no",
+ "X-RateLimit-Limit: 2\nX-RateLimit-Remaining: 0\nX-RateLimit-Reset: (120|60)\n$no",
+ "X-RateLimit-Limit: 2\nX-RateLimit-Remaining: 0\nX-RateLimit-Reset: (120|60)\nRetry-After: 60\nRateLimit: ",
+ "X-RateLimit-Limit: 2\nRateLimit-Policy: \"c\";q=2;w=120\nRateLimit: \"c\";r=1;t=60\nX-RateLimit-Remaining: 1",
+ "$no\n$nox"]
+--- response_body_like eval
+['^one', '^one', '"code":"limit.exceeded"', '^one', '^one', '"code":"limit.exceeded"', '^one', '^one']
+
+
+=== two limits are one decision: a refusal by one takes nothing of the other
+--- gateway eval
+"version: 1
+limiters: [{name: wide, key: [global], rate: 1/m, burst: 4}, {name: narrow, key: ['header:X-K'], rate: 1/m, burst: 1}]
+$::Upstream
+routes:
+  - {name: ab, paths: ['/ab'], upstream: u, limits: [wide, narrow]}
+  - {name: ba, paths: ['/ba'], upstream: u, limits: [narrow, wide]}
+"
+--- request
+GET /ab
+--- more_headers
+X-K: 0
+--- after_request eval
+sub {
+    is(statuses(['/ab', 'X-K: 0'], ['/ab', 'X-K: 0'], ['/ba', 'X-K: 0'], ['/ab', 'X-K: 0']), '429 429 429 429', 'the narrow one refuses');
+    is(statuses(['/ab', 'X-K: 1'], ['/ba', 'X-K: 2'], ['/ab', 'X-K: 3']), '200 200 200', 'and took nothing of the wide one');
+    is(statuses(['/ba', 'X-K: 4'], ['/ba', 'X-K: 4']), '429 429', 'which is empty now');
+    is(get('/ba', headers => 'X-K: 4')->{body} =~ /limit\.exceeded/, 1, 'and says so');
+}
+
+
+=== keys: address, consumer, claim, header, cookie, path, route, upstream
+--- gateway eval
+"version: 1
+auth: [{name: p, optional: true, jwt: {issuer: i, audience: a, keys: [{alg: HS256, secret: '\$env://T_SECRET'}]}}]
+limiters:
+  - {name: ip, key: [ip], rate: 1/m, burst: 1}
+  - {name: consumer, key: [consumer], rate: 1/m, burst: 1}
+  - {name: claim, key: ['claim:org.team'], rate: 1/m, burst: 1}
+  - {name: header, key: ['header:X-Tenant'], rate: 1/m, burst: 1}
+  - {name: cookie, key: ['cookie:session'], rate: 1/m, burst: 1}
+  - {name: path, key: ['path:id'], rate: 1/m, burst: 1}
+  - {name: route, key: [route], rate: 1/m, burst: 1}
+  - {name: both, key: [ip, 'header:X-Tenant'], rate: 1/m, burst: 1}
+$::Upstream
+routes:
+  - {name: free, paths: ['/free'], upstream: u}
+  - {name: ip, paths: ['/ip', '/ip2'], upstream: u, limits: [ip]}
+  - {name: consumer, paths: ['/consumer'], upstream: u, auth: [p], limits: [consumer]}
+  - {name: claim, paths: ['/claim'], upstream: u, auth: [p], limits: [claim]}
+  - {name: header, paths: ['/header'], upstream: u, limits: [header]}
+  - {name: cookie, paths: ['/cookie'], upstream: u, limits: [cookie]}
+  - {name: path, paths: ['/path/{id}', '/path/{id}/x'], upstream: u, limits: [path]}
+  - {name: route, paths: ['/r1/*'], upstream: u, limits: [route]}
+  - {name: route2, paths: ['/r2/*'], upstream: u, limits: [route]}
+  - {name: both, paths: ['/both'], upstream: u, limits: [both]}
+"
+--- config
+set_real_ip_from 127.0.0.1;
+real_ip_header X-From;
+location / { gateway_pass gateway; }
+--- request
+GET /free
+--- after_request eval
+sub {
+    my $as = sub { 'Authorization: Bearer ' . jwt({iss => 'i', aud => 'a', @_}, $main::Secret) };
+    is(statuses(['/ip'], ['/ip2'], ['/ip', 'X-From: 10.0.0.1'], ['/ip', 'X-From: 10.0.0.1'], ['/ip', 'X-From: 10.0.0.2']),
+        '200 429 200 429 200', 'by address, as realip leaves it');
+    is(statuses(['/ip', 'X-From: 2001:db8:0:1::1'], ['/ip', 'X-From: 2001:db8:0:1:ffff::2'], ['/ip', 'X-From: 2001:db8:0:2::1']),
+        '200 429 200', 'IPv6 by its /64');
+    is(statuses(['/consumer', $as->(sub => 'a')], ['/consumer', $as->(sub => 'a')], ['/consumer', $as->(sub => 'b')], ['/consumer'], ['/consumer']),
+        '200 429 200 200 429', 'by consumer; the anonymous are one');
+    is(statuses(['/claim', $as->(org => {team => 'x'})], ['/claim', $as->(sub => 'z', org => {team => 'x'})], ['/claim', $as->(org => {team => 'y'})]),
+        '200 429 200', 'by claim');
+    is(statuses(['/header', 'X-Tenant: x'], ['/header', 'x-tenant: x'], ['/header', 'X-Tenant: y'], ['/header'], ['/header']),
+        '200 429 200 200 429', 'by header');
+    is(statuses(['/cookie', 'Cookie: a=b; session=1'], ['/cookie', 'Cookie: session=1; c=d'], ['/cookie', 'Cookie: session=2']),
+        '200 429 200', 'by cookie');
+    is(statuses(['/path/1'], ['/path/1/x'], ['/path/%31'], ['/path/2']), '200 429 429 200', 'by a parameter of the path, decoded');
+    is(statuses(['/r1/a'], ['/r1/b'], ['/r2/a'], ['/r2/b']), '200 429 200 429', 'by route');
+    is(statuses(['/both', 'X-Tenant: x'], ['/both', 'X-Tenant: x'], ['/both', "X-Tenant: x\r\nX-From: 10.0.0.9"], ['/both', 'X-Tenant: y']),
+        '200 429 200 200', 'by two together');
+}
+
+
+=== cost and shadow
+--- gateway eval
+"version: 1
+limiters:
+  - {name: dear, key: [global], rate: 1/m, burst: 5, cost: 2}
+  - {name: shy, key: [global], rate: 1/m, burst: 1, mode: shadow}
+$::Upstream
+routes:
+  - {name: dear, paths: ['/dear'], upstream: u, limits: [dear]}
+  - {name: shy, paths: ['/shy'], upstream: u, limits: [shy]}
+"
+--- config
+add_header X-Limit $gateway_limit_status always;
+location / { gateway_pass gateway; }
+location = /metrics { gateway_metrics; }
+--- request eval
+["GET /dear", "GET /dear", "GET /dear", "GET /shy", "GET /shy", "GET /metrics"]
+--- error_code eval
+[200, 200, 429, 200, 200, 200]
+--- response_headers eval
+["X-Limit: PASSED", "X-Limit: PASSED", "X-Limit: REJECTED", "X-Limit: PASSED", "X-Limit: REJECTED_DRY_RUN", "!X-Limit"]
+--- response_body_like eval
+['^one', '^one', 'limit\.exceeded', '^one', '^one',
+ '(?s)gateway_rate_limit_hits_total\{route="dear",rule="dear"\} 1\n.*gateway_rate_limit_hits_total\{route="shy",rule="shy"\} 1\n']
+
+
+=== a request that fails auth has spent its address's token, but none of its identity's
+--- gateway eval
+"version: 1
+auth: [{name: p, jwt: {issuer: i, audience: a, keys: [{alg: HS256, secret: '\$env://T_SECRET'}]}}]
+limiters: [{name: ip, key: [ip], rate: 1/m, burst: 3}, {name: who, key: [consumer], rate: 1/m, burst: 1}]
+$::Upstream
+routes: [{name: p, paths: ['/*'], upstream: u, auth: [p], limits: [ip, who]}]
+"
+--- request eval
+["GET /", "GET /", "GET /", "GET /"]
+--- more_headers eval
+my $good = 'Authorization: Bearer ' . jwt({iss => 'i', aud => 'a', sub => 's'}, $::Secret);
+["", "Authorization: Bearer x", $good, $good]
+--- error_code eval
+[401, 401, 200, 429]
+
+
+=== edits: a new rate acts at once and forgets nobody; a reload forgets nothing
+--- gateway eval
+"version: 1
+limiters: [{name: few, key: [ip], rate: 1/h, burst: 3}]
+$::Upstream
+routes: [{name: all, paths: ['/*'], upstream: u, limits: [few]}, {name: free, paths: ['/free'], upstream: u}]
+"
+--- request
+GET /free
+--- after_request eval
+sub {
+    is_deeply(burst(10, '/'), {200 => 3, 429 => 7}, 'three pass');
+    ok(reload(), 'reload');
+    is($_->{status}, 429, 'still full, on each worker') for each_worker('/');
+    ok(edit('limits: [few]}, {', 'limits: [few], labels: {a: b}}, {'), 'an edit that has nothing to do with it');
+    is($_->{status}, 429, 'still full, on each worker') for each_worker('/');
+    ok(edit('rate: 1/h, burst: 3', 'rate: 100/s, burst: 50', sub { get('/')->{status} == 200 }), 'a higher rate lets through');
+    is($_->{status}, 200, 'on each worker') for each_worker('/');
+}
+
+
+=== misconfigured: no rate, a burst below one, an unknown key, a limiter of nobody
 --- gateway
 version: 1
 limiters:
   - {name: a, key: [ip], rate: 0/s}
-  - {name: b, rate: 1/s}
-  - {name: c, key: [colour], rate: 1/s}
-  - {name: d, key: [ip], rate: 1/s, store: redis}
+  - {name: b, key: [ip], rate: 5/s, burst: 0}
+  - {name: c, key: [adress], rate: 5/s}
+  - {name: d, key: [ip], rate: 5 per second}
+  - {name: e, key: [ip], rate: 5/s, burst: 2, cost: 3}
+  - {name: f, rate: 5/s}
+  - {name: g, key: [ip], rate: 5/s, cost: -1}
+  - {name: h, key: [ip], rate: 5/s, store: redis}
+routes: [{name: r, paths: ["/*"], limits: [a, x]}]
 --- must_die
 --- error_log eval
-["gateway.yaml:3: limiters[0].rate", "gateway.yaml:4: limiters[1]", "gateway.yaml:5: limiters[2].key[0]", qr/gateway\.yaml:6: limiters\[3\]\.store: .*not supported yet/]
+[qr/gateway\.yaml:3: limiters\[0\]\.rate: must be above 0/, qr/gateway\.yaml:4: limiters\[1\]\.burst: must be above 0/,
+ qr/gateway\.yaml:5: limiters\[2\]\.key\[0\]: .*`ip`/, qr{gateway\.yaml:6: limiters\[3\]\.rate: .*10/s},
+ qr/gateway\.yaml:7: limiters\[4\]/, qr/gateway\.yaml:8: limiters\[5\]: needs `key`/, qr/gateway\.yaml:9: limiters\[6\]\.cost: must not be negative/,
+ qr/gateway\.yaml:10: limiters\[7\]\.store: .*not supported yet/, qr/gateway\.yaml:11: routes\[0\]\.limits\[1\]: .*`x`/]

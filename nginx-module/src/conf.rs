@@ -9,8 +9,8 @@ use nginx_sys::{
     NGX_CONF_FLAG, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
     NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_UPS_CONF, ngx_array_push, ngx_buf_t,
     ngx_command_t, ngx_conf_file_t, ngx_conf_full_name, ngx_conf_parse, ngx_conf_set_flag_slot, ngx_conf_t,
-    ngx_core_module, ngx_flag_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_request_t, ngx_int_t,
-    ngx_parse_size, ngx_shm_zone_t, ngx_str_t, ngx_uint_t,
+    ngx_core_module, ngx_flag_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_handler_pt,
+    ngx_http_request_t, ngx_int_t, ngx_parse_size, ngx_shm_zone_t, ngx_str_t, ngx_uint_t,
 };
 
 use crate::raw::{self, CONF_ERROR, CONF_OK, bytes, conf_error, fence, text};
@@ -207,8 +207,22 @@ unsafe extern "C" fn set_pass(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: 
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)) {
             return conf_error(cf, &format!("invalid upstream \"{name}\" in \"gateway_pass\": name an upstream block"));
         }
+        if location_handler(cf).is_some_and(|handler| handler.is_some()) {
+            return conf_error(
+                cf,
+                "\"gateway_pass\" is duplicate, or stands beside what answers this location already",
+            );
+        }
         location.enable = 1;
-        parse_lines(cf, &expansion(&name))
+        if parse_lines(cf, &expansion(&name)) != CONF_OK {
+            // What nginx said names no file and no line.
+            return conf_error(
+                cf,
+                "\"gateway_pass\" sets \"proxy_pass\", \"proxy_http_version\" and \"proxy_next_upstream\" itself: leave \
+                 them out of this location",
+            );
+        }
+        CONF_OK
     })
 }
 
@@ -271,14 +285,25 @@ fn set_content(
     cf: *mut ngx_conf_t,
     handler: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t,
 ) -> *mut c_char {
-    // SAFETY: inside a location `cf.ctx` has the location's configuration of the core module.
-    let core = unsafe {
-        let context: *mut nginx_sys::ngx_http_conf_ctx_t = (*cf).ctx.cast();
-        raw::slot((*context).loc_conf, ngx_http_core_module.ctx_index).cast::<ngx_http_core_loc_conf_t>().as_mut()
-    };
-    let Some(core) = core else { return CONF_ERROR };
-    core.handler = Some(handler);
+    let Some(place) = location_handler(cf) else { return CONF_ERROR };
+    if place.is_some() {
+        return conf_error(
+            cf,
+            &format!("\"{}\" stands beside what answers this location already", shown(argument(cf, 0))),
+        );
+    }
+    *place = Some(handler);
     CONF_OK
+}
+
+/// What answers the location that is being read.
+fn location_handler<'a>(cf: *mut ngx_conf_t) -> Option<&'a mut ngx_http_handler_pt> {
+    // SAFETY: inside a location `cf.ctx` has the location's configuration of the core module.
+    unsafe {
+        let context: *mut nginx_sys::ngx_http_conf_ctx_t = (*cf).ctx.cast();
+        let core = raw::slot((*context).loc_conf, ngx_http_core_module.ctx_index).cast::<ngx_http_core_loc_conf_t>();
+        core.as_mut().map(|core| &mut core.handler)
+    }
 }
 
 /// Reads and checks the document once the whole file is read; nginx refuses to start, and keeps the old configuration

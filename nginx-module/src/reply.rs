@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::ptr;
 
 use gateway::gateway::Reply;
-use gateway::types::{Header, Method, Protocol, Request};
+use gateway::types::{Header, Method, Protocol, Request, prefers_html};
 use nginx_sys::{
     ngx_buf_t, ngx_chain_t, ngx_http_discard_request_body, ngx_http_finalize_request, ngx_http_output_filter,
     ngx_http_request_t, ngx_http_send_header, ngx_int_t, ngx_str_t,
@@ -23,6 +23,8 @@ use crate::view::View;
 pub unsafe fn refuse(r: *mut ngx_http_request_t, answer: &Reply, context: &mut Context) -> ngx_int_t {
     // SAFETY: the caller's promise, here and below.
     unsafe {
+        // Else nginx would ask a client that waits for 100 Continue to send what is thrown away.
+        (*r).set_expect_tested(1);
         let discarded = ngx_http_discard_request_body(r);
         if discarded != rc::OK {
             return discarded;
@@ -71,7 +73,7 @@ fn form(view: &View, answer: &Reply, request_id: &[u8]) -> Option<(u16, Form, Ve
     }
     let title = reason.title();
     let mut body = String::with_capacity(256);
-    if prefers_html(view) {
+    if matches!(view.header(b"accept"), Header::One(accept) if prefers_html(accept)) {
         let (status, detail) = (reason.status(), reason.detail());
         write!(
             body,
@@ -93,17 +95,6 @@ fn form(view: &View, answer: &Reply, request_id: &[u8]) -> Option<(u16, Form, Ve
     )
     .ok()?;
     Some((reason.status(), Form { content_type: b"application/problem+json", grpc_status: None }, body.into_bytes()))
-}
-
-/// Whether the client names HTML before any JSON; `*/*` alone does not.
-fn prefers_html(view: &View) -> bool {
-    let Header::One(accept) = view.header(b"accept") else { return false };
-    let find = |needle: &[u8]| accept.windows(needle.len()).position(|window| window.eq_ignore_ascii_case(needle));
-    match (find(b"text/html"), find(b"json")) {
-        (Some(html), Some(json)) => html < json,
-        (Some(_), None) => true,
-        (None, _) => false,
-    }
 }
 
 /// Adds a response header; false when there was no memory.

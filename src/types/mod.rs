@@ -1,5 +1,6 @@
 //! The words that every other folder speaks: time, ids, methods, the request as the gateway sees it, refusals.
 
+mod accept;
 mod id;
 mod method;
 mod object;
@@ -7,6 +8,7 @@ mod reason;
 mod request;
 mod time;
 
+pub use accept::prefers_html;
 pub use id::{ArchivedId, Id};
 pub use method::{Method, Methods};
 pub use object::{Kind, Object};
