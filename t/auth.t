@@ -121,7 +121,9 @@ sub {
     is(scalar keys %answers, 1, 'one answer for all') or diag(CORE::join "\n", keys %answers);
     like((keys %answers)[0], qr/auth\.invalid/, 'which is auth.invalid');
     unlike((keys %answers)[0], qr/expired|signature|issuer|alg|kid/, 'and says no more');
-    my $log = accesses();
+    # nginx writes the line after the answer.
+    my ($log, $until) = ('', time + 2);
+    do { select undef, undef, undef, 0.05; $log = accesses() } until $log =~ m{^/private/auth\.signature/1 }m || time > $until;
     for my $reason (sort keys %main::Bad) {
         for my $number (0 .. $#{$main::Bad{$reason}}) {
             like($log, qr{^/private/\Q$reason\E/$number reason=\Q$reason\E consumer=-$}m, "$reason, $number");
