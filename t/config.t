@@ -260,6 +260,15 @@ location / { gateway_metrics; }
 "gateway_metrics" needs "gateway_config" in the "http" block
 
 
+=== misconfigured: gateway_pass without gateway_config
+--- http_config
+gateway_zone main 16m;
+# no gateway_config
+--- must_die
+--- error_log eval
+qr/"gateway_pass" needs "gateway_config" in the "http" block in \S+nginx\.conf:\d+/
+
+
 === misconfigured: twice gateway_zone
 --- http_config
 gateway_zone main 16m;
