@@ -58,9 +58,9 @@ routes:
   - {name: none, paths: ['/none'], upstream: u}
 "
 --- request eval
-["GET /a", "GET /a", "GET /a", "GET /b", "GET /b", "GET /b", "GET /c", "GET /none"]
+["GET /a", "GET /a", "GET /a", "GET /b", "GET /b", "GET /b", "GET /c", "GET /c", "GET /c", "GET /none"]
 --- error_code eval
-[200, 200, 429, 200, 200, 429, 200, 200]
+[200, 200, 429, 200, 200, 429, 200, 200, 429, 200]
 --- response_headers_like eval
 my $no = "RateLimit: \nRateLimit-Policy: \nRetry-After: ";
 my $nox = "X-RateLimit-Limit: \nX-RateLimit-Remaining: \nX-RateLimit-Reset: ";
@@ -71,9 +71,11 @@ my $nox = "X-RateLimit-Limit: \nX-RateLimit-Remaining: \nX-RateLimit-Reset: ";
  "X-RateLimit-Limit: 2\nX-RateLimit-Remaining: 0\nX-RateLimit-Reset: (120|60)\n$no",
  "X-RateLimit-Limit: 2\nX-RateLimit-Remaining: 0\nX-RateLimit-Reset: (120|60)\nRetry-After: 60\nRateLimit: ",
  "X-RateLimit-Limit: 2\nRateLimit-Policy: \"c\";q=2;w=120\nRateLimit: \"c\";r=1;t=60\nX-RateLimit-Remaining: 1",
+ "X-RateLimit-Remaining: 0\nRateLimit: \"c\";r=0;t=(120|60)\nRetry-After: ",
+ "X-RateLimit-Limit: 2\nX-RateLimit-Remaining: 0\nX-RateLimit-Reset: (120|60)\nRateLimit-Policy: \"c\";q=2;w=120\nRateLimit: \"c\";r=0;t=(120|60)\nRetry-After: 60",
  "$no\n$nox"]
 --- response_body_like eval
-['^one', '^one', '"code":"limit.exceeded"', '^one', '^one', '"code":"limit.exceeded"', '^one', '^one']
+['^one', '^one', '"code":"limit.exceeded"', '^one', '^one', '"code":"limit.exceeded"', '^one', '^one', '"code":"limit.exceeded"', '^one']
 
 
 === two limits are one decision: a refusal by one takes nothing of the other
@@ -111,7 +113,10 @@ limiters:
   - {name: path, key: ['path:id'], rate: 1/m, burst: 1}
   - {name: route, key: [route], rate: 1/m, burst: 1}
   - {name: both, key: [ip, 'header:X-Tenant'], rate: 1/m, burst: 1}
-$::Upstream
+  - {name: upstream, key: [upstream], rate: 1/m, burst: 1}
+upstreams:
+  - {name: u, nodes: [{host: 127.0.0.1, port: \$TEST_NGINX_RAND_PORT_1}]}
+  - {name: v, nodes: [{host: 127.0.0.1, port: \$TEST_NGINX_RAND_PORT_1}]}
 routes:
   - {name: free, paths: ['/free'], upstream: u}
   - {name: ip, paths: ['/ip', '/ip2'], upstream: u, limits: [ip]}
@@ -123,6 +128,9 @@ routes:
   - {name: route, paths: ['/r1/*'], upstream: u, limits: [route]}
   - {name: route2, paths: ['/r2/*'], upstream: u, limits: [route]}
   - {name: both, paths: ['/both'], upstream: u, limits: [both]}
+  - {name: up1, paths: ['/up1'], upstream: u, limits: [upstream]}
+  - {name: up2, paths: ['/up2'], upstream: u, limits: [upstream]}
+  - {name: up3, paths: ['/up3'], upstream: v, limits: [upstream]}
 "
 --- config
 set_real_ip_from 127.0.0.1;
@@ -149,6 +157,7 @@ sub {
     is(statuses(['/r1/a'], ['/r1/b'], ['/r2/a'], ['/r2/b']), '200 429 200 429', 'by route');
     is(statuses(['/both', 'X-Tenant: x'], ['/both', 'X-Tenant: x'], ['/both', "X-Tenant: x\r\nX-From: 10.0.0.9"], ['/both', 'X-Tenant: y']),
         '200 429 200 200', 'by two together');
+    is(statuses(['/up1'], ['/up2'], ['/up3'], ['/up3']), '200 429 200 429', 'by upstream, whatever the route');
 }
 
 
