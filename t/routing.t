@@ -82,6 +82,31 @@ sub {
 }
 
 
+=== a captured tail is never empty, and stands behind {id} and before a prefix
+--- gateway eval
+"version: 1
+$::Upstream
+routes:
+  - {name: prefix, paths: ['/f/*'], upstream: u}
+  - {name: tail, paths: ['/f/{*rest}'], upstream: u}
+  - {name: id, paths: ['/f/{id}'], upstream: u}
+  - {name: below, paths: ['/u/{id}/*'], upstream: u}
+"
+--- request
+GET /f/a/b
+--- after_request eval
+sub {
+    routes(map { ['GET', 'localhost', @$_] }
+        ['/f/a', 'id'], ['/f/a/b', 'tail'], ['/f/a/', 'tail'], ['/f', 'prefix'], ['/f/', 'prefix'],
+        ['/u/1', 'below'], ['/u/1/x/y', 'below'], ['/u', 404], ['/u/', 404], ['/g', 404]);
+    is($_->{headers}{'x-route'}, 'tail', 'on each worker') for each_worker('/f/a/b');
+    ok(reload(), 'reload');
+    is($_->{headers}{'x-route'}, 'tail', 'after a reload') for each_worker('/f/a/b');
+}
+--- response_headers
+X-Route: tail
+
+
 === methods: a route that does not fit is passed over; 405 with Allow only when nothing else matches
 --- gateway eval
 "version: 1
@@ -259,6 +284,18 @@ routes:
 --- error_log eval
 [qr/gateway\.yaml:5: routes\[0\]\.paths\[0\]: .*`?\//, qr/gateway\.yaml:6: routes\[0\]\.methods\[0\]: .*did you mean `GET`/,
  qr/gateway\.yaml:6: routes\[0\]\.methods\[1\]: must be .*GET/]
+--- suppress_stderr
+
+
+=== misconfigured: a regular expression is not built yet, a tail that is not last
+--- gateway
+version: 1
+routes:
+  - {name: a, paths: ["~^/v[0-9]+"]}
+  - {name: b, paths: ["/f/{*rest}/x"]}
+--- must_die
+--- error_log eval
+[qr/gateway\.yaml:3: routes\[0\]\.paths\[0\]: regular expressions \(`~`\) are not supported yet/, qr/gateway\.yaml:4: routes\[1\]\.paths\[0\]: /]
 --- suppress_stderr
 
 
