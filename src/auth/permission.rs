@@ -111,51 +111,55 @@ pub fn allows<'a>(granted: impl Iterator<Item = &'a str> + Clone, requirement: &
 
 /// Whether the permission `granted`, which may hold wildcards, covers `required`, which holds none.
 ///
-/// A required name with a star or an empty segment is covered by nothing. That is looked at last: most of what is
-/// granted differs from what is required in its first bytes.
+/// A required name with a star or an empty segment is covered by nothing; that is found on the way, since whatever is
+/// covered is walked to its end.
 #[inline]
 #[must_use]
 pub fn matches(granted: &str, required: &str) -> bool {
-    let (mut grant, mut need) = (granted.as_bytes().iter(), required.as_bytes().iter());
+    let (mut grant, mut need) = (granted.as_bytes(), required.as_bytes());
+    // Whether both stand at the beginning of a segment.
     let mut begins = true;
     loop {
-        match (grant.next(), need.next()) {
-            (Some(b'*'), Some(_)) if begins => match grant.as_slice() {
-                [b'*'] => return is_concrete(required),
-                [] | [b':', ..] => {
-                    skip(&mut need);
-                    begins = false;
+        (grant, need) = match (grant, need) {
+            ([a, grants @ ..], [b, needs @ ..]) if a == b && *a != b'*' => {
+                if *a == b':' && begins {
+                    return false;
                 }
-                _ => return false,
-            },
-            (Some(a), Some(b)) if a == b => begins = *a == b':',
-            (None, None) => return is_concrete(required),
+                begins = *a == b':';
+                (grants, needs)
+            }
+            ([b'*', b'*'], _) if begins => return is_concrete(need),
+            ([b'*', grants @ ..], [_, ..]) if begins && matches!(grants, [] | [b':', ..]) => {
+                begins = false;
+                match behind_segment(need) {
+                    Some(needs) => (grants, needs),
+                    None => return false,
+                }
+            }
+            ([], []) => return !begins,
             _ => return false,
         }
     }
 }
 
-/// Goes on to the end of the segment whose first byte was just taken.
+/// What stands behind the segment with which `name` begins; `None` where it is empty or holds a star.
 #[inline]
-fn skip(rest: &mut std::slice::Iter<'_, u8>) {
-    while let [byte, ..] = rest.as_slice()
+fn behind_segment(name: &[u8]) -> Option<&[u8]> {
+    let mut rest = name;
+    while let [byte, behind @ ..] = rest
         && *byte != b':'
     {
-        rest.next();
+        if *byte == b'*' {
+            return None;
+        }
+        rest = behind;
     }
+    (rest.len() < name.len()).then_some(rest)
 }
 
 /// Whether `name` has neither stars nor empty segments.
-#[inline]
-fn is_concrete(name: &str) -> bool {
-    let mut before = b':';
-    for &byte in name.as_bytes() {
-        if byte == b'*' || byte == b':' && before == b':' {
-            return false;
-        }
-        before = byte;
-    }
-    before != b':'
+fn is_concrete(name: &[u8]) -> bool {
+    !name.contains(&b'*') && !name.split(|byte| *byte == b':').any(<[u8]>::is_empty)
 }
 
 #[cfg(test)]
