@@ -5,8 +5,8 @@ use super::explain::{Recorder, Step};
 use super::object::{Consumer, Role, Route};
 use super::ticket::{Passed, Ticket};
 use crate::auth::{
-    ArchivedAuth, ArchivedJwt, ArchivedRequirement, ArchivedScheme, Auth, Claims, Found, Lookup as Token, TokenCache,
-    Verifier, allows, find_token, is_token,
+    ArchivedAuth, ArchivedJwt, ArchivedRequirement, ArchivedScheme, Auth, Claims, Found, List, Lookup as Token,
+    TokenCache, Verifier, allows, find_token, is_token,
 };
 use crate::state::{Blob, View};
 use crate::types::{Id, Now, Reason, Request};
@@ -158,8 +158,8 @@ impl Callers {
     ) -> bool {
         let claims = self.claims();
         let ArchivedScheme::Jwt(jwt) = &auth.scheme;
-        let own = jwt.permissions_claim.as_ref().into_iter().flat_map(|claim| claims.list(claim));
-        if allows(own, requirement) {
+        let own = jwt.permissions_claim.as_ref().map_or_else(List::empty, |claim| claims.list(claim));
+        if allows(own.clone(), requirement) {
             return true;
         }
         let consumer = view.named::<Consumer>(ticket.consumer());
@@ -176,7 +176,6 @@ impl Callers {
                     .filter_map(|id| view.object::<Role>(id.id())),
             );
         // All that is granted counts together: `all` may be met by pieces from several places.
-        let own = jwt.permissions_claim.as_ref().into_iter().flat_map(|claim| claims.list(claim));
         let granted = own
             .chain(consumer.iter().flat_map(|consumer| consumer.permissions.iter().map(|name| name.as_str())))
             .chain(roles.flat_map(|role| role.get().permissions.iter().map(|name| name.as_str())));

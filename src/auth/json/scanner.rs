@@ -1,6 +1,6 @@
 //! From text to nodes, in one pass.
 
-use super::{Kind, Malformed, Node, Span, UNESCAPED, octets};
+use super::{Kind, Malformed, Node, Span, UNESCAPED, first_word, octets, print_of};
 
 /// How deep arrays and objects may nest; the reader recurses.
 const DEPTH_MAX: u32 = 32;
@@ -15,10 +15,17 @@ pub(super) struct Scanner<'a> {
     pub order: &'a mut Vec<u32>,
 }
 
+/// The name under which a value stands; empty in arrays.
+#[derive(Clone, Copy, Default)]
+struct Key {
+    span: Span,
+    print: u16,
+}
+
 /// Each part takes the place where it begins and returns the place behind it: so the place stays in a register.
 impl<'a> Scanner<'a> {
     pub fn document(&mut self) -> Result<(), Malformed> {
-        let at = self.value(Span::default(), self.space(0), 0)?;
+        let at = self.value(Key::default(), self.space(0), 0)?;
         if self.space(at) == self.source.len() { Ok(()) } else { Err(Malformed) }
     }
 
@@ -39,18 +46,19 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline(always)]
-    fn push(&mut self, key: Span, value: Span, kind: Kind) -> Result<usize, Malformed> {
+    fn push(&mut self, key: Key, value: Span, kind: Kind) -> Result<usize, Malformed> {
         let index = self.nodes.len();
         if index >= self.limit {
             return Err(Malformed);
         }
-        self.nodes.push(Node { key, value, end: index as u32 + 1, kind });
+        let Key { span: key, print } = key;
+        self.nodes.push(Node { key, value, end: index as u32 + 1, print, kind });
         Ok(index)
     }
 
     /// Strings and numbers here; what is rarer is not worth its place in the caller.
     #[inline(always)]
-    fn value(&mut self, key: Span, at: usize, depth: u32) -> Result<usize, Malformed> {
+    fn value(&mut self, key: Key, at: usize, depth: u32) -> Result<usize, Malformed> {
         let (value, kind, behind) = match self.peek(at) {
             Some(b'"') => {
                 let (value, behind) = self.string(at)?;
@@ -67,7 +75,7 @@ impl<'a> Scanner<'a> {
     }
 
     #[inline(never)]
-    fn rare(&mut self, key: Span, at: usize, depth: u32) -> Result<usize, Malformed> {
+    fn rare(&mut self, key: Key, at: usize, depth: u32) -> Result<usize, Malformed> {
         let (word, kind) = match self.peek(at) {
             Some(b'{') if depth < DEPTH_MAX => return self.object(key, at, depth),
             Some(b'[') if depth < DEPTH_MAX => return self.array(key, at, depth),
@@ -123,14 +131,14 @@ impl<'a> Scanner<'a> {
         if at > start { Ok(at) } else { Err(Malformed) }
     }
 
-    fn array(&mut self, key: Span, at: usize, depth: u32) -> Result<usize, Malformed> {
+    fn array(&mut self, key: Key, at: usize, depth: u32) -> Result<usize, Malformed> {
         let index = self.push(key, Span::default(), Kind::Array)?;
         let mut at = self.space(at + 1);
         if self.peek(at) == Some(b']') {
             return Ok(at + 1);
         }
         loop {
-            at = self.value(Span::default(), at, depth + 1)?;
+            at = self.value(Key::default(), at, depth + 1)?;
             at = self.space(at);
             match self.peek(at) {
                 Some(b',') => at = self.space(at + 1),
@@ -142,7 +150,7 @@ impl<'a> Scanner<'a> {
         Ok(at + 1)
     }
 
-    fn object(&mut self, key: Span, at: usize, depth: u32) -> Result<usize, Malformed> {
+    fn object(&mut self, key: Key, at: usize, depth: u32) -> Result<usize, Malformed> {
         let index = self.push(key, Span::default(), Kind::Object)?;
         let mut at = self.space(at + 1);
         if self.peek(at) == Some(b'}') {
@@ -156,7 +164,9 @@ impl<'a> Scanner<'a> {
                 return Err(Malformed);
             }
             let (name, behind) = self.string(at)?;
-            let mark = 1 << self.fingerprint(name);
+            let print = self.print(name);
+            // Its first six bits.
+            let mark = 1_u64 << (print >> 10);
             if seen & mark != 0 {
                 if members > 16 {
                     doubt = true;
@@ -170,7 +180,7 @@ impl<'a> Scanner<'a> {
             if self.peek(at) != Some(b':') {
                 return Err(Malformed);
             }
-            at = self.value(name, self.space(at + 1), depth + 1)?;
+            at = self.value(Key { span: name, print }, self.space(at + 1), depth + 1)?;
             at = self.space(at);
             match self.peek(at) {
                 Some(b',') => at = self.space(at + 1),
@@ -193,23 +203,15 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Six bits that tell most names of one object apart: a hash of the length and the first eight bytes.
     #[inline(always)]
-    fn fingerprint(&self, name: Span) -> u32 {
+    fn print(&self, name: Span) -> u16 {
         let start = name.start as usize;
         let word = match self.source.as_bytes().get(start..).and_then(<[u8]>::first_chunk) {
             Some(word) if name.len < 8 => u64::from_le_bytes(*word) & ((1 << (8 * name.len)) - 1),
             Some(word) if name.len & UNESCAPED == 0 => u64::from_le_bytes(*word),
-            _ => self.first_word(name),
+            _ => first_word(octets(self.source, self.unescaped, name)),
         };
-        (word.wrapping_add(u64::from(name.len & !UNESCAPED)).wrapping_mul(SPREAD) >> 58) as u32
-    }
-
-    /// The first eight bytes of a name, with zeros behind a shorter one.
-    #[cold]
-    fn first_word(&self, name: Span) -> u64 {
-        let name = octets(self.source, self.unescaped, name);
-        name.iter().take(8).rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+        print_of(word, name.len & !UNESCAPED)
     }
 
     /// Whether the open object at `index` has a member called `name` already.
@@ -314,9 +316,6 @@ impl<'a> Scanner<'a> {
         })
     }
 }
-
-/// An odd number by which the names of claims that tokens usually have come to different fingerprints.
-const SPREAD: u64 = 0x0dce_19b0_0b12_5363;
 
 #[inline(always)]
 fn span(start: usize, end: usize) -> Span {
