@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
 use gateway::router::pattern::{Host, Path, Rule, Segment, Tail};
+use gateway::router::regex::Regex;
 use gateway::state::{Captures, HeapRegion, Identity, Lookup, Reader, Refusal, Writer};
 use gateway::types::{Id, Kind, Method, Methods, Object};
 use proptest::prelude::*;
@@ -362,7 +363,11 @@ fn naive<'m>(model: &'m Model, host: &str, path: &str) -> Vec<(&'m Known, u16, V
                 Host::Exact(_) => continue,
             };
             let Some((path_rank, captured)) = matched(&rule.path, path) else { continue };
-            let rank = (host_rank, -known.priority, path_rank, -i32::from(known.conditions), name, index);
+            let text = match &rule.path {
+                Path::Regex(text) => text.as_str(),
+                _ => "",
+            };
+            let rank = (host_rank, -known.priority, path_rank, -i32::from(known.conditions), name, text, index);
             found.push((rank, (known, index as u16, captured)));
         }
     }
@@ -379,7 +384,11 @@ fn matched(rule: &Path, path: &str) -> Option<(Rank, Vec<String>)> {
         Path::Prefix(prefix) => {
             let prefix = std::str::from_utf8(prefix).unwrap();
             let rest = path.strip_prefix(prefix)?;
-            (rest.is_empty() || rest.starts_with('/')).then(|| ((2, vec![-(prefix.len() as i64)]), vec![]))
+            (rest.is_empty() || rest.starts_with('/')).then(|| ((3, vec![-(prefix.len() as i64)]), vec![]))
+        }
+        Path::Regex(text) => {
+            let (_, prefix) = REGEXES.iter().find(|(known, _)| known == text).unwrap();
+            Regex::new(text).unwrap().matches(path.as_bytes()).then(|| ((2, vec![-prefix]), vec![]))
         }
         Path::Pattern { segments, tail } => {
             let asked: Vec<&str> = path.strip_prefix('/')?.split('/').collect();
@@ -410,6 +419,22 @@ fn matched(rule: &Path, path: &str) -> Option<(Rank, Vec<String>)> {
         }
     }
 }
+
+/// Expressions, each with the length of what everything that it matches begins with.
+const REGEXES: [(&str, i64); 12] = [
+    ("^/a", 2),
+    ("^/a/", 3),
+    ("^/a/[ab]", 3),
+    ("^/a/b$", 4),
+    ("^/a-longer-one/[^/]*$", 14),
+    ("^/(a|b)/", 1),
+    ("^/a/b/.", 5),
+    ("^/a?", 1),
+    ("b$", 0),
+    ("/a/b", 0),
+    ("zz", 0),
+    ("^/$", 1),
+];
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -447,10 +472,14 @@ fn any_rule() -> impl Strategy<Value = Rule> {
     ]);
     let segment = prop::sample::select(vec!["/a", "/b", "/a-longer-one", "/{x}", "/{y}", "/"]);
     let tail = prop::sample::select(vec!["", "", "/*", "/{*rest}"]);
-    (host, prop::collection::vec(segment, 0..4), tail)
-        .prop_map(|(host, segments, tail)| (host, segments.concat() + tail))
-        .prop_filter("no path", |(_, path)| !path.is_empty())
-        .prop_map(|(host, path)| rule(host, &path))
+    let regex = prop::option::weighted(0.25, prop::sample::select(REGEXES.map(|(text, _)| text).to_vec()));
+    (host, prop::collection::vec(segment, 0..4), tail, regex)
+        .prop_map(|(host, segments, tail, regex)| (host, segments.concat() + tail, regex))
+        .prop_filter("no path", |(_, path, _)| !path.is_empty())
+        .prop_map(|(host, path, regex)| match regex {
+            Some(regex) => Rule { path: Path::Regex(regex.to_owned()), ..rule(host, &path) },
+            None => rule(host, &path),
+        })
 }
 
 fn any_request() -> impl Strategy<Value = (String, String, u8, u64)> {
@@ -533,7 +562,8 @@ fn compare(view: &gateway::state::View<'_>, model: &Model, requests: &[(String, 
         let mut offered = Vec::new();
         let found = view.route(host.as_bytes(), path.as_bytes(), method, &mut captures, |route| {
             offered.push((route.id(), route.rule()));
-            accepts(route.object::<Route>().unwrap().digest())
+            let found = |text| Regex::new(text).unwrap().matches(path.as_bytes());
+            route.regex().is_none_or(found) && accepts(route.object::<Route>().unwrap().digest())
         });
         let context = format!("{host} {path} {method:?}\n{candidates:#?}");
         match (expected, found) {

@@ -67,6 +67,7 @@ fn shape_of(path: &Path) -> Vec<u8> {
     let (kind, literal): (u8, &[u8]) = match path {
         Path::Exact(path) => (b'e', path),
         Path::Prefix(path) => (b'p', path),
+        Path::Regex(text) => (b'r', text.as_bytes()),
         Path::Pattern { tail: Tail::None, .. } => (b'n', b""),
         Path::Pattern { tail: Tail::Any, .. } => (b'a', b""),
         Path::Pattern { tail: Tail::Captured(_), .. } => (b'c', b""),
@@ -119,6 +120,8 @@ mod tests {
             "/a/{x}/*",
             "/a/{x}/{*y}",
             "/a/{x}/b/{y}",
+            "~^/a",
+            "~^/b",
             "/a/{z}/b/{w}",
         ];
         let paths: Vec<Path> = texts.iter().map(|text| Path::parse(text).unwrap()).collect();

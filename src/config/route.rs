@@ -255,6 +255,8 @@ const fn size_of_host(host: &Host) -> usize {
 fn size_of_path(path: &Path) -> usize {
     match path {
         Path::Exact(path) | Path::Prefix(path) => path.len(),
+        // Beside the text the tree keeps its literal prefix, which is no longer than that.
+        Path::Regex(text) => 2 * text.len(),
         Path::Pattern { segments, .. } => segments
             .iter()
             .map(|segment| match segment {

@@ -3,6 +3,7 @@
 //! Each error says what would be right.
 
 use crate::auth;
+use crate::router::regex::Regex;
 use crate::types::{MILLISECOND, NAME_MAX, SECOND};
 
 const MINUTE: u64 = 60 * SECOND;
@@ -157,11 +158,7 @@ pub fn is_token(text: &str) -> bool {
     !text.is_empty() && text.len() <= NAME_MAX && text.bytes().all(is_tchar)
 }
 
-/// The longest regular expression, in bytes.
-pub const REGEX_MAX: usize = 1_000;
-
-/// Bytes that the program of a regular expression may take.
-const REGEX_PROGRAM_MAX: usize = 256 << 10;
+pub use crate::router::regex::REGEX_MAX;
 
 /// Checks a regular expression of the `regex` crate's syntax, which has no look-around and no back-references and so
 /// takes linear time.
@@ -170,28 +167,7 @@ const REGEX_PROGRAM_MAX: usize = 256 << 10;
 ///
 /// What is wrong with it.
 pub fn regex(text: &str) -> Result<(), String> {
-    use regex_automata::nfa::thompson;
-    if text.is_empty() {
-        return Err("must not be empty".to_owned());
-    }
-    if text.len() > REGEX_MAX {
-        return Err(format!("must be at most {REGEX_MAX} bytes long, not {}", text.len()));
-    }
-    let config = thompson::Config::new().nfa_size_limit(Some(REGEX_PROGRAM_MAX)).utf8(false);
-    let syntax = regex_automata::util::syntax::Config::new().utf8(false);
-    match thompson::Compiler::new().configure(config).syntax(syntax).build(text) {
-        Ok(_) => Ok(()),
-        Err(error) if error.size_limit().is_some() => {
-            Err("takes too much memory once it is compiled: make its repetitions smaller".to_owned())
-        }
-        Err(error) => {
-            use std::error::Error;
-            // The last line of the parser's drawing says what is wrong.
-            let whole = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            let last = whole.lines().last().unwrap_or_default();
-            Err(format!("is no regular expression: {}", last.strip_prefix("error: ").unwrap_or(last)))
-        }
-    }
+    Regex::new(text).map(drop).map_err(|error| error.to_string())
 }
 
 /// Checks a permission that is granted: segments between colons, `*` for one whole segment, `**` for the rest.

@@ -428,6 +428,7 @@ pub(super) fn spelled(name: &str) -> String {
 fn stripped(rule: &Rule) -> u32 {
     let length = match &rule.path {
         Path::Exact(path) | Path::Prefix(path) => path.len(),
+        Path::Regex(_) => rule.path.literal_prefix().len(),
         Path::Pattern { segments, .. } => segments
             .iter()
             .map_while(|segment| match segment {

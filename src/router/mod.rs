@@ -12,5 +12,6 @@ pub mod order;
 pub mod path;
 pub mod pattern;
 pub mod query;
+pub mod regex;
 mod scan;
 pub mod settings;

@@ -5,6 +5,7 @@
 
 use super::order::Candidate;
 use super::pattern::{Host, Path, Rule, Segment, Tail};
+use super::regex::Regex;
 use crate::types::{Method, Methods};
 
 /// A route as far as matching goes.
@@ -156,6 +157,7 @@ pub fn path_matches<'p>(path: &Path, asked: &'p [u8]) -> Option<Vec<&'p [u8]>> {
     match path {
         Path::Exact(path) => (path == asked).then(Vec::new),
         Path::Prefix(prefix) => is_end_or_slash(asked.strip_prefix(prefix.as_slice())?).then(Vec::new),
+        Path::Regex(text) => Regex::new(text).ok()?.matches(asked).then(Vec::new),
         Path::Pattern { segments, tail } => {
             let mut captures = Vec::new();
             let mut rest = asked;
@@ -262,6 +264,9 @@ mod tests {
             ("/{*rest}", "/a", Some("a")),
             ("/{a}/{*rest}", "/x/y/z", Some("x|y/z")),
             ("/{a}/{*rest}", "/x", None),
+            (r"~^/v\d+", "/v12/x", Some("")),
+            (r"~^/v\d+", "/x/v1", None),
+            (r"~\.(png|jpg)$", "/x/v.png", Some("")),
         ] {
             let found = path_matches(&Path::parse(path).unwrap(), asked.as_bytes())
                 .map(|found| found.into_iter().map(String::from_utf8_lossy).collect::<Vec<_>>().join("|"));

@@ -4,6 +4,7 @@ use std::cmp::{Ordering, Reverse};
 use std::mem::discriminant;
 
 use super::pattern::{Host, Path, Segment, Tail};
+use super::regex;
 
 /// One way to reach a route, with all that decides between it and another one.
 ///
@@ -11,13 +12,15 @@ use super::pattern::{Host, Path, Segment, Tail};
 ///
 /// 1. an exact host, then the longest wildcard, then none;
 /// 2. the higher priority;
-/// 3. an exact path, then patterns, then the longest prefix. Among patterns the leftmost segment in which they differ
-///    decides: a literal, then a parameter, then the end, then a tail, captured or not;
+/// 3. an exact path, then patterns, then regular expressions, then the longest prefix. Among patterns the leftmost
+///    segment in which they differ decides: a literal, then a parameter, then the end, then a tail, captured or not.
+///    Among expressions the one that begins with more literal bytes ([`regex::literal_prefix`]);
 /// 4. more conditions;
 /// 5. the name.
 ///
 /// Two hosts or paths of one rank that are not equal never match the same request, so their order is of no importance;
-/// it is total all the same.
+/// it is total all the same. Two expressions may: within one route the text decides, which is to say that nothing
+/// hangs on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate<'a> {
     /// The host of the rule.
@@ -78,14 +81,16 @@ pub fn by_host(one: &Host, other: &Host) -> Ordering {
     rank(one).cmp(&rank(other))
 }
 
-/// The third step: an exact path, then patterns by their leftmost difference, then the longest prefix.
+/// The third step: an exact path, then patterns by their leftmost difference, then expressions by the length of their
+/// literal prefix, then the longest prefix.
 #[must_use]
 pub fn by_path(one: &Path, other: &Path) -> Ordering {
     fn rank(path: &Path) -> (u8, Reverse<usize>) {
         match path {
             Path::Exact(_) => (0, Reverse(0)),
             Path::Pattern { .. } => (1, Reverse(0)),
-            Path::Prefix(prefix) => (2, Reverse(prefix.len())),
+            Path::Regex(text) => (2, Reverse(regex::literal_prefix(text).len())),
+            Path::Prefix(prefix) => (3, Reverse(prefix.len())),
         }
     }
     rank(one).cmp(&rank(other)).then_with(|| shape(one).cmp(shape(other)))
@@ -102,7 +107,7 @@ enum Piece {
 fn shape(path: &Path) -> impl Iterator<Item = Piece> {
     let (segments, tail) = match path {
         Path::Pattern { segments, tail } => (segments.as_slice(), tail),
-        Path::Exact(_) | Path::Prefix(_) => (&[][..], &Tail::None),
+        Path::Exact(_) | Path::Prefix(_) | Path::Regex(_) => (&[][..], &Tail::None),
     };
     let pieces = segments.iter().map(|segment| match segment {
         Segment::Literal(_) => Piece::Literal,
@@ -164,6 +169,9 @@ mod tests {
             "/{a}/b/*",
             "/{a}/{*rest}",
             "/{*rest}",
+            r"~^/a/b\d",
+            r"~^/a/\d",
+            r"~\d",
             "/a/b/*",
             "/a/*",
             "/*",
@@ -215,6 +223,9 @@ mod tests {
             ("/f/{*a}", "/f/{*b}", true),
             ("/{a}/*", "/{b}/*", true),
             ("/{a}/*", "/{b}/{*c}", false),
+            ("~^/a", "~^/a", true),
+            ("~^/a", "~^/b", false),
+            ("~^/a", "/a/*", false),
         ] {
             let (one, other) = (path(one), path(other));
             let of = |path| Candidate { host: &any, path, priority: 0, conditions: 0, name: "x" };

@@ -55,6 +55,8 @@ pub enum Path {
         /// What follows them.
         tail: Tail,
     },
+    /// `"~^/v\d+"`, kept without the tilde: searched for in the path, captures nothing.
+    Regex(String),
 }
 
 /// One way to reach a route: a host and a path. A route has one for each pair of its hosts and paths.

@@ -296,6 +296,8 @@ pub(super) struct StoredKey {
     host_length: u16,
     path_length: u16,
     pub rule: u16,
+    /// Bytes of the expression that follows the path; 0 = none does.
+    regex_length: u16,
 }
 
 impl StoredKey {
@@ -310,9 +312,9 @@ impl StoredKey {
             let [a, b, c, d] = word.to_ne_bytes();
             (u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]))
         };
-        let ((host_length, path_length), (rule, _)) = (pair(lengths), pair(rule));
+        let ((host_length, path_length), (rule, regex_length)) = (pair(lengths), pair(rule));
         let shape = Shape { literal, count, end: End::from_number(end) };
-        Self { at, shape, host_kind, is_captured: captured != 0, host_length, path_length, rule }
+        Self { at, shape, host_kind, is_captured: captured != 0, host_length, path_length, rule, regex_length }
     }
 
     #[inline(always)]
@@ -325,8 +327,24 @@ impl StoredKey {
         memory.bytes(self.at + KEY_HEADER + usize::from(self.host_length), self.path_length.into())
     }
 
+    /// The expression, where the key ends in one, with the length of its literal prefix.
+    #[inline(always)]
+    pub(super) fn regex<'a>(&self, memory: &Memory) -> Option<(u16, &'a [u8])> {
+        if self.regex_length == 0 {
+            return None;
+        }
+        let bytes = memory.bytes(self.end(), 2 + usize::from(self.regex_length));
+        let (prefix, text) = bytes.split_first_chunk::<2>()?;
+        Some((u16::from_ne_bytes(*prefix), text))
+    }
+
     /// Bytes up to the next key.
     pub(super) fn size(&self) -> usize {
-        (KEY_HEADER + usize::from(self.host_length) + usize::from(self.path_length)).next_multiple_of(4)
+        let regex = if self.regex_length == 0 { 0 } else { 2 + usize::from(self.regex_length) };
+        (self.end() - self.at + regex).next_multiple_of(4)
+    }
+
+    const fn end(&self) -> usize {
+        self.at + KEY_HEADER + self.host_length as usize + self.path_length as usize
     }
 }

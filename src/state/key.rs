@@ -6,6 +6,7 @@
 //! found by one hash over the whole path.
 
 use crate::router::pattern::{Host, Path, Rule, Segment, Tail};
+use crate::router::regex;
 
 use super::hash::{self, SEGMENTS_MAX, Segments};
 use super::write::Refusal;
@@ -35,6 +36,8 @@ pub(super) enum End {
     Tail = 2,
     /// A prefix.
     Prefix = 3,
+    /// A regular expression below the whole segments that it begins with.
+    Regex = 4,
 }
 
 impl End {
@@ -44,6 +47,7 @@ impl End {
             0 => Self::Exact,
             1 => Self::Here,
             2 => Self::Tail,
+            4 => Self::Regex,
             _ => Self::Prefix,
         }
     }
@@ -69,9 +73,10 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    /// Orders shapes by precedence, the better one first: patterns before prefixes; among patterns the one whose
-    /// first different segment is literal, then the one that goes on with a parameter, then the one that ends there,
-    /// then the one with a tail; among prefixes the longer one.
+    /// Orders shapes by precedence, the better one first: patterns before expressions before prefixes; among patterns
+    /// the one whose first different segment is literal, then the one that goes on with a parameter, then the one that
+    /// ends there, then the one with a tail; among expressions and among prefixes the longer one. Of two expressions
+    /// that match one path the one with more whole segments in its literal prefix has also more bytes in it.
     pub(super) fn rank(self, other: Self) -> std::cmp::Ordering {
         let place = |shape: Self, index: u8| match (index < shape.count, shape.literal >> index & 1) {
             (true, 1) => 0,
@@ -79,9 +84,14 @@ impl Shape {
             (false, _) if shape.end == End::Here => 2,
             (false, _) => 3,
         };
-        match (self.end == End::Prefix, other.end == End::Prefix) {
-            (true, true) => other.count.cmp(&self.count),
-            (false, false) => {
+        let class = |shape: Self| match shape.end {
+            End::Exact | End::Here | End::Tail => 0,
+            End::Regex => 1,
+            End::Prefix => 2,
+        };
+        match (class(self), class(other)) {
+            (1, 1) | (2, 2) => other.count.cmp(&self.count),
+            (0, 0) => {
                 let last = self.count.max(other.count);
                 let order = (0..last).map(|i| place(self, i).cmp(&place(other, i))).find(|order| order.is_ne());
                 order.unwrap_or_else(|| self.end.cmp(&other.end))
@@ -126,8 +136,18 @@ pub(super) struct Key {
     pub path: Vec<u8>,
     /// The tail is captured, so something must be there to capture.
     pub captured: bool,
+    /// What is searched for, where it ends in an expression.
+    pub regex: Option<Pattern>,
     /// Index of the rule in its route.
     pub rule: u16,
+}
+
+/// A regular expression as a key holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pattern {
+    pub text: Vec<u8>,
+    /// Bytes of its literal prefix, by which expressions are ordered.
+    pub prefix: u16,
 }
 
 impl Key {
@@ -152,6 +172,7 @@ impl Key {
             shape: Shape { literal: 0, count: 0, end: End::Exact },
             path: Vec::new(),
             captured: false,
+            regex: None,
             rule: index,
         };
         match &rule.path {
@@ -164,6 +185,7 @@ impl Key {
                 key.set_literals(count, path.first() == Some(&b'/'))?;
             }
             Path::Pattern { segments, tail } => key.pattern(segments, tail)?,
+            Path::Regex(text) => key.regex(text)?,
         }
         let controls = key.path.iter().any(|&byte| byte < b' ' && byte != PARAM || byte == 0x7f);
         let params = key.path.iter().filter(|&&byte| byte == PARAM).count();
@@ -172,6 +194,22 @@ impl Key {
             return Err(Refusal::Path);
         }
         Ok(key)
+    }
+
+    /// Hangs an expression below the whole segments that it begins with, those that a slash ends.
+    fn regex(&mut self, text: &str) -> Result<(), Refusal> {
+        let prefix = regex::literal_prefix(text);
+        let is_rooted = prefix.first() == Some(&b'/');
+        let slashes = prefix.iter().filter(|&&byte| byte == b'/').count();
+        let count = if is_rooted { slashes.saturating_sub(1).min(SEGMENTS_MAX) } else { 0 };
+        let end = prefix.iter().enumerate().filter(|(_, byte)| **byte == b'/').nth(count).map_or(0, |(at, _)| at);
+        if text.len() > PATH_MAX || text.bytes().any(|byte| byte < b' ' || byte == 0x7f) {
+            return Err(Refusal::Path);
+        }
+        self.path = prefix.get(..if count == 0 { 0 } else { end }).unwrap_or_default().to_vec();
+        self.shape.end = End::Regex;
+        self.regex = Some(Pattern { text: text.as_bytes().to_vec(), prefix: prefix.len() as u16 });
+        self.set_literals(count, true)
     }
 
     fn set_literals(&mut self, count: usize, rooted: bool) -> Result<(), Refusal> {
@@ -234,24 +272,31 @@ impl Key {
         hash::pair(host, self.shape.hash(&segments))
     }
 
-    /// Whether both keys end in the same leaf.
+    /// Whether both keys match the same: they end in the same leaf, and there in the same expression.
     pub(super) fn same_place(&self, other: &Self) -> bool {
         self.host_kind == other.host_kind
             && self.shape == other.shape
             && self.host == other.host
             && self.path == other.path
+            && self.regex == other.regex
     }
 
-    /// Appends the key's bytes: a header of [`KEY_HEADER`], the host, the path, zeros up to a multiple of 4.
+    /// Appends the key's bytes: a header of [`KEY_HEADER`], the host, the path, of an expression the length of its
+    /// literal prefix (two bytes) and its text, zeros up to a multiple of 4.
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.shape.literal.to_ne_bytes());
         out.extend_from_slice(&[self.shape.count, self.shape.end as u8, self.host_kind as u8, u8::from(self.captured)]);
         out.extend_from_slice(&(self.host.len() as u16).to_ne_bytes());
         out.extend_from_slice(&(self.path.len() as u16).to_ne_bytes());
         out.extend_from_slice(&self.rule.to_ne_bytes());
-        out.extend_from_slice(&[0, 0]);
+        let regex = self.regex.as_ref();
+        out.extend_from_slice(&regex.map_or(0, |regex| regex.text.len() as u16).to_ne_bytes());
         out.extend_from_slice(&self.host);
         out.extend_from_slice(&self.path);
+        if let Some(regex) = regex {
+            out.extend_from_slice(&regex.prefix.to_ne_bytes());
+            out.extend_from_slice(&regex.text);
+        }
         out.resize(out.len().next_multiple_of(4), 0);
     }
 }
@@ -286,6 +331,9 @@ mod tests {
             key(pattern("/{x}/b/c", Tail::None)),
             key(pattern("/{x}", Tail::Any)),
             key(pattern("", captured())),
+            key(Path::Regex(r"^/a/b/\d".into())),
+            key(Path::Regex(r"^/a/\d".into())),
+            key(Path::Regex(r"\d".into())),
             key(Path::Prefix(b"/a/b".into())),
             key(Path::Prefix(b"/a".into())),
             key(Path::Prefix(b"".into())),
@@ -306,6 +354,8 @@ mod tests {
             Path::Exact([b'/'; PATH_MAX + 1].into()),
             Path::Prefix([b'/'; SEGMENTS_MAX + 1].into()),
             Path::Prefix(b"a".into()),
+            Path::Regex("a\n".into()),
+            Path::Regex("a".repeat(PATH_MAX + 1)),
             pattern(&"/{x}".repeat(CAPTURES_MAX + 1), Tail::None),
             pattern(&"/{x}".repeat(CAPTURES_MAX), Tail::Captured("rest".into())),
             pattern("/{x}/\u{1}", Tail::None),
@@ -323,6 +373,26 @@ mod tests {
         assert_eq!(host(Host::Wildcard(b"a.".repeat(40))), Err(Refusal::Host));
         assert_eq!(host(Host::Exact(vec![b'a'; 254])), Err(Refusal::Host));
         assert_eq!(host(Host::Any), Ok(()));
+    }
+
+    #[test]
+    fn expressions_hang_below_whole_segments() {
+        for (text, path, count, prefix) in [
+            (r"^/v\d+", "", 0, 2),
+            (r"^/api/v\d+", "/api", 1, 6),
+            (r"^/api/", "/api", 1, 5),
+            (r"^/a/b", "/a", 1, 4),
+            (r"^/a/b/", "/a/b", 2, 5),
+            (r"^//a", "/", 1, 3),
+            (r"^a/b/", "", 0, 4),
+            (r"\.jpg$", "", 0, 0),
+        ] {
+            let key = key(Path::Regex(text.into())).unwrap();
+            assert_eq!((key.path.as_slice(), key.shape.count), (path.as_bytes(), count), "{text}");
+            assert_eq!(key.regex.unwrap().prefix, prefix, "{text}");
+        }
+        let long = format!("^{}x", "/a".repeat(40));
+        assert_eq!(key(Path::Regex(long)).unwrap().shape.count, SEGMENTS_MAX as u8);
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Which routes a request reaches, in order of precedence. Pure, and allocates nothing.
 //!
 //! Host exact, then wildcards, the longest first, then routes without a host; within a host the exact path, then each
-//! shape that fits in the order of the host record. Where routes of a host differ in priority, all its candidates are
+//! shape that fits in the order of the host record. A regular expression is a shape too, of the whole segments that it
+//! begins with, so that only those below the request's own segments are met; whether it matches is for the caller to
+//! say, since its compiled form cannot live here. Where routes of a host differ in priority, all its candidates are
 //! collected first and offered by priority.
 
 use std::ops::ControlFlow;
@@ -78,6 +80,21 @@ impl<'v> RouteRef<'v> {
         StoredKey::of(&self.memory, self.entry).rule
     }
 
+    /// The regular expression by which the route is reached, if it is: nobody has looked yet whether it matches.
+    #[must_use]
+    #[inline]
+    pub fn regex(&self) -> Option<&'v str> {
+        let (_, text) = StoredKey::of(&self.memory, self.entry).regex(&self.memory)?;
+        std::str::from_utf8(text).ok()
+    }
+
+    /// The generation that wrote the route.
+    #[must_use]
+    #[inline]
+    pub fn seq(&self) -> u32 {
+        blob::seq(&self.memory, self.entry.blob)
+    }
+
     /// The methods that the route answers to.
     #[must_use]
     #[inline]
@@ -126,6 +143,8 @@ impl<'v> Tree<'v> {
     /// Offers the routes that `host`, `path` and `method` reach to `accept`, in order of precedence; the first yes
     /// wins and fills `captures`. When none does, routes that have other methods are offered once more, for the
     /// methods that would have been allowed.
+    ///
+    /// Of a route that is reached by [`RouteRef::regex`] it is `accept` that says whether the expression matches.
     ///
     /// `host` is in lower case, without port and trailing dot; `path` decoded and normalised.
     #[inline]
@@ -376,6 +395,8 @@ impl<'t> Walk<'t> {
             End::Exact => false,
             End::Here => segments.count == count,
             End::Tail | End::Prefix => segments.count >= count,
+            // Its whole segments are those that a slash ends.
+            End::Regex => segments.count > count,
         };
         // A parameter is never empty.
         if !fits || segments.empty & all & !shape.literal != 0 {

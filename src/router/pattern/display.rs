@@ -36,6 +36,7 @@ impl fmt::Display for Path {
                     Tail::Captured(name) => write!(f, "/{{*{name}}}"),
                 }
             }
+            Self::Regex(text) => write!(f, "~{text}"),
         }
     }
 }

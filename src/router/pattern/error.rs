@@ -3,6 +3,7 @@ use std::fmt;
 use super::host::LABELS_MAX;
 use super::path::{PARAMS_MAX, PATH_MAX, SEGMENTS_MAX};
 use crate::router::host::HOST_MAX;
+use crate::router::regex::RegexError;
 
 /// Why a host or a path of the document is none. The message names the culprit and says what would be right; where it
 /// stands in the document is for the caller to add.
@@ -13,7 +14,8 @@ pub enum PatternError {
     PathEmpty,
     /// The path as it would be right.
     PathNoSlash(String),
-    PathRegex,
+    /// What is wrong with the expression.
+    PathRegex(RegexError),
     PathTooLong(usize),
     PathControl(u8),
     PathQuery,
@@ -53,12 +55,10 @@ impl fmt::Display for PatternError {
         match self {
             Self::PathEmpty => write!(f, "the path is empty: write `/` for the root alone, `/*` for everything"),
             Self::PathNoSlash(right) => write!(f, "a path begins with a slash: write `{right}`"),
-            Self::PathRegex => {
-                write!(
-                    f,
-                    "regular expressions (`~`) are not supported yet: write `{{name}}` for a segment, `/*` for the rest"
-                )
+            Self::PathRegex(RegexError::Syntax(why)) if why.starts_with("repetition operator missing") => {
+                write!(f, "what follows `~` is no regular expression: {why}; write `~(?i)` for nginx's `~*`")
             }
+            Self::PathRegex(why) => write!(f, "what follows `~` {why}"),
             Self::PathTooLong(length) => write!(f, "the path has {length} bytes, at most {PATH_MAX} are possible"),
             Self::PathControl(byte) => {
                 write!(f, "control character {byte:#04x}: requests with one are refused, so this would never match")

@@ -1,5 +1,6 @@
 use super::{Path, PatternError, Segment, Tail};
 use crate::router::path::hex;
+use crate::router::regex::{self, Regex};
 
 /// The longest path of a route, in bytes, decoded.
 pub const PATH_MAX: usize = 1024;
@@ -11,7 +12,7 @@ pub const SEGMENTS_MAX: usize = 32;
 
 impl Path {
     /// Reads a path of the document, decoded or percent-encoded: `/a`, `/a/*`, `/users/{id}`, `/u/{id}/*`,
-    /// `/f/{*rest}`.
+    /// `/f/{*rest}`, `~^/v\d+`.
     ///
     /// A slash at the end counts: `/users/{id}/` ends in an empty literal segment.
     ///
@@ -21,9 +22,14 @@ impl Path {
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         match text {
             "" => return Err(PatternError::PathEmpty),
-            _ if text.starts_with('~') => return Err(PatternError::PathRegex),
             _ if text.len() > 3 * PATH_MAX => return Err(PatternError::PathTooLong(text.len())),
             _ => {}
+        }
+        if let Some(regex) = text.strip_prefix('~') {
+            return match Regex::new(regex) {
+                Ok(_) => Ok(Self::Regex(regex.to_owned())),
+                Err(why) => Err(PatternError::PathRegex(why)),
+            };
         }
         let Some(inner) = text.strip_prefix('/') else {
             return Err(PatternError::PathNoSlash(format!("/{text}")));
@@ -51,7 +57,7 @@ impl Path {
     pub fn params(&self) -> impl Iterator<Item = &str> {
         let (segments, tail) = match self {
             Self::Pattern { segments, tail } => (segments.as_slice(), Some(tail)),
-            Self::Exact(_) | Self::Prefix(_) => (&[][..], None),
+            Self::Exact(_) | Self::Prefix(_) | Self::Regex(_) => (&[][..], None),
         };
         let params = segments.iter().filter_map(|segment| match segment {
             Segment::Param(name) => Some(name.as_str()),
@@ -64,7 +70,7 @@ impl Path {
     }
 
     /// What `strip_prefix` takes off a path that this one matched: all before the first parameter, without a slash at
-    /// the end; all of an exact path.
+    /// the end; all of an exact path; of an expression the whole segments that it begins with.
     #[must_use]
     pub fn literal_prefix(&self) -> Vec<u8> {
         let mut prefix = match self {
@@ -76,6 +82,12 @@ impl Path {
                     prefix.push(b'/');
                     prefix.extend_from_slice(literal);
                 }
+                prefix
+            }
+            Self::Regex(text) => {
+                let mut prefix = regex::literal_prefix(text);
+                // The last piece may go on in the path.
+                prefix.truncate(prefix.iter().rposition(|&byte| byte == b'/').unwrap_or(0));
                 prefix
             }
         };
@@ -95,12 +107,14 @@ impl Path {
                     Segment::Param(_) => 2,
                 })
                 .sum(),
+            // Has bounds of its own.
+            Self::Regex(_) => return Ok(()),
         };
         if length > PATH_MAX {
             return Err(PatternError::PathTooLong(length));
         }
         let segments = match self {
-            Self::Exact(_) => 0,
+            Self::Exact(_) | Self::Regex(_) => 0,
             Self::Prefix(path) => path.iter().filter(|&&byte| byte == b'/').count(),
             Self::Pattern { segments, .. } => segments.len(),
         };
@@ -246,6 +260,10 @@ mod tests {
             ("/a/b/{*rest}", pattern(&["a", "b"], Tail::Captured("rest".into())), "rest", "/a/b"),
             ("/{*rest}", pattern(&[], Tail::Captured("rest".into())), "rest", ""),
             ("/{a}/{*rest}", pattern(&[":a"], Tail::Captured("rest".into())), "a rest", ""),
+            (r"~^/api/v\d+", Path::Regex(r"^/api/v\d+".into()), "", "/api"),
+            (r"~^/v\d+", Path::Regex(r"^/v\d+".into()), "", ""),
+            (r"~\.jpg$", Path::Regex(r"\.jpg$".into()), "", ""),
+            ("~/%20 #{1}", Path::Regex("/%20 #{1}".into()), "", ""),
         ] {
             let path = Path::parse(text).unwrap();
             assert_eq!(path, expected, "{text}");
@@ -261,7 +279,10 @@ mod tests {
             ("", "`/*` for everything"),
             ("a", "write `/a`"),
             ("*", "write `/*`"),
-            (r"~^/v\d+", "not supported yet"),
+            (r"~^/v\d+(", "unclosed group"),
+            ("~", "must not be empty"),
+            (r"~*\.jpg$", "`~(?i)`"),
+            (r"~(\w{100}){100}", "too much memory"),
             ("/a//b", "write one slash"),
             ("//", "write one slash"),
             ("/a//*", "write one slash"),

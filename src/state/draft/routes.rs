@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::Draft;
 use crate::state::arena::NoRoom;
 use crate::state::block::{self, Entry, Place, StoredKey, blob, host, leaf};
-use crate::state::key::{End, HostKind, Key, Shape, host_hash};
+use crate::state::key::{End, HostKind, Key, Pattern, Shape, host_hash};
 use crate::state::mem::Ref;
 
 /// Why a key cannot be added.
@@ -85,6 +85,7 @@ impl Draft {
                 shape: stored.shape,
                 path: stored.path(memory).to_vec(),
                 captured: stored.is_captured,
+                regex: stored.regex(memory).map(|(prefix, text)| Pattern { text: text.to_vec(), prefix }),
                 rule: stored.rule,
             };
             keys.push((key, place));
@@ -134,11 +135,19 @@ impl Draft {
         (0..place.count(&self.memory)).map(|index| place.entry(&self.memory, index)).collect()
     }
 
-    /// Higher priority, then more conditions, then the name.
+    /// Higher priority, then of expressions the longer literal prefix, then more conditions, then the name, then the
+    /// expression.
     fn order(&self, one: Entry, two: Entry) -> Ordering {
         let memory = &self.memory;
-        let rank = |entry: Entry| (blob::priority(memory, entry.blob), blob::conditions(memory, entry.blob));
-        rank(two).cmp(&rank(one)).then_with(|| blob::name(memory, one.blob).cmp(blob::name(memory, two.blob)))
+        let regex = |entry: Entry| StoredKey::of(memory, entry).regex(memory).unwrap_or_default();
+        let rank = |entry: Entry| {
+            let conditions = blob::conditions(memory, entry.blob);
+            (blob::priority(memory, entry.blob), regex(entry).0, conditions)
+        };
+        rank(two)
+            .cmp(&rank(one))
+            .then_with(|| blob::name(memory, one.blob).cmp(blob::name(memory, two.blob)))
+            .then_with(|| regex(one).1.cmp(regex(two).1))
     }
 
     /// Counts a key in or out in the record of its host.
