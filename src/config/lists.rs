@@ -7,7 +7,7 @@ use super::names::Names;
 use super::read::At;
 use super::scalar;
 use super::secrets::Secrets;
-use crate::lists::{Ban, List, Range};
+use crate::lists::{Ban, List, Range, merge};
 
 /// The most entries of one list.
 pub const LIST_MAX: usize = 1_000_000;
@@ -61,22 +61,6 @@ pub fn ranges(text: &str) -> Result<impl Iterator<Item = Range>, String> {
         [Some(whole), None]
     };
     Ok(parts.into_iter().flatten())
-}
-
-/// Sorts ranges and makes one of those that overlap or touch.
-pub(super) fn merge(mut ranges: Vec<Range>) -> Vec<Range> {
-    ranges.sort_unstable();
-    let mut merged: Vec<Range> = Vec::with_capacity(ranges.len());
-    for range in ranges {
-        match merged.last_mut() {
-            Some(last) if last.last == u128::MAX || range.first <= last.last + 1 => {
-                last.last = last.last.max(range.last)
-            }
-            _ => merged.push(range),
-        }
-    }
-    merged.shrink_to_fit();
-    merged
 }
 
 /// Reads a list that the tables have checked; `None` where something was reported.
