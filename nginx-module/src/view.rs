@@ -110,4 +110,16 @@ impl Request for View {
         }
         found
     }
+
+    fn header_lines(&self, name: &[u8], take: &mut dyn FnMut(&[u8])) {
+        // SAFETY: as above.
+        unsafe {
+            for element in headers(&self.request().headers_in.headers) {
+                let length = element.key.len;
+                if length == name.len() && std::slice::from_raw_parts(element.lowcase_key, length) == name {
+                    take(bytes(element.value));
+                }
+            }
+        }
+    }
 }

@@ -5,6 +5,7 @@
 //! and paths mean ([`pattern`]), which route comes first ([`order`]), and the matcher that is too simple to be wrong
 //! ([`naive`]), against which the tree is tested.
 
+pub mod condition;
 pub mod headers;
 pub mod host;
 pub mod naive;
@@ -15,3 +16,4 @@ pub mod query;
 pub mod regex;
 mod scan;
 pub mod settings;
+pub mod template;

@@ -52,4 +52,6 @@ pub trait Request {
     fn protocol(&self) -> Protocol;
     /// The header called `name`, which is given in lower case.
     fn header(&self, name: &[u8]) -> Header<'_>;
+    /// Hands `take` the value of each line called `name`, which is given in lower case, in their order.
+    fn header_lines(&self, name: &[u8], take: &mut dyn FnMut(&[u8]));
 }

@@ -105,6 +105,10 @@ impl Request for Fake {
         }
         found
     }
+
+    fn header_lines(&self, name: &[u8], take: &mut dyn FnMut(&[u8])) {
+        self.headers.iter().filter(|(key, _)| key.as_bytes() == name).for_each(|(_, value)| take(value));
+    }
 }
 
 /// Secrets of the tests.
