@@ -1,5 +1,7 @@
-//! Cross-origin resource sharing (the Fetch standard): preflights answered before auth, headers on responses.
+//! Cross-origin resource sharing: which pages of other origins may read what we answer.
 
+mod engine;
 mod settings;
 
-pub use settings::{ArchivedCors, ArchivedOrigins, Cors, Origins};
+pub use engine::{Out, Preflight, is_ours};
+pub use settings::{ArchivedCors, Cors, Origins};
