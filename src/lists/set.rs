@@ -123,7 +123,7 @@ impl Bans {
                 open.pop();
             }
             let Some(ban) = open.peek().and_then(|&(_, at)| held.get(at)) else { continue };
-            let last = edges.get(index + 1).map_or(u128::MAX, |next| next - 1).min(u128::MAX);
+            let last = edges.get(index + 1).map_or(u128::MAX, |next| next - 1);
             made.ranges.push(Range { first: edge, last });
             made.until.push(end(ban));
             made.reasons.push(ban.reason.clone());
@@ -250,7 +250,10 @@ mod tests {
             let asked: Vec<IpAddr> = asked.iter().map(|first| address(first + offset)).collect();
             assert!(contains(&set, &asked).into_iter().all(|found| found == expected), "{offset}");
         }
-        assert_eq!(contains(&set, &[address(first(0) - 1), address(MAPPED), address(MAPPED + 0xffff_ffff)]), [false; 3]);
+        assert_eq!(
+            contains(&set, &[address(first(0) - 1), address(MAPPED), address(MAPPED + 0xffff_ffff)]),
+            [false; 3]
+        );
     }
 
     /// Near the edges of IPv4 and of the index's parts, and few enough to meet.
@@ -264,9 +267,11 @@ mod tests {
             u128::MAX - 8,
             1 << 100,
         ]);
-        (near, 0..9_u128, any::<bool>()).prop_map(|(near, by, up)| {
-            if up { near.saturating_add(by) } else { near.saturating_sub(by) }
-        })
+        (near, 0..9_u128, any::<bool>()).prop_map(
+            |(near, by, up)| {
+                if up { near.saturating_add(by) } else { near.saturating_sub(by) }
+            },
+        )
     }
 
     fn any_range() -> impl Strategy<Value = Range> {

@@ -12,7 +12,7 @@ pub(super) mod table;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::hash;
-use super::key::{End, KEY_HEADER, Shape};
+use super::key::{End, HostKind, KEY_HEADER, Key, Pattern, Shape};
 use super::mem::{Memory, Ref, UNIT};
 
 /// Tags a reference in the hash trie as one to a branch.
@@ -336,6 +336,23 @@ impl StoredKey {
         let bytes = memory.bytes(self.end(), 2 + usize::from(self.regex_length));
         let (prefix, text) = bytes.split_first_chunk::<2>()?;
         Some((u16::from_ne_bytes(*prefix), text))
+    }
+
+    /// The key as it was encoded.
+    pub(super) fn decode(&self, memory: &Memory) -> Key {
+        Key {
+            host_kind: match self.host_kind {
+                0 => HostKind::Exact,
+                1 => HostKind::Wildcard,
+                _ => HostKind::Any,
+            },
+            host: self.host(memory).to_vec(),
+            shape: self.shape,
+            path: self.path(memory).to_vec(),
+            captured: self.is_captured,
+            regex: self.regex(memory).map(|(prefix, text)| Pattern { text: text.to_vec(), prefix }),
+            rule: self.rule,
+        }
     }
 
     /// Bytes up to the next key.

@@ -196,6 +196,37 @@ impl Key {
         Ok(key)
     }
 
+    /// The rule that this key is of, with `params` for the names of its parameters, which the tree does not keep. What
+    /// is written in more than one way (`/a` as a pattern without parameters) comes back in the simplest.
+    pub(super) fn to_rule<'n>(&self, mut params: impl Iterator<Item = &'n str>) -> Rule {
+        let host = match self.host_kind {
+            HostKind::Exact => Host::Exact(self.host.clone()),
+            HostKind::Wildcard => Host::Wildcard(self.host.clone()),
+            HostKind::Any => Host::Any,
+        };
+        let mut name = || params.next().unwrap_or("_").to_owned();
+        let path = match (self.shape.end, &self.regex) {
+            (End::Regex, Some(regex)) => Path::Regex(String::from_utf8_lossy(&regex.text).into_owned()),
+            (End::Exact | End::Regex, _) => Path::Exact(self.path.clone()),
+            (End::Prefix, _) => Path::Prefix(self.path.clone()),
+            (End::Here | End::Tail, _) => {
+                // The path of a tail alone is empty, and has no segment.
+                let segments = self.path.split(|&byte| byte == b'/').skip(1).map(|segment| match segment {
+                    [PARAM] => Segment::Param(name()),
+                    literal => Segment::Literal(literal.to_vec()),
+                });
+                let segments = segments.collect();
+                let tail = match (self.shape.end, self.captured) {
+                    (End::Here, _) => Tail::None,
+                    (_, true) => Tail::Captured(name()),
+                    (_, false) => Tail::Any,
+                };
+                Path::Pattern { segments, tail }
+            }
+        };
+        Rule { host, path }
+    }
+
     /// Hangs an expression below the whole segments that it begins with, those that a slash ends.
     fn regex(&mut self, text: &str) -> Result<(), Refusal> {
         let prefix = regex::literal_prefix(text);

@@ -8,6 +8,7 @@
 
 use std::ops::ControlFlow;
 
+use crate::router::pattern::Rule;
 use crate::types::{Id, Method, Methods, Object};
 
 use super::block::{self, Entry, Place, StoredKey, blob, host};
@@ -88,11 +89,17 @@ impl<'v> RouteRef<'v> {
         std::str::from_utf8(text).ok()
     }
 
-    /// The generation that wrote the route.
+    /// Whether the route has conditions; methods are one.
     #[must_use]
     #[inline]
-    pub fn seq(&self) -> u32 {
-        blob::seq(&self.memory, self.entry.blob)
+    pub fn has_conditions(&self) -> bool {
+        blob::conditions(&self.memory, self.entry.blob) != 0
+    }
+
+    /// The rule by which the route is reached, with `params` for the names of its parameters. Allocates.
+    #[must_use]
+    pub fn to_rule<'n>(&self, params: impl Iterator<Item = &'n str>) -> Rule {
+        StoredKey::of(&self.memory, self.entry).decode(&self.memory).to_rule(params)
     }
 
     /// The methods that the route answers to.
@@ -181,6 +188,28 @@ impl<'v> Tree<'v> {
             Methods::NONE => Lookup::None,
             allowed => Lookup::MethodNotAllowed(allowed),
         }
+    }
+
+    /// Shows every route whose host and path a request reaches to `each`, in order of precedence, whatever its methods;
+    /// as in [`Tree::route`], an expression has yet to be searched for.
+    pub fn candidates(&self, host: &[u8], path: &[u8], each: &mut dyn FnMut(RouteRef<'v>)) {
+        Walk::new(self, host, path).run(&mut |entry: Entry| {
+            each(self.reference(entry));
+            ControlFlow::Continue(())
+        });
+    }
+
+    /// The rules of a route, in their order, with `params` for the names of the parameters of the rule with the index
+    /// given. Of rules that match the same only the first is there. Allocates.
+    #[must_use]
+    pub fn rules<T: Object, N: AsRef<str>>(&self, route: &Blob<'v, T>, params: impl Fn(u16) -> Vec<N>) -> Vec<Rule> {
+        let mut rules: Vec<(u16, Rule)> = Vec::new();
+        for key in route.stored_keys() {
+            let names = params(key.rule);
+            rules.push((key.rule, key.decode(&self.memory).to_rule(names.iter().map(AsRef::as_ref))));
+        }
+        rules.sort_by_key(|(index, _)| *index);
+        rules.into_iter().map(|(_, rule)| rule).collect()
     }
 
     #[inline(always)]

@@ -9,7 +9,7 @@ use rkyv::Portable;
 
 use crate::types::{Id, Kind, Object};
 
-use super::block::{self, Root, blob, ids, name, table};
+use super::block::{self, Entry, Root, StoredKey, blob, ids, name, table};
 use super::mem::{Memory, Ref, UNIT};
 
 /// The tree of one generation, or of a transaction as it stands. Whoever made it holds the blocks below it: a reader
@@ -222,6 +222,23 @@ impl<'v, T> Blob<'v, T> {
     #[must_use]
     pub fn methods(&self) -> crate::types::Methods {
         crate::types::Methods(blob::methods(&self.memory, self.block))
+    }
+
+    /// The keys by which it is reached, when it is a route.
+    pub(super) fn stored_keys(&self) -> impl Iterator<Item = StoredKey> {
+        let Self { memory, block, .. } = *self;
+        let mut at = blob::HEADER;
+        (0..blob::key_count(&memory, block)).map(move |_| {
+            let key = StoredKey::of(&memory, Entry { blob: block, methods: 0, key: (at / 4) as u16 });
+            at += key.size();
+            key
+        })
+    }
+
+    /// Its priority, when it is a route.
+    #[must_use]
+    pub fn priority(&self) -> i32 {
+        blob::priority(&self.memory, self.block)
     }
 
     /// Whether its bytes are what was written; for tests and doubts, not for requests.

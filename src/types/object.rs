@@ -16,12 +16,23 @@ pub enum Kind {
     Auth = 5,
     Consumer = 6,
     Role = 7,
+    List = 8,
+    Bans = 9,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 7] =
-        [Self::Settings, Self::Route, Self::Upstream, Self::Limiter, Self::Auth, Self::Consumer, Self::Role];
+    pub const ALL: [Self; 9] = [
+        Self::Settings,
+        Self::Route,
+        Self::Upstream,
+        Self::Limiter,
+        Self::Auth,
+        Self::Consumer,
+        Self::Role,
+        Self::List,
+        Self::Bans,
+    ];
 }
 
 /// Something that the policy tree stores under a name and reads in place.

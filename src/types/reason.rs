@@ -27,11 +27,13 @@ pub enum Reason {
     UpstreamGone,
     PolicyNone,
     Internal,
+    AccessBanned,
+    AccessDenied,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -53,6 +55,8 @@ impl Reason {
         Self::UpstreamGone,
         Self::PolicyNone,
         Self::Internal,
+        Self::AccessBanned,
+        Self::AccessDenied,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -80,6 +84,8 @@ impl Reason {
             Self::UpstreamGone => "upstream.gone",
             Self::PolicyNone => "policy.none",
             Self::Internal => "internal",
+            Self::AccessBanned => "access.banned",
+            Self::AccessDenied => "access.denied",
         }
     }
 
@@ -94,6 +100,7 @@ impl Reason {
             | Self::AuthExpired
             | Self::AuthNotYet
             | Self::AuthClaims => "auth.invalid",
+            Self::AccessBanned => "access.denied",
             other => other.code(),
         }
     }
@@ -111,7 +118,7 @@ impl Reason {
             | Self::AuthExpired
             | Self::AuthNotYet
             | Self::AuthClaims => 401,
-            Self::PermissionMissing | Self::ProtocolRefused => 403,
+            Self::PermissionMissing | Self::ProtocolRefused | Self::AccessBanned | Self::AccessDenied => 403,
             Self::RouteNone => 404,
             Self::RouteMethod => 405,
             Self::LimitExceeded => 429,
@@ -176,6 +183,7 @@ impl Reason {
             Self::UpstreamGone => "The service behind this resource was removed.",
             Self::PolicyNone => "The gateway has no configuration yet.",
             Self::Internal => "The gateway failed.",
+            Self::AccessBanned | Self::AccessDenied => "Access from this address is not allowed.",
         }
     }
 }

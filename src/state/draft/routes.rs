@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use super::Draft;
 use crate::state::arena::NoRoom;
 use crate::state::block::{self, Entry, Place, StoredKey, blob, host, leaf};
-use crate::state::key::{End, HostKind, Key, Pattern, Shape, host_hash};
+use crate::state::key::{End, HostKind, Key, Shape, host_hash};
 use crate::state::mem::Ref;
 
 /// Why a key cannot be added.
@@ -74,21 +74,7 @@ impl Draft {
         for _ in 0..blob::key_count(memory, route) {
             let place = (at / 4) as u16;
             let stored = StoredKey::of(memory, Entry { blob: route, methods: 0, key: place });
-            let host_kind = match stored.host_kind {
-                0 => HostKind::Exact,
-                1 => HostKind::Wildcard,
-                _ => HostKind::Any,
-            };
-            let key = Key {
-                host_kind,
-                host: stored.host(memory).to_vec(),
-                shape: stored.shape,
-                path: stored.path(memory).to_vec(),
-                captured: stored.is_captured,
-                regex: stored.regex(memory).map(|(prefix, text)| Pattern { text: text.to_vec(), prefix }),
-                rule: stored.rule,
-            };
-            keys.push((key, place));
+            keys.push((stored.decode(memory), place));
             at += stored.size();
         }
         keys
