@@ -264,7 +264,7 @@ fn full_chain() -> Job {
 fn chain(worker: &mut Worker, request: &Fake, now: Now) {
     let mut ticket = Ticket::new();
     assert_eq!(worker.access(request, Entry::First, now, &mut ticket), Decision::Forward);
-    black_box(worker.identity().count());
+    black_box(worker.request_headers().count());
     worker.pick(&mut ticket, now, |peer| black_box(peer.port)).unwrap();
     worker.answered(&mut ticket, now.plus(900));
     worker.tried(&mut ticket, TryEnd::Answered(200), now.plus(1_000));

@@ -58,10 +58,18 @@ upstreams:
   - {name: u, nodes: [{host: 127.0.0.1, port: 1}, {host: 127.0.0.1, port: 2}, {host: 127.0.0.1, port: 3}],
      breaker: {failures: 10}}
   - {name: broken, nodes: [{host: 127.0.0.1, port: 4}], breaker: {failures: 1}}
+lists: [{name: office, cidrs: [198.51.100.0/24, "2001:db8::/32"]}]
+bans: [{cidr: 203.0.113.0/24, reason: x}]
 routes:
   - {name: limited, paths: ["/limited"], limits: [ip, one]}
   - {name: broken, paths: ["/broken"], upstream: broken}
   - {name: stripped, paths: ["/strip/*"], strip_prefix: true, upstream: u}
+  - {name: rewritten, paths: ["/rewrite/{a}/{b}"], rewrite: "/r/{b}/{a}", headers: {X-A: "{a}-{b}"}, upstream: u}
+  - {name: found, paths: ["~^/v\\d+/x$"], upstream: u}
+  - {name: asked, paths: ["/asked"], match: [{header: X-A, regex: "^a+$"}, {query: q, in: [a b, c]}, {cookie: d, equals: e, not: true}], upstream: u}
+  - {name: told, paths: ["/told"], reply: {status: 404, body: {error: none}, headers: {X-B: c}}, cors: {origins: ["https://*.example"]}}
+  - {name: moved, paths: ["/moved/{*rest}"], redirect: {to: "https://b.example/{rest}", status: 308}}
+  - {name: near, paths: ["/near"], allow: [192.0.2.0/28, office], deny: [192.0.2.9], path_policy: strict}
 "#,
     );
     for n in 0..1_000 {
@@ -87,8 +95,9 @@ fn run(gateway: &mut Gateway, request: &Fake, now: Now) -> &'static str {
     let worker = &mut gateway.workers[0];
     let decision = worker.access(request, Entry::First, now, &mut ticket);
     black_box(worker.forwarded_path());
-    black_box(worker.identity().count());
-    black_box(worker.is_reserved(b"X-User"));
+    black_box(worker.request_headers().count());
+    black_box(worker.is_replaced(b"X-User"));
+    black_box(worker.response_headers().count());
     let mut buffer = [0; 512];
     black_box(ticket.limit_headers(&mut buffer).count());
     let mut outcome = Outcome { status: 200, upstream_status: 200, aborted: false };
@@ -106,6 +115,12 @@ fn run(gateway: &mut Gateway, request: &Fake, now: Now) -> &'static str {
         Decision::Reply(reply) => {
             outcome = Outcome { status: reply.reason.status(), ..Outcome::default() };
             reply.reason.code()
+        }
+        Decision::Respond(_) => {
+            let (status, body) = worker.response();
+            black_box(body);
+            outcome = Outcome { status, ..Outcome::default() };
+            "respond"
         }
         Decision::Ask(ask) => match ask {},
     };
@@ -134,6 +149,23 @@ fn a_request_allocates_nothing_after_the_first_few() {
         (Fake::get("/nowhere"), "route.none"),
         (Fake::get("/a/../b"), "path.refused"),
         (Fake::get("/").host("a b"), "request.malformed"),
+        (Fake { path: b"/rewrite/a b/c".to_vec(), ..Fake::get("/rewrite/a%20b/c") }, "forward"),
+        (Fake::get("/v22/x"), "forward"),
+        (Fake::get("/asked?q=a+b").header("X-A", "aaa").header("Cookie", "d=f"), "forward"),
+        (Fake::get("/asked?q=a+b").header("X-A", "aaab"), "route.none"),
+        (Fake::get("/told").header("Origin", "https://a.example"), "respond"),
+        (
+            Fake::get("/told")
+                .method(Method::Options)
+                .header("Origin", "https://a.example")
+                .header("Access-Control-Request-Method", "PUT"),
+            "respond",
+        ),
+        (Fake::get("/moved/a/b"), "respond"),
+        (Fake::get("/near"), "forward"),
+        (Fake::get("/near").client(9), "access.denied"),
+        (Fake::get("/near").client(99), "access.denied"),
+        (Fake { client: "203.0.113.7".parse().unwrap(), ..Fake::get("/near") }, "access.banned"),
         (Fake::get("/limited"), "limit.exceeded"),
         (Fake::get("/broken"), "breaker.open"),
     ]);

@@ -173,6 +173,7 @@ impl Request for Headers<'_> {
     fn client(&self) -> std::net::IpAddr {
         std::net::Ipv4Addr::LOCALHOST.into()
     }
+    fn header_lines(&self, _: &[u8], _: &mut dyn FnMut(&[u8])) {}
     fn protocol(&self) -> Protocol {
         Protocol::Http
     }

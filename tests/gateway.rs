@@ -21,6 +21,8 @@ mod limits;
 mod model;
 #[path = "gateway/outcomes.rs"]
 mod outcomes;
+#[path = "gateway/routing.rs"]
+mod routing;
 #[path = "gateway/tries.rs"]
 mod tries;
 #[path = "gateway/vectors.rs"]

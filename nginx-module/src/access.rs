@@ -1,6 +1,6 @@
 //! The access phase decides, the log phase completes.
 
-use gateway::gateway::{Decision, Entry, Outcome, Reply};
+use gateway::gateway::{Decision, Entry, Outcome, Reply, Respond};
 use gateway::types::Reason;
 use nginx_sys::{
     NGX_HTTP_SATISFY_ANY, ngx_array_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_request_t,
@@ -9,9 +9,9 @@ use nginx_sys::{
 
 use crate::context::{self, Context};
 use crate::process::{now, recent, with_worker};
-use crate::raw::{self, bytes, fence, rc};
+use crate::raw::{self, Level, bytes, fence, rc};
 use crate::view::View;
-use crate::{conf, forward, reply, variable};
+use crate::{answer, conf, forward, reply, variable};
 
 pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     fence("access", 500, || {
@@ -39,7 +39,6 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
         if again && bytes(context.decided) == bytes(uri) && !context.ticket.was_refused() {
             return rc::DECLINED;
         }
-        context.decided = uri;
         // Before the client's own is stripped with the other headers that only we set.
         variable::request_id(r, context);
         let view = View::new(r);
@@ -49,15 +48,81 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
             // Also where the request is refused: with `satisfy any` another module may let it in all the same.
             let ready = forward::strip(r, worker)
                 && (!matches!(decision, Decision::Forward) || forward::apply(r, worker))
-                && forward::describe(r, context);
+                && forward::describe(r, context)
+                && answer::keep(r, context, worker, matches!(decision, Decision::Respond(_)));
             if ready { decision } else { Decision::Reply(Reply::new(Reason::Internal)) }
         });
+        // What is stripped or rewritten is not to be routed by what is left of it.
+        context.decided = (*r).uri;
+        if decision == Some(Decision::Respond(Respond::Route)) {
+            answer::at_content(r);
+        }
         match decision {
-            Some(Decision::Forward) if satisfies_any(r) && context.ticket.is_authenticated() => rc::OK,
-            Some(Decision::Forward) => rc::DECLINED,
+            Some(Decision::Respond(Respond::Preflight)) => answer::preflight(r, context),
+            Some(Decision::Forward | Decision::Respond(Respond::Route)) => {
+                if satisfies_any(r) && context.ticket.is_authenticated() { rc::OK } else { rc::DECLINED }
+            }
             Some(Decision::Reply(answer)) => refuse(r, context, answer),
             Some(Decision::Ask(ask)) => match ask {},
             None => refuse(r, context, Reply::new(Reason::PolicyNone)),
+        }
+    }
+}
+
+/// Subrequests skip the access phase; where their location passes to the gateway, this one decides.
+pub unsafe extern "C" fn subrequest(r: *mut ngx_http_request_t) -> ngx_int_t {
+    fence("subrequest", 500, || {
+        // SAFETY: nginx calls phase handlers with a live request.
+        unsafe {
+            match conf::loc_conf(r) {
+                Some(conf) if conf.passes == 1 && !std::ptr::eq(r, (*r).main) => decide_subrequest(r),
+                _ => rc::DECLINED,
+            }
+        }
+    })
+}
+
+/// Decides on a subrequest, once: routed like any other, and refused where its route needs more than the main request
+/// passed.
+///
+/// # Safety
+///
+/// `r` is a live subrequest.
+pub unsafe fn decide_subrequest(r: *mut ngx_http_request_t) -> ngx_int_t {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let main = context::find((*r).main).map(|context| context.ticket.passed());
+        let Some(context) = context::obtain(r) else { return 500 };
+        let again = context.decided.len != 0 && bytes(context.decided) == bytes((*r).uri);
+        if again && !context.ticket.was_refused() {
+            return rc::DECLINED;
+        }
+        let view = View::new(r);
+        let entry = Entry::Subrequest(main.unwrap_or_default());
+        let decision = with_worker(|worker| {
+            let decision = worker.access(&view, entry, now(), &mut context.ticket);
+            let ready = match decision {
+                Decision::Forward => forward::own_headers(r, worker) && forward::apply(r, worker),
+                Decision::Respond(_) => answer::keep(r, context, worker, true),
+                _ => true,
+            };
+            if ready { decision } else { Decision::Reply(Reply::new(Reason::Internal)) }
+        });
+        context.decided = (*r).uri;
+        match decision {
+            Some(Decision::Forward) => rc::DECLINED,
+            Some(Decision::Respond(_)) => {
+                answer::at_content(r);
+                rc::DECLINED
+            }
+            Some(Decision::Reply(answer)) => {
+                let log = (*(*r).connection).log;
+                let uri = reply::lossy((*r).uri);
+                raw::log(Level::Error, log, &format!("subrequest \"{uri}\" was refused: {}", answer.reason.code()));
+                answer.reason.status() as ngx_int_t
+            }
+            Some(Decision::Ask(ask)) => match ask {},
+            None => 503,
         }
     }
 }

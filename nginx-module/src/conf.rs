@@ -36,6 +36,8 @@ pub struct MainConf {
 pub struct LocConf {
     /// `gateway on|off`.
     pub enable: ngx_flag_t,
+    /// Whether the location itself has `gateway_pass`; like `proxy_pass`, not inherited.
+    pub passes: ngx_flag_t,
 }
 
 /// The directives, documented in the README in nginx's own form.
@@ -87,11 +89,12 @@ pub unsafe extern "C" fn create_loc(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: null when there was no memory, else ours alone.
     if let Some(conf) = unsafe { conf.as_mut() } {
         conf.enable = UNSET;
+        conf.passes = UNSET;
     }
     conf.cast()
 }
 
-pub unsafe extern "C" fn merge_loc(_: *mut ngx_conf_t, parent: *mut c_void, child: *mut c_void) -> *mut c_char {
+pub unsafe extern "C" fn merge_loc(cf: *mut ngx_conf_t, parent: *mut c_void, child: *mut c_void) -> *mut c_char {
     // SAFETY: nginx merges the structures that `create_loc` made.
     let (Some(parent), Some(child)) =
         (unsafe { parent.cast::<LocConf>().as_ref() }, unsafe { child.cast::<LocConf>().as_mut() })
@@ -100,6 +103,10 @@ pub unsafe extern "C" fn merge_loc(_: *mut ngx_conf_t, parent: *mut c_void, chil
     };
     if child.enable == UNSET {
         child.enable = if parent.enable == UNSET { 0 } else { parent.enable };
+    }
+    if child.passes == UNSET {
+        // An `if` is a location of its own, without a name, and passes on what the one around it does.
+        child.passes = if core_conf(cf).is_some_and(|core| core.noname() == 1) { parent.passes.max(0) } else { 0 };
     }
     CONF_OK
 }
@@ -214,6 +221,7 @@ unsafe extern "C" fn set_pass(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: 
             );
         }
         location.enable = 1;
+        location.passes = 1;
         if parse_lines(cf, &expansion(&name)) != CONF_OK {
             // What nginx said names no file and no line.
             return conf_error(
@@ -298,11 +306,14 @@ fn set_content(
 
 /// What answers the location that is being read.
 fn location_handler<'a>(cf: *mut ngx_conf_t) -> Option<&'a mut ngx_http_handler_pt> {
-    // SAFETY: inside a location `cf.ctx` has the location's configuration of the core module.
+    core_conf(cf).map(|core| &mut core.handler)
+}
+
+fn core_conf<'a>(cf: *mut ngx_conf_t) -> Option<&'a mut ngx_http_core_loc_conf_t> {
+    // SAFETY: inside a location, and while it is merged, `cf.ctx` has its configuration of the core module.
     unsafe {
         let context: *mut nginx_sys::ngx_http_conf_ctx_t = (*cf).ctx.cast();
-        let core = raw::slot((*context).loc_conf, ngx_http_core_module.ctx_index).cast::<ngx_http_core_loc_conf_t>();
-        core.as_mut().map(|core| &mut core.handler)
+        raw::slot((*context).loc_conf, ngx_http_core_module.ctx_index).cast::<ngx_http_core_loc_conf_t>().as_mut()
     }
 }
 

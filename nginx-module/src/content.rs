@@ -4,7 +4,7 @@ use gateway::types::Method;
 use nginx_sys::{ngx_http_discard_request_body, ngx_http_request_t, ngx_int_t};
 
 use crate::process::{now, with_worker};
-use crate::raw::{fence, rc};
+use crate::raw::{self, fence, rc};
 use crate::reply;
 use crate::view::View;
 use gateway::types::Request;
@@ -43,7 +43,7 @@ unsafe fn answer(r: *mut ngx_http_request_t, kind: &'static [u8], body: impl FnO
             return discarded;
         }
         match body() {
-            Some(body) => reply::send(r, 200, kind, &body),
+            Some(body) => reply::send(r, 200, raw::text(kind), &body),
             None => 503,
         }
     }

@@ -6,6 +6,7 @@ use std::ptr;
 use gateway::gateway::Ticket;
 use nginx_sys::{ngx_http_request_t, ngx_pool_cleanup_add, ngx_str_t};
 
+use crate::answer::Kept;
 use crate::raw::{self, fence};
 use crate::{ngx_http_gateway_module, process};
 
@@ -16,12 +17,14 @@ pub struct Context {
     pub request: *mut ngx_http_request_t,
     /// The library's part.
     pub ticket: Ticket,
-    /// The URI that was decided on; access runs again after internal redirects.
+    /// The URI as it was left when it was decided on; access runs again after internal redirects.
     pub decided: ngx_str_t,
     /// Whether `complete` was called.
     pub completed: bool,
     /// The body of an answer of ours was sent; the header filter leaves it alone.
     pub replied: bool,
+    /// What the library said of the answer.
+    pub kept: Kept,
     /// Made once, when something asks for it.
     pub request_id: ngx_str_t,
 }
@@ -81,6 +84,7 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
             decided: raw::text(b""),
             completed: false,
             replied: false,
+            kept: Kept::NOTHING,
             request_id: raw::text(b""),
         });
         record.handler = Some(release);

@@ -4,7 +4,7 @@ use nginx_sys::{ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_t
 
 use crate::process::{now, with_worker};
 use crate::raw::{fence, rc};
-use crate::{context, reply};
+use crate::{answer, context, reply};
 
 static mut NEXT: ngx_http_output_header_filter_pt = None;
 
@@ -39,6 +39,7 @@ unsafe extern "C" fn filter(r: *mut ngx_http_request_t) -> ngx_int_t {
                 for (name, value) in context.ticket.limit_headers(&mut buffer) {
                     reply::set(r, name, value);
                 }
+                answer::add_lines(r, context);
             }
         }
     });

@@ -48,12 +48,11 @@ fn is_dropped(name: &[u8], worker: &Worker) -> bool {
             own.lower.len() == name.len()
                 && own.lower.iter().zip(name).all(|(own, byte)| own == byte || (*own == b'-' && *byte == b'_'))
         });
-    is_own || (worker.reserves_headers() && worker.is_reserved(name))
+    is_own || (worker.replaces_headers() && worker.is_replaced(name))
 }
 
-/// Takes the headers that only we may set out of what the client sent. The list is built anew: entries stay where
-/// nginx's own pointers expect them, and an entry that is merely zeroed would still be forwarded. False when there was
-/// no memory.
+/// Takes the headers that only we may set, and those that the route sets, out of what the client sent. False when there
+/// was no memory.
 ///
 /// # Safety
 ///
@@ -66,11 +65,39 @@ pub unsafe fn strip(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
         if !headers(incoming).any(|element| is_dropped(name(element), worker)) {
             return true;
         }
+        copy_headers(r, |element| !is_dropped(name(element), worker))
+    }
+}
+
+/// Gives a subrequest a list of headers of its own, so that what is added for it does not reach its parent. What an
+/// earlier route set on the parent's request is not taken along. False when there was no memory.
+///
+/// # Safety
+///
+/// `r` is a live subrequest.
+pub unsafe fn own_headers(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
+    // SAFETY: the caller's promise, and as in `strip`.
+    unsafe {
+        let name = |element: &ngx_table_elt_t| std::slice::from_raw_parts(element.lowcase_key, element.key.len);
+        copy_headers(r, |element| !(worker.replaces_headers() && worker.is_replaced(name(element))))
+    }
+}
+
+/// Replaces the list of the request's headers by one with those that `keeps` names. Entries are copied: nginx's own
+/// pointers go on to the old ones, and an entry that is merely zeroed would still be forwarded.
+///
+/// # Safety
+///
+/// `r` is a live request.
+unsafe fn copy_headers(r: *mut ngx_http_request_t, keeps: impl Fn(&ngx_table_elt_t) -> bool) -> bool {
+    // SAFETY: the caller's promise; names and elements live as long as the request.
+    unsafe {
+        let incoming = &(*r).headers_in.headers;
         let mut kept: ngx_list_t = std::mem::zeroed();
         if ngx_list_init(&raw mut kept, (*r).pool, 20, size_of::<ngx_table_elt_t>()) != rc::OK {
             return false;
         }
-        for element in headers(incoming).filter(|element| !is_dropped(name(element), worker)) {
+        for element in headers(incoming).filter(|element| keeps(element)) {
             let pushed = raw::push_header(&raw mut kept, element.key, element.lowcase_key, element.hash, element.value);
             if pushed.is_none() {
                 return false;
@@ -85,16 +112,16 @@ pub unsafe fn strip(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
     true
 }
 
-/// Sets identity headers and the path. False when there was no memory.
+/// Sets the headers of route and identity, and the path. False when there was no memory.
 ///
 /// # Safety
 ///
-/// `r` is a live request and `worker` has just decided on it. Subrequests share their parent's list of headers and
-/// have no identity of their own, so nothing is added to it for them.
+/// `r` is a live request, `worker` has just decided on it, and [`strip`] was called. A subrequest shares its parent's
+/// list of headers: [`own_headers`] gives it one of its own first.
 pub unsafe fn apply(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
     // SAFETY: the caller's promise.
     unsafe {
-        for (name, value) in worker.identity() {
+        for (name, value) in worker.request_headers() {
             let (Some(key), Some(lower), Some(value)) =
                 (raw::copy((*r).pool, name), raw::copy((*r).pool, name), raw::copy((*r).pool, value))
             else {

@@ -2,10 +2,11 @@
 //!
 //! nginx keeps the I/O; this crate turns its callbacks into the library's three calls and their results into nginx's.
 //! One feature a file: [`conf`] directives, [`zone`] the region, [`process`] what a worker has, [`access`] the phases,
-//! [`upstream`] the balancer, [`forward`] what goes to a peer, [`filter`] the response's header, [`variable`], [`content`], [`reply`]; [`raw`] is the
-//! thin layer over C. Every function that nginx calls is fenced against panics.
+//! [`upstream`] the balancer, [`forward`] what goes to a peer, [`answer`] what a route answers by itself, [`filter`] the
+//! response's header, [`variable`], [`content`], [`reply`]; [`raw`] is the thin layer over C. Every function that nginx calls is fenced against panics.
 
 mod access;
+mod answer;
 mod conf;
 mod content;
 mod context;
@@ -25,7 +26,7 @@ use std::ptr;
 use nginx_sys::{
     NGX_HTTP_MODULE, NGX_RS_MODULE_SIGNATURE, nginx_version, ngx_array_push, ngx_conf_t, ngx_http_core_main_conf_t,
     ngx_http_core_module, ngx_http_handler_pt, ngx_http_module_t, ngx_http_phases_NGX_HTTP_ACCESS_PHASE,
-    ngx_http_phases_NGX_HTTP_LOG_PHASE, ngx_int_t, ngx_module_t, ngx_uint_t,
+    ngx_http_phases_NGX_HTTP_LOG_PHASE, ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, ngx_int_t, ngx_module_t, ngx_uint_t,
 };
 
 use raw::{fence, rc};
@@ -105,7 +106,8 @@ unsafe extern "C" fn after(cf: *mut ngx_conf_t) -> ngx_int_t {
         }
         // SAFETY: nginx passes the configuration being read; the arrays are those of its core module.
         unsafe {
-            let added = push_handler(cf, ngx_http_phases_NGX_HTTP_ACCESS_PHASE, Some(access::handler))
+            let added = push_handler(cf, ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, Some(access::subrequest))
+                && push_handler(cf, ngx_http_phases_NGX_HTTP_ACCESS_PHASE, Some(access::handler))
                 && push_handler(cf, ngx_http_phases_NGX_HTTP_LOG_PHASE, Some(access::log_handler));
             if !added {
                 return rc::ERROR;

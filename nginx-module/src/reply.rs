@@ -10,6 +10,7 @@ use nginx_sys::{
     ngx_http_request_t, ngx_http_send_header, ngx_int_t, ngx_str_t,
 };
 
+use crate::answer;
 use crate::context::Context;
 use crate::raw::{self, bytes, rc};
 use crate::variable;
@@ -51,10 +52,10 @@ pub unsafe fn refuse(r: *mut ngx_http_request_t, answer: &Reply, context: &mut C
         for (name, value) in context.ticket.limit_headers(&mut limit) {
             ok &= set(r, name, value);
         }
-        if !ok {
+        if !(ok && answer::add_lines(r, context)) {
             return 500;
         }
-        let rc = send(r, status, kind.content_type, &body);
+        let rc = send(r, status, raw::text(kind.content_type), &body);
         ngx_http_finalize_request(r, rc);
         rc::DONE
     }
@@ -115,14 +116,14 @@ pub unsafe fn set(r: *mut ngx_http_request_t, name: &'static [u8], value: &[u8])
 /// # Safety
 ///
 /// `r` is a live request whose header was not sent yet.
-pub unsafe fn send(r: *mut ngx_http_request_t, status: u16, kind: &'static [u8], body: &[u8]) -> ngx_int_t {
+pub unsafe fn send(r: *mut ngx_http_request_t, status: u16, kind: ngx_str_t, body: &[u8]) -> ngx_int_t {
     // SAFETY: the caller's promise; buffer and chain live in the request's pool, the link only during the call, as
     // nginx's filters copy what they keep.
     unsafe {
         (*r).headers_out.status = status.into();
         (*r).headers_out.content_length_n = body.len() as nginx_sys::off_t;
-        (*r).headers_out.content_type = raw::text(kind);
-        (*r).headers_out.content_type_len = kind.len();
+        (*r).headers_out.content_type = kind;
+        (*r).headers_out.content_type_len = bytes(kind).split(|&byte| byte == b';').next().map_or(0, <[u8]>::len);
         (*r).headers_out.last_modified_time = -1;
         let sent = ngx_http_send_header(r);
         if sent == rc::ERROR || sent > rc::OK || (*r).header_only() != 0 {

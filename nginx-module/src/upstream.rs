@@ -7,7 +7,7 @@ use std::ffi::{c_char, c_void};
 use std::ptr;
 
 use gateway::balancer::RetryOn;
-use gateway::gateway::{Entry, Peer, Ticket, TryEnd};
+use gateway::gateway::{Peer, Ticket, TryEnd};
 use nginx_sys::{
     NGX_HTTP_UPSTREAM_CREATE, NGX_HTTP_UPSTREAM_FT_ERROR, NGX_HTTP_UPSTREAM_FT_HTTP_403, NGX_HTTP_UPSTREAM_FT_HTTP_404,
     NGX_HTTP_UPSTREAM_FT_HTTP_429, NGX_HTTP_UPSTREAM_FT_HTTP_500, NGX_HTTP_UPSTREAM_FT_HTTP_502,
@@ -19,10 +19,9 @@ use nginx_sys::{
 };
 
 use crate::context::{self, Context};
-use crate::process::{now, recent, with_worker};
+use crate::ngx_http_upstream_module;
+use crate::process::{recent, with_worker};
 use crate::raw::{self, CONF_ERROR, CONF_OK, Level, bytes, conf_error, fence, rc};
-use crate::view::View;
-use crate::{forward, ngx_http_upstream_module};
 
 /// The directive.
 pub unsafe extern "C" fn set(cf: *mut ngx_conf_t, _: *mut ngx_command_t, _: *mut c_void) -> *mut c_char {
@@ -134,8 +133,7 @@ unsafe extern "C" fn init(r: *mut ngx_http_request_t, _: *mut ngx_http_upstream_
     })
 }
 
-/// The request's record with a decision in it. A subrequest skips the access phase; it is routed here, and refused
-/// where its route needs more than the main request passed.
+/// The request's record with a decision in it. A subrequest to a location without `gateway_pass` is decided on here.
 ///
 /// # Safety
 ///
@@ -143,13 +141,16 @@ unsafe extern "C" fn init(r: *mut ngx_http_request_t, _: *mut ngx_http_upstream_
 unsafe fn decided<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> {
     // SAFETY: the caller's promise.
     unsafe {
+        let is_main = ptr::eq(r, (*r).main);
+        // The main request may have been let in by `satisfy any` though we refused it; nobody lets in a subrequest.
         if let Some(context) = context::find(r)
             && context.ticket.is_routed()
+            && (is_main || !context.ticket.was_refused())
         {
             return Some(context);
         }
         let log = (*(*r).connection).log;
-        if ptr::eq(r, (*r).main) {
+        if is_main {
             raw::log(
                 Level::Error,
                 log,
@@ -157,26 +158,10 @@ unsafe fn decided<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> {
             );
             return None;
         }
-        let main = context::find((*r).main).map(|context| context.ticket.passed());
-        let context = context::obtain(r)?;
-        let view = View::new(r);
-        let entry = Entry::Subrequest(main.unwrap_or_default());
-        let forward = with_worker(|worker| {
-            matches!(worker.access(&view, entry, now(), &mut context.ticket), gateway::gateway::Decision::Forward)
-                && forward::apply(r, worker)
-        });
-        if forward != Some(true) {
-            raw::log(
-                Level::Error,
-                log,
-                &format!(
-                    "subrequest \"{}\" was refused: its route needs more than the main request passed",
-                    crate::reply::lossy((*r).uri)
-                ),
-            );
+        if crate::access::decide_subrequest(r) != rc::DECLINED {
             return None;
         }
-        Some(context)
+        context::find(r).filter(|context| context.ticket.is_routed())
     }
 }
 

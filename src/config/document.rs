@@ -3,7 +3,7 @@
 use crate::cors::Cors;
 use crate::lists::{Ban, List, Range};
 use crate::router::pattern::Rule;
-use crate::router::settings::{Condition, Redirect, StaticReply, Template};
+use crate::router::settings::{Answer, Condition, Template};
 use crate::types::{Methods, Protocol};
 use crate::{auth, balancer, breaker, limiter};
 
@@ -140,15 +140,6 @@ pub struct Route {
     pub protocols: Protocols,
     /// Free texts.
     pub labels: Labels,
-}
-
-/// What a route answers by itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// A fixed answer.
-    Reply(StaticReply),
-    /// A redirect.
-    Redirect(Redirect),
 }
 
 /// Addresses written out, and lists of them.

@@ -35,7 +35,7 @@ use std::collections::HashMap;
 pub use condition::CONDITIONS_MAX;
 pub use diff::{Change, How, diff};
 pub use document::{
-    Answer, Consumer, Document, HostHeader, Labels, PathPolicy, Permissions, Protocols, Role, Route, Sources, Upstream,
+    Consumer, Document, HostHeader, Labels, PathPolicy, Permissions, Protocols, Role, Route, Sources, Upstream,
 };
 pub use lists::{LIST_MAX, time};
 pub use problem::{Errors, Problem};
@@ -72,20 +72,7 @@ pub struct Checked {
 ///
 /// Everything that is wrong, each with line, field and what would be right. Values of secrets are never shown.
 pub fn parse(text: &str, file: &str, env: &dyn Secrets) -> Result<Checked, Errors> {
-    read_text(text, env, Sink::new(file, false))
-}
-
-/// As [`parse`], for a document that is to go live: what the document may say and this version cannot carry out yet is
-/// an error like any other. A restriction that nobody enforces must not be taken for one.
-///
-/// # Errors
-///
-/// As [`parse`].
-pub fn parse_live(text: &str, file: &str, env: &dyn Secrets) -> Result<Checked, Errors> {
-    read_text(text, env, Sink::new(file, true))
-}
-
-fn read_text(text: &str, env: &dyn Secrets, sink: Sink) -> Result<Checked, Errors> {
+    let sink = Sink::new(file);
     let document = yaml::read(text, &sink).and_then(|root| read_document(&At::root(&root, &sink), env));
     if document.is_none() && !sink.has_errors() {
         sink.error(Place::default(), String::new(), "the document is empty; it begins with `version: 1`".to_owned());

@@ -88,14 +88,11 @@ pub(super) struct Sink {
     errors: RefCell<Vec<Problem>>,
     warnings: RefCell<Vec<Problem>>,
     comparisons: Cell<usize>,
-    /// Whether fields that are read but not carried out yet are refused.
-    pub live: bool,
 }
 
 impl Sink {
-    pub(super) fn new(file: &str, live: bool) -> Self {
+    pub(super) fn new(file: &str) -> Self {
         Self {
-            live,
             file: file.to_owned(),
             errors: RefCell::default(),
             warnings: RefCell::default(),
@@ -186,7 +183,7 @@ mod tests {
 
     #[test]
     fn shows_file_line_path_and_message() {
-        let sink = Sink::new("gateway.yaml", false);
+        let sink = Sink::new("gateway.yaml");
         sink.error(Place { line: 31, column: 9 }, "routes[3].limits[0].rate".into(), "must be above 0".into());
         sink.error(Place { line: 2, column: 1 }, String::new(), "earlier".into());
         let errors = sink.finish().unwrap_err();
@@ -198,7 +195,7 @@ mod tests {
 
     #[test]
     fn keeps_a_bounded_number() {
-        let sink = Sink::new("f", false);
+        let sink = Sink::new("f");
         for _ in 0..PROBLEMS_MAX + 5 {
             sink.error(Place::default(), String::new(), "wrong".into());
         }
@@ -207,7 +204,7 @@ mod tests {
 
     #[test]
     fn suggests_what_is_near() {
-        let sink = Sink::new("f", false);
+        let sink = Sink::new("f");
         let names = ["hosts", "paths", "methods"];
         for (word, expected) in [
             ("host", ", did you mean `hosts`?"),

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 
-use super::document::{Answer, Labels, PathPolicy, Permissions, Protocols, Route, Sources};
+use super::document::{Labels, PathPolicy, Permissions, Protocols, Route, Sources};
 use super::node::Entry;
 use super::read::At;
 use super::upstream::{WrittenRetries, timeouts, timeouts_or};
@@ -12,7 +12,7 @@ use crate::balancer::Timeouts;
 use crate::cors::Cors;
 use crate::limiter::KeyPart;
 use crate::router::pattern::{Host, Path, Rule, Segment};
-use crate::router::settings::{Condition, Template};
+use crate::router::settings::{Answer, Condition, Template};
 use crate::types::{Method, Methods};
 
 /// The most bytes that a route's pairs of a host and a path may take: the tree keeps them in one block of 256 KiB.

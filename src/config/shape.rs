@@ -187,9 +187,6 @@ pub(super) fn object(at: &At<'_>, resource: &Resource, nameless: bool) {
         match field.shape {
             // Where the field begins, not where its value does: it is the field that must go.
             Shape::Unbuilt => inner.error_in(entry.place, "not supported yet"),
-            _ if at.sink.live && super::tables::is_pending(resource, field.name) => {
-                inner.error_in(entry.place, "not supported yet");
-            }
             _ if nameless && field.name == "name" => {
                 inner.error_in(entry.place, "must be left out here; what has a name stands in the list of its kind");
             }

@@ -173,15 +173,3 @@ const fn field(name: &'static str, shape: Shape) -> Field {
 const fn needed(name: &'static str, shape: Shape) -> Field {
     Field { name, shape, needed: true }
 }
-
-/// Fields that are read and checked but that the pipeline does not carry out yet: what is to go live may not have them.
-pub fn is_pending(resource: &Resource, field: &str) -> bool {
-    let pending: &[&str] = if std::ptr::eq(resource, &ROUTE) {
-        &["match", "reply", "redirect", "rewrite", "headers", "cors", "allow", "deny"]
-    } else if std::ptr::eq(resource, &DOCUMENT) {
-        &["lists", "bans"]
-    } else {
-        &[]
-    };
-    pending.contains(&field)
-}

@@ -9,13 +9,13 @@ mod auth;
 
 use serde_json::{Map, Value, json};
 
-use super::document::{Answer, Consumer, Document, HostHeader, PathPolicy, Protocols, Role, Route, Sources, Upstream};
+use super::document::{Consumer, Document, HostHeader, PathPolicy, Protocols, Role, Route, Sources, Upstream};
 use crate::balancer::{Retries, RetryOn, Timeouts};
 use crate::cors::{Cors, Origins};
 use crate::limiter::{HeaderStyle, KeyPart, Limiter};
 use crate::lists::{Ban, List};
 use crate::router::pattern::{Host, Path};
-use crate::router::settings::{Condition, Field, Part, Template, Test};
+use crate::router::settings::{Answer, Condition, Field, Part, Template, Test};
 use crate::types::{MILLISECOND, Method, Methods, SECOND};
 
 pub use address::rfc3339;

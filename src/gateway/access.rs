@@ -1,19 +1,24 @@
 //! `access`: the order of one request, in one place.
 //!
-//! path and host -> route -> limits that need no identity -> auth -> permissions -> limits keyed by identity ->
-//! breaker -> what is forwarded.
+//! bans -> path and host -> route -> the route's lists of addresses -> CORS -> limits that need no identity -> auth ->
+//! permissions -> limits keyed by identity -> the route's own answer, or what is forwarded -> breaker.
 
-use super::decision::{Answer, Decision, Reply};
+use super::decision::{Answer, Decision, Reply, Respond};
 use super::explain::{Recorder, Silent, Step};
 use super::limit::Limits;
-use super::object::{Route, Upstream};
+use super::object::{ArchivedAddresses, ArchivedRoute, Route, Upstream};
+use super::route::{Asked, parameter};
 use super::ticket::{Passed, Stage, Ticket};
-use super::worker::Worker;
+use super::worker::{Out, Worker};
 use crate::balancer::{ArchivedRetries, PickTable, RetryOn, Timeouts};
+use crate::cors::{ArchivedCors, Preflight};
+use crate::lists::{Bans, Set};
+use crate::router::settings::ArchivedAnswer;
+use crate::router::template::{Place, render};
 use crate::router::{host, path};
 use crate::state::tables::breaker;
 use crate::state::{Blob, Captures, Lookup, View};
-use crate::types::{Now, Reason, Request, SECOND};
+use crate::types::{Id, Now, Reason, Request, SECOND};
 
 /// In which role a request comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +54,17 @@ impl Worker {
         recorder: &mut impl Recorder,
     ) -> Decision {
         self.callers.forget();
-        self.path.clear();
+        self.out.clear();
         self.begin(request, entry, now, ticket);
         match self.decide(request, entry, now, ticket, recorder) {
-            Ok(()) => {
+            Ok(None) => {
                 ticket.stage = Stage::Forwarded;
                 Decision::Forward
+            }
+            Ok(Some(respond)) => {
+                ticket.stage = Stage::Forwarded;
+                ticket.responded = true;
+                Decision::Respond(respond)
             }
             Err(reply) => {
                 ticket.stage = Stage::Refused;
@@ -84,23 +94,41 @@ impl Worker {
         }
     }
 
-    fn decide(
+    fn decide<R: Recorder>(
         &mut self,
         request: &impl Request,
         entry: Entry,
         now: Now,
         ticket: &mut Ticket,
-        recorder: &mut impl Recorder,
-    ) -> Result<(), Reply> {
-        let Self { region, reader, callers, path: forwarded, reserved, .. } = self;
+        recorder: &mut R,
+    ) -> Result<Option<Respond>, Reply> {
+        let Self { region, reader, callers, common, expressions, out, .. } = self;
         let view = reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
-        reserved.follow(&view);
+        common.follow(&view);
+        if let Some(bans) = common.bans {
+            banned(&view, bans, request, now, recorder)?;
+        }
 
         path::check(request.path(), request.target()).map_err(Reply::new)?;
         let mut buffer = [0; 256];
         let host = host::normalise(request.host(), &mut buffer).map_err(Reply::new)?;
+        let mut asked = Asked { request, host, expressions };
+        if let Some(preflight) = Preflight::of(request)
+            && let Some(found) = asked.find_preflight(&view.tree(), &preflight)
+            && let Some(route) = found.object::<Route>()
+            && let Some(cors) = route.get().cors.as_ref()
+        {
+            ticket.routed(&route);
+            admit(&view, &route, request, recorder)?;
+            answer_preflight(cors, &preflight, &route, out, recorder);
+            return Ok(Some(Respond::Preflight));
+        }
         let mut captures = Captures::default();
-        let (route, rule) = match view.tree().route(host, request.path(), request.method(), &mut captures, |_| true) {
+        let found = asked.find(&view.tree(), &mut captures);
+        if R::LISTENS {
+            asked.tell(&view.tree(), recorder);
+        }
+        let (route, rule) = match found {
             Lookup::Found(found) => {
                 (found.object::<Route>().ok_or(Reply::new(Reason::Internal))?, u32::from(found.rule()))
             }
@@ -114,8 +142,15 @@ impl Worker {
             }
         };
         recorder.note(Step::Route, format_args!("route \"{}\", rule {rule}", route.name()));
-        ticket.route = route.id();
-        ticket.names.route.set(route.name_bytes());
+        ticket.routed(&route);
+        if route.strict {
+            path::check_strict(request.path(), request.target()).map_err(Reply::new)?;
+        }
+        admit(&view, &route, request, recorder)?;
+        if let Some(cors) = route.cors.as_ref() {
+            ticket.cors = true;
+            cors.answer(request.header(b"origin"), &mut |name, pieces| out.response.push(name.as_bytes(), pieces));
+        }
         let upstream = upstream(&view, &route, ticket)?;
         let spoken = route.protocols.get(request.protocol() as usize).copied().unwrap_or(false);
         if !spoken {
@@ -143,11 +178,16 @@ impl Worker {
             limits.step(route.limits.get(early..), claims, ticket, recorder)?;
         }
 
-        forward_path(request, &route, rule, forwarded, recorder)?;
+        let matched = Matched { request, route: route.get(), rule, captures: &captures };
+        if let Some(answer) = route.answer.as_ref() {
+            matched.answer(answer, out, recorder)?;
+            return Ok(Some(Respond::Route));
+        }
+        matched.forward(out, recorder)?;
         if let Some(upstream) = &upstream {
             Self::enter_upstream(region, &view, upstream, now, ticket, recorder)?;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Asks the breaker and earns a piece of the retry budget; the last step, so that nothing is taken for a request
@@ -228,26 +268,134 @@ fn subrequest(route: &Blob<'_, Route>, passed: Passed) -> Result<(), Reply> {
     if free || same || known { Ok(()) } else { Err(Reply::new(Reason::AuthMissing)) }
 }
 
-/// What goes out is what was matched: a target that says something else than the decoded path is replaced, and a
-/// stripped prefix is taken off.
-fn forward_path(
+/// Refuses who is banned.
+fn banned(
+    view: &View<'_>,
+    bans: Id,
     request: &impl Request,
-    route: &Blob<'_, Route>,
-    rule: u32,
-    forwarded: &mut Vec<u8>,
+    now: Now,
     recorder: &mut impl Recorder,
 ) -> Result<(), Reply> {
-    let matched = request.path();
-    if let Some(length) = route.strip.get(rule as usize) {
-        let prefix = matched.get(..length.to_native() as usize).ok_or(Reply::new(Reason::PathRefused))?;
-        let rest = path::strip_prefix(matched, prefix).map_err(Reply::new)?;
-        forwarded.extend_from_slice(rest.as_bytes());
-        recorder.note(Step::Forward, format_args!("path {}", String::from_utf8_lossy(forwarded)));
-    } else if !path::is_verbatim(matched, request.target()) {
-        forwarded.extend_from_slice(matched);
+    let Some(bans) = view.object::<Bans>(bans) else { return Ok(()) };
+    let client = request.client();
+    match bans.reason(client, now.wall / SECOND) {
+        Some(reason) => {
+            recorder.note(Step::Access, format_args!("{client} is banned: {reason}"));
+            Err(Reply::new(Reason::AccessBanned))
+        }
+        None => Ok(()),
     }
-    if !crate::router::query::is_safe(request.query()) {
-        return Err(Reply::new(Reason::PathRefused));
+}
+
+/// Lets in whom the route does not deny, and where it says whom it allows, those alone.
+#[inline]
+fn admit(
+    view: &View<'_>,
+    route: &ArchivedRoute,
+    request: &impl Request,
+    recorder: &mut impl Recorder,
+) -> Result<(), Reply> {
+    if route.deny.is_none() && route.allow.is_none() {
+        return Ok(());
     }
-    Ok(())
+    let client = request.client();
+    let is_among = |addresses: &ArchivedAddresses| {
+        let mut lists = addresses.lists.iter();
+        addresses.set.contains(client)
+            || lists.any(|list| view.object::<Set>(list.id()).is_some_and(|list| list.contains(client)))
+    };
+    let refusal = if route.deny.as_ref().is_some_and(|deny| is_among(deny)) {
+        "denied"
+    } else if route.allow.as_ref().is_some_and(|allow| !is_among(allow)) {
+        "not among those that are allowed"
+    } else {
+        recorder.note(Step::Access, format_args!("{client} may come"));
+        return Ok(());
+    };
+    recorder.note(Step::Access, format_args!("{client} is {refusal}"));
+    Err(Reply::new(Reason::AccessDenied))
+}
+
+fn answer_preflight(
+    cors: &ArchivedCors,
+    preflight: &Preflight<'_>,
+    route: &Blob<'_, Route>,
+    out: &mut Out,
+    recorder: &mut impl Recorder,
+) {
+    out.status = 204;
+    let lines = &mut out.response;
+    let allowed = cors.preflight(preflight, route.methods(), &mut |name, pieces| lines.push(name.as_bytes(), pieces));
+    let verdict = if allowed { "is allowed" } else { "is not allowed" };
+    recorder.note(Step::Cors, format_args!("preflight for route \"{}\": its origin {verdict}", route.name()));
+}
+
+/// A request that a route takes.
+struct Matched<'a, R> {
+    request: &'a R,
+    route: &'a ArchivedRoute,
+    rule: u32,
+    captures: &'a Captures,
+}
+
+impl<'a, R: Request> Matched<'a, R> {
+    fn parameter(&self, name: &str) -> Option<&'a [u8]> {
+        parameter(self.route, self.rule, name, self.captures, self.request.path())
+    }
+
+    /// Writes the route's own answer.
+    fn answer(&self, answer: &ArchivedAnswer, out: &mut Out, recorder: &mut impl Recorder) -> Result<(), Reply> {
+        match answer {
+            ArchivedAnswer::Reply(reply) => {
+                out.status = reply.status.to_native();
+                for line in reply.headers.iter() {
+                    out.response.push(line.0.as_bytes(), &[line.1.as_bytes()]);
+                }
+                out.body.extend_from_slice(reply.body.as_bytes());
+                recorder.note(Step::Answer, format_args!("{} with {} bytes", out.status, out.body.len()));
+            }
+            ArchivedAnswer::Redirect(redirect) => {
+                out.status = redirect.status.to_native();
+                let write = |text: &mut Vec<u8>| render(&redirect.to, Place::Url, |name| self.parameter(name), text);
+                if !out.response.push_with(b"Location", write) {
+                    return Err(Reply::new(Reason::PathRefused));
+                }
+                recorder.note(Step::Answer, format_args!("{}", out.status));
+            }
+        }
+        Ok(())
+    }
+
+    /// What goes out is what was matched: a target that says something else than the decoded path is replaced, and a
+    /// stripped prefix is taken off, unless the route says which path is forwarded.
+    fn forward(&self, out: &mut Out, recorder: &mut impl Recorder) -> Result<(), Reply> {
+        let refused = Reply::new(Reason::PathRefused);
+        let (route, matched) = (self.route, self.request.path());
+        if let Some(template) = route.rewrite.as_ref() {
+            let written = &mut out.body;
+            if !render(template, Place::Path, |name| self.parameter(name), written) {
+                return Err(refused);
+            }
+            out.path.extend_from_slice(path::recheck(written).map_err(Reply::new)?.as_bytes());
+            written.clear();
+        } else if let Some(length) = route.strip.get(self.rule as usize) {
+            let prefix = matched.get(..length.to_native() as usize).ok_or(refused)?;
+            out.path.extend_from_slice(path::strip_prefix(matched, prefix).map_err(Reply::new)?.as_bytes());
+        } else if !path::is_verbatim(matched, self.request.target()) {
+            out.path.extend_from_slice(matched);
+        }
+        if !out.path.is_empty() {
+            recorder.note(Step::Forward, format_args!("path {}", String::from_utf8_lossy(&out.path)));
+        }
+        if !crate::router::query::is_safe(self.request.query()) {
+            return Err(refused);
+        }
+        for line in route.headers.iter() {
+            let write = |text: &mut Vec<u8>| render(&line.1, Place::Header, |name| self.parameter(name), text);
+            if !out.request.push_with(line.0.as_bytes(), write) {
+                return Err(refused);
+            }
+        }
+        Ok(())
+    }
 }

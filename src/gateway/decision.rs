@@ -5,10 +5,22 @@ use crate::types::{Methods, Reason, SECOND};
 pub enum Decision {
     /// Let it through; the ticket says where to and under which conditions.
     Forward,
-    /// Answer it here.
+    /// Refuse it.
     Reply(Reply),
+    /// Answer it with what the document says: status, headers and body can be read from the worker.
+    Respond(Respond),
     /// Something remote must be known first: fetch it without blocking, then call `resume`.
     Ask(Ask),
+}
+
+/// Whose answer it is that an adapter gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Respond {
+    /// That of a route that needs no upstream. The request has passed what stands in its way here; others, such as the
+    /// server's own access rules, may still refuse it, so it is for the content phase.
+    Route,
+    /// That to a CORS preflight: before auth of any kind, since a browser sends no credentials with it.
+    Preflight,
 }
 
 /// A refusal and what its answer must carry.

@@ -6,10 +6,12 @@ use std::fmt;
 /// Where in the order of one request a note was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Path and host are brought into one form and checked.
-    Request,
+    /// Bans, and the route's lists of addresses.
+    Access,
     /// The route is looked up.
     Route,
+    /// A browser asks in advance.
+    Cors,
     /// A limiter was asked.
     Limit,
     /// Credentials were checked.
@@ -20,10 +22,15 @@ pub enum Step {
     Breaker,
     /// What is forwarded.
     Forward,
+    /// The route answers by itself.
+    Answer,
 }
 
 /// Who listens to the pipeline.
 pub trait Recorder {
+    /// Whether what is told is worth finding out; what follows from it is decided anyway.
+    const LISTENS: bool = true;
+
     /// Takes one note. `text` is formatted only if the recorder does so.
     fn note(&mut self, step: Step, text: fmt::Arguments<'_>);
 }
@@ -33,6 +40,8 @@ pub trait Recorder {
 pub struct Silent;
 
 impl Recorder for Silent {
+    const LISTENS: bool = false;
+
     #[inline(always)]
     fn note(&mut self, _: Step, _: fmt::Arguments<'_>) {}
 }

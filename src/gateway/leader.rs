@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::object::Upstream;
 use super::publish::{PublishError, Published, publish};
-use super::unsupported::unsupported;
 use super::worker::inherit;
 use crate::balancer::{PickTable, Seat};
 use crate::config::{self, Checked, Secrets, SystemSecrets};
@@ -285,14 +284,10 @@ pub fn read_document_with(path: &Path, secrets: &dyn Secrets) -> Result<Checked,
     parse(&text, &name, secrets)
 }
 
-/// A document that is right and that this version can carry out; else every mistake in it, a line each.
+/// A document that is right; else every mistake in it, a line each.
 fn parse(text: &str, name: &str, secrets: &dyn Secrets) -> Result<Checked, Vec<String>> {
-    let checked = config::parse_live(text, name, secrets)
-        .map_err(|errors| errors.problems().iter().map(ToString::to_string).collect::<Vec<_>>())?;
-    match unsupported(&checked.document) {
-        lines if lines.is_empty() => Ok(checked),
-        lines => Err(lines.into_iter().map(|line| format!("{name}: {line}")).collect()),
-    }
+    config::parse(text, name, secrets)
+        .map_err(|errors| errors.problems().iter().map(ToString::to_string).collect::<Vec<_>>())
 }
 
 fn read(path: &Path) -> Result<String, String> {

@@ -4,7 +4,7 @@
 //! [`Leader`] does what must be done once for all workers.
 //!
 //! ```text
-//! access(request, now) -> Forward | Reply | Ask      the ticket keeps route, upstream, permit, tries
+//! access(request, now) -> Forward | Reply | Respond | Ask     the ticket keeps route, upstream, permit, tries
 //! pick(ticket, now)    -> peer                       answered(ticket) at the header, tried(ticket) at the end
 //! complete(ticket, outcome, now)                     breaker, statistics, metrics
 //! ```
@@ -14,27 +14,28 @@ mod caller;
 mod complete;
 mod decision;
 mod explain;
+mod expressions;
 mod leader;
 mod limit;
+mod lines;
 mod metrics;
 mod object;
 mod pick;
 mod publish;
+mod route;
 mod ticket;
-mod unsupported;
 mod uuid;
 mod worker;
 
 pub use access::Entry;
 pub use complete::Outcome;
-pub use decision::{Answer, Ask, Decision, Reply};
+pub use decision::{Answer, Ask, Decision, Reply, Respond};
 pub use explain::{Notes, Recorder, Silent, Step};
 pub use leader::{DOCUMENT_MAX, Event, Leader, Severity, read_document, read_document_with};
 pub use object::{ArchivedPeerEntry, ArchivedRoute, ArchivedUpstream, PeerEntry, Route, Upstream};
 pub use pick::{Peer, TryEnd};
 pub use publish::{PublishError, Published, publish};
 pub use ticket::{Passed, Ticket};
-pub use unsupported::unsupported;
 pub use uuid::uuid_v7;
 pub use worker::{Worker, count_panic};
 

@@ -1,11 +1,15 @@
 //! What the tree stores: the document's resources with names turned into ids, so that a request follows numbers.
 
+use rkyv::with::Niche;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::auth::{Auth, Requirement};
 use crate::balancer::{Algorithm, Retries, Timeouts};
 use crate::breaker::Breaker;
+use crate::cors::Cors;
 use crate::limiter::Limiter;
+use crate::lists::{Bans, Set};
+use crate::router::settings::{Answer, Condition, Template};
 use crate::types::{Id, Kind, Object};
 
 /// A route.
@@ -33,6 +37,36 @@ pub struct Route {
     pub parameters: Vec<Vec<String>>,
     /// Whether plain HTTP, WebSocket, gRPC may be spoken.
     pub protocols: [bool; 3],
+    /// Whether paths that some servers read differently are refused.
+    pub strict: bool,
+    /// What must hold of a request beside host, path and method.
+    pub conditions: Vec<Condition>,
+    /// Who may not come …
+    #[rkyv(with = Niche)]
+    pub deny: Option<Box<Addresses>>,
+    /// … and who alone may.
+    #[rkyv(with = Niche)]
+    pub allow: Option<Box<Addresses>>,
+    /// What browsers of other origins may do.
+    #[rkyv(with = Niche)]
+    pub cors: Option<Box<Cors>>,
+    /// What is answered without an upstream.
+    #[rkyv(with = Niche)]
+    pub answer: Option<Box<Answer>>,
+    /// The decoded path that is forwarded instead of the matched one.
+    #[rkyv(with = Niche)]
+    pub rewrite: Option<Box<Template>>,
+    /// Headers to set on the forwarded request.
+    pub headers: Vec<(String, Template)>,
+}
+
+/// Addresses written out, and lists of them.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Addresses {
+    /// Those written out.
+    pub set: Set,
+    /// The lists.
+    pub lists: Vec<Id>,
 }
 
 /// An upstream.
@@ -101,6 +135,9 @@ pub struct Settings {
 /// The name under which [`Settings`] are stored.
 pub const SETTINGS: &str = "settings";
 
+/// The name under which [`Bans`] are stored; there is no such object where nobody is banned.
+pub const BANS: &str = "bans";
+
 impl Object for Route {
     const KIND: Kind = Kind::Route;
 }
@@ -127,4 +164,12 @@ impl Object for Role {
 
 impl Object for Settings {
     const KIND: Kind = Kind::Settings;
+}
+
+impl Object for Set {
+    const KIND: Kind = Kind::List;
+}
+
+impl Object for Bans {
+    const KIND: Kind = Kind::Bans;
 }

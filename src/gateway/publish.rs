@@ -8,13 +8,12 @@ use std::sync::atomic::AtomicU64;
 
 use siphasher::sip::SipHasher13;
 
-use super::object::{Consumer, PeerEntry, Role, Route, SETTINGS, Settings, Upstream};
-use super::unsupported::unsupported;
+use super::object::{Addresses, BANS, Consumer, PeerEntry, Role, Route, SETTINGS, Settings, Upstream};
 use crate::auth::{Requirement, Scheme};
 use crate::balancer::{self, PickTable, Seat};
-use crate::config::{self, Document, HostHeader, LIMITS_MAX};
+use crate::config::{self, Document, HostHeader, LIMITS_MAX, PathPolicy, Sources};
 use crate::limiter::KeyPart;
-use crate::router::pattern::{Path, Rule, Segment};
+use crate::lists::{Bans, Set};
 use crate::state::tables::breaker;
 use crate::state::tables::peers::Peers;
 use crate::state::tables::slot::Slots;
@@ -42,8 +41,6 @@ pub enum PublishError {
     },
     /// A route names more limits than are looked at.
     TooManyLimits(String),
-    /// It asks for what this version cannot carry out; a line each.
-    NotYet(Vec<String>),
 }
 
 impl fmt::Display for PublishError {
@@ -55,7 +52,6 @@ impl fmt::Display for PublishError {
                 write!(out, "{why}; the zone has {}, one of {} would do", Size(*zone), Size(*would_do))
             }
             Self::Table(table) => write!(out, "the zone has no room for one more {table}"),
-            Self::NotYet(lines) => write!(out, "{}", lines.join("; ")),
             Self::TooManyLimits(route) => write!(out, "route \"{route}\": at most {LIMITS_MAX} limits"),
         }
     }
@@ -144,10 +140,6 @@ fn size_for(size: usize, document: &Document, now: Now) -> usize {
 }
 
 fn change(region: Region, writer: &mut Writer, document: &Document, now: Now) -> Result<Published, PublishError> {
-    let missing = unsupported(document);
-    if !missing.is_empty() {
-        return Err(PublishError::NotYet(missing));
-    }
     let mut edit = Edit { region, txn: writer.begin(), written: 0, warnings: Vec::new() };
     let alive = edit.apply(document, now)?;
     let removed = edit.remove_missing(document)?;
@@ -203,6 +195,12 @@ impl Edit<'_> {
         }
         for limiter in &document.limiters {
             self.put(&limiter.name, limiter)?;
+        }
+        for list in &document.lists {
+            self.put(&list.name, &Set::new(list.ranges.iter().copied()))?;
+        }
+        if !document.bans.is_empty() {
+            self.put(BANS, &Bans::new(&document.bans))?;
         }
         for upstream in &document.upstreams {
             self.put_upstream(upstream, &mut alive, now)?;
@@ -363,14 +361,26 @@ impl Edit<'_> {
             limits: self.ids(Kind::Limiter, early.into_iter().chain(late))?,
             timeouts: route.timeouts,
             retries: route.retries.clone(),
-            strip: if route.strip_prefix { route.rules.iter().map(stripped).collect() } else { Vec::new() },
+            strip: if route.strip_prefix {
+                route.rules.iter().map(|rule| rule.path.literal_prefix().len() as u32).collect()
+            } else {
+                Vec::new()
+            },
             parameters: route.rules.iter().map(|rule| rule.path.params().map(str::to_owned).collect()).collect(),
             protocols: [route.protocols.http, route.protocols.websocket, route.protocols.grpc],
+            strict: route.path_policy == PathPolicy::Strict,
+            conditions: route.conditions.clone(),
+            deny: self.addresses(&route.deny)?,
+            allow: self.addresses(&route.allow)?,
+            cors: route.cors.clone().map(Box::new),
+            answer: route.answer.clone().map(Box::new),
+            rewrite: route.rewrite.clone().map(Box::new),
+            headers: route.headers.clone(),
         };
         let digest = digest(&object, &(&route.rules, route.methods, route.priority))?;
         if self.txn.view().digest_of(Kind::Route, &route.name) != Some(digest) {
             // As `router::order` counts: methods are a condition where they are restricted.
-            let conditions = u16::from(route.methods != Methods::ANY);
+            let conditions = route.conditions.len() as u16 + u16::from(route.methods != Methods::ANY);
             self.txn.put_route(
                 &route.name,
                 &object,
@@ -383,6 +393,14 @@ impl Edit<'_> {
             self.written += 1;
         }
         Ok(())
+    }
+
+    fn addresses(&mut self, sources: &Sources) -> Result<Option<Box<Addresses>>, PublishError> {
+        if sources.is_empty() {
+            return Ok(None);
+        }
+        let set = Set::new(sources.ranges.iter().copied());
+        Ok(Some(Box::new(Addresses { set, lists: self.ids(Kind::List, &sources.lists)? })))
     }
 
     fn ids<'n>(&mut self, kind: Kind, names: impl IntoIterator<Item = &'n String>) -> Result<Vec<Id>, PublishError> {
@@ -402,6 +420,8 @@ impl Edit<'_> {
                 Kind::Auth => document.auth.iter().map(|auth| auth.name.as_str()).collect(),
                 Kind::Consumer => document.consumers.iter().map(|consumer| consumer.name.as_str()).collect(),
                 Kind::Role => document.roles.iter().map(|role| role.name.as_str()).collect(),
+                Kind::List => document.lists.iter().map(|list| list.name.as_str()).collect(),
+                Kind::Bans => document.bans.first().map(|_| BANS).into_iter().collect(),
             };
             let gone: Vec<String> =
                 self.txn.view().names(kind).filter(|name| !kept.contains(name)).map(str::to_owned).collect();
@@ -422,22 +442,6 @@ fn literal(host: &str) -> Option<IpAddr> {
 /// A header's name in the one spelling in which all are compared: lower case, dashes.
 pub(super) fn spelled(name: &str) -> String {
     name.to_ascii_lowercase().replace('_', "-")
-}
-
-/// How much `strip_prefix` takes off a path that `rule` matched: its literal beginning, up to the first parameter.
-fn stripped(rule: &Rule) -> u32 {
-    let length = match &rule.path {
-        Path::Exact(path) | Path::Prefix(path) => path.len(),
-        Path::Regex(_) => rule.path.literal_prefix().len(),
-        Path::Pattern { segments, .. } => segments
-            .iter()
-            .map_while(|segment| match segment {
-                Segment::Literal(text) => Some(text.len() + 1),
-                Segment::Param(_) => None,
-            })
-            .sum(),
-    };
-    length as u32
 }
 
 /// A digest of what would be stored. It need not withstand an attacker: operators write documents.

@@ -4,9 +4,11 @@
 //! `complete`. So the ticket holds values and ids, never references, and what is looked up again is checked to be
 //! still the same thing.
 
+use super::object::Route;
 use crate::balancer::{RetryOn, Timeouts, Tried};
 use crate::config::LIMITS_MAX;
 use crate::limiter::{HeaderStyle, HeaderText, Quota};
+use crate::state::Blob;
 use crate::state::tables::breaker::Permit;
 use crate::state::tables::peers::Peer;
 use crate::types::{Id, Method, NAME_MAX, Reason};
@@ -21,6 +23,8 @@ pub struct Ticket {
     /// When `access` saw it first, microseconds.
     pub(super) started: u64,
     pub(super) refused: Option<Reason>,
+    /// Whether the route answered by itself.
+    pub(super) responded: bool,
     /// Whether it counts in this worker's requests in flight.
     pub(super) counted: bool,
     /// The limiters that were asked for it already.
@@ -38,6 +42,8 @@ pub struct Ticket {
     pub(super) idempotent_only: bool,
     /// Whether the upstream wants a `Host` of its own.
     pub(super) own_host: bool,
+    /// Whether the route answers browsers of other origins itself.
+    pub(super) cors: bool,
     /// Retries per 1,000 requests.
     pub(super) retry_budget: u16,
     pub(super) tried: Tried,
@@ -150,6 +156,7 @@ impl Ticket {
             method: Method::Other,
             started: 0,
             refused: None,
+            responded: false,
             counted: false,
             asked: Asked::new(),
             passed: Passed::default(),
@@ -162,6 +169,7 @@ impl Ticket {
             retry_on: RetryOn { error: false, timeout: false, statuses: 0 },
             idempotent_only: true,
             own_host: false,
+            cors: false,
             retry_budget: 0,
             tried: Tried::default(),
             attempt: None,
@@ -173,6 +181,12 @@ impl Ticket {
         }
     }
 
+    /// Keeps which route the request takes.
+    pub(super) fn routed(&mut self, route: &Blob<'_, Route>) {
+        self.route = route.id();
+        self.names.route.set(route.name_bytes());
+    }
+
     /// Forgets what an earlier look at the request decided; what limits said still holds, as they are not asked again.
     pub(super) fn restart(&mut self, method: Method, shard: u32) {
         // Field by field: the texts of the names need not be cleared.
@@ -181,6 +195,7 @@ impl Ticket {
         self.upstream = Id::NONE;
         self.method = method;
         self.refused = None;
+        self.responded = false;
         self.passed = Passed::default();
         self.permit = None;
         self.timeouts = Timeouts::default();
@@ -196,6 +211,7 @@ impl Ticket {
         self.shard = shard;
         self.table = 0;
         self.own_host = false;
+        self.cors = false;
         self.names.route.clear();
         self.names.upstream.clear();
         self.names.consumer.clear();
@@ -212,6 +228,13 @@ impl Ticket {
     #[must_use]
     pub fn is_routed(&self) -> bool {
         self.upstream.is_some()
+    }
+
+    /// Whether the gateway says which other origins may read the answer, so that what an upstream says of it does not
+    /// count.
+    #[must_use]
+    pub fn owns_cors(&self) -> bool {
+        self.cors
     }
 
     /// Whether an `auth` entry knew the caller.
@@ -273,14 +296,9 @@ impl Ticket {
     pub fn decision(&self) -> &'static str {
         match self.stage {
             Stage::New => "",
-            Stage::Refused => "refuse",
-            Stage::Forwarded | Stage::Answered | Stage::Completed => {
-                if self.refused.is_some() {
-                    "refuse"
-                } else {
-                    "forward"
-                }
-            }
+            _ if self.refused.is_some() => "refuse",
+            _ if self.responded => "respond",
+            _ => "forward",
         }
     }
 

@@ -1,7 +1,9 @@
 //! What one process needs to decide: its place in the region, parsed keys, buffers that are used again.
 
 use super::caller::Callers;
-use super::object::{SETTINGS, Settings, Upstream};
+use super::expressions::Expressions;
+use super::lines::Lines;
+use super::object::{BANS, SETTINGS, Settings, Upstream};
 use super::ticket::Ticket;
 use crate::balancer::Rng;
 use crate::breaker::{Breaker, State};
@@ -11,7 +13,7 @@ use crate::state::tables::rate::RateTable;
 use crate::state::tables::shards::Shard;
 use crate::state::tables::slot::{Slot, Slots};
 use crate::state::{Blob, Identity, Reader, Region, View};
-use crate::types::Now;
+use crate::types::{Id, Kind, Now};
 
 /// One process's (or thread's) way into the region. All calls of a request go through the same one.
 pub struct Worker {
@@ -19,18 +21,44 @@ pub struct Worker {
     pub(super) reader: Reader,
     pub(super) rng: Rng,
     pub(super) callers: Callers,
-    /// The path to forward for the request that was looked at last, where it is not the client's.
-    pub(super) path: Vec<u8>,
-    pub(super) reserved: Reserved,
+    pub(super) expressions: Expressions,
+    pub(super) common: Common,
+    pub(super) out: Out,
     /// The generation for which series were last looked over.
     pub(super) tidied: u32,
 }
 
-/// Headers that only we may set, copied once a generation.
+/// What comes of the request that was looked at last, in memory that is used again.
 #[derive(Default)]
-pub(super) struct Reserved {
+pub(super) struct Out {
+    /// The path to forward, where it is not the client's.
+    pub path: Vec<u8>,
+    /// Headers that the route sets on what is forwarded.
+    pub request: Lines,
+    /// Headers of the answer, whoever gives it.
+    pub response: Lines,
+    /// Status and body of an answer that the route gives.
+    pub status: u16,
+    pub body: Vec<u8>,
+}
+
+impl Out {
+    pub(super) fn clear(&mut self) {
+        self.path.clear();
+        self.request.clear();
+        self.response.clear();
+        self.body.clear();
+    }
+}
+
+/// What holds for every request, looked up once a generation.
+#[derive(Default)]
+pub(super) struct Common {
     generation: u32,
-    names: Vec<Box<[u8]>>,
+    /// Headers that only we may set.
+    reserved: Vec<Box<[u8]>>,
+    /// Who is banned.
+    pub bans: Option<Id>,
 }
 
 impl Worker {
@@ -45,8 +73,9 @@ impl Worker {
             reader,
             rng: Rng::new(low ^ high.rotate_left(32)),
             callers: Callers::default(),
-            path: Vec::with_capacity(4_096),
-            reserved: Reserved::default(),
+            expressions: Expressions::default(),
+            common: Common::default(),
+            out: Out { path: Vec::with_capacity(4_096), ..Out::default() },
             tidied: 0,
         })
     }
@@ -62,34 +91,43 @@ impl Worker {
         [self.rng.next_u64(), self.rng.next_u64()]
     }
 
-    /// The identity headers to set on the request that was looked at last: name in lower case, value.
-    pub fn identity(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.callers.headers()
+    /// The headers to set on the request that was looked at last, if it is forwarded: those that the route sets, then
+    /// those that say who the caller is.
+    pub fn request_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.out.request.iter().chain(self.callers.headers())
     }
 
-    /// Whether any header is reserved at all.
+    /// Whether any header of the client's has to give way.
     #[must_use]
-    pub fn reserves_headers(&self) -> bool {
-        !self.reserved.names.is_empty()
+    pub fn replaces_headers(&self) -> bool {
+        !self.common.reserved.is_empty() || !self.out.request.is_empty()
     }
 
-    /// Whether only we may set the header `name`, in whatever spelling a backend may take for it.
+    /// Whether the client's header `name` gives way, in whatever spelling a backend may take for it: only we may set
+    /// it, or the route of the request that was looked at last does.
     #[must_use]
-    pub fn is_reserved(&self, name: &[u8]) -> bool {
-        self.reserved.names.iter().any(|reserved| {
-            reserved.len() == name.len()
-                && reserved
-                    .iter()
-                    .zip(name)
-                    .all(|(reserved, byte)| *reserved == if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() })
-        })
+    pub fn is_replaced(&self, name: &[u8]) -> bool {
+        let folded = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+        let is_name = |other: &[u8]| other.len() == name.len() && other.iter().map(folded).eq(name.iter().map(folded));
+        self.common.reserved.iter().any(|other| is_name(other)) || self.out.request.iter().any(|line| is_name(line.0))
+    }
+
+    /// The headers to set on the answer to the request that was looked at last, whoever gives it.
+    pub fn response_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.out.response.iter()
+    }
+
+    /// Status and body of the answer that [`super::Decision::Respond`] speaks of.
+    #[must_use]
+    pub fn response(&self) -> (u16, &[u8]) {
+        (self.out.status, &self.out.body)
     }
 
     /// The path to forward for the request that was looked at last, decoded; `None` where the client's own target may
     /// go out as it came.
     #[must_use]
     pub fn forwarded_path(&self) -> Option<&[u8]> {
-        (!self.path.is_empty()).then_some(&self.path)
+        (!self.out.path.is_empty()).then_some(&self.out.path)
     }
 
     pub(super) fn shard(region: &Region, slot: u32) -> Option<Shard<'_>> {
@@ -167,14 +205,21 @@ pub fn count_panic(region: Region, slot: u32) {
     }
 }
 
-impl Reserved {
+impl Common {
     /// Follows the policy of `view`.
+    #[inline]
     pub(super) fn follow(&mut self, view: &View<'_>) {
         if self.generation == view.generation() {
             return;
         }
+        self.look(view);
+    }
+
+    #[cold]
+    fn look(&mut self, view: &View<'_>) {
         self.generation = view.generation();
-        self.names = view
+        self.bans = view.id_of(Kind::Bans, BANS);
+        self.reserved = view
             .named::<Settings>(SETTINGS)
             .map_or_else(Vec::new, |settings| settings.reserved.iter().map(|name| name.as_bytes().into()).collect());
     }

@@ -12,7 +12,7 @@
 //! without the quotes that may stand around a value.
 
 use super::path::hex;
-use super::settings::{ArchivedCondition, ArchivedField, ArchivedTest};
+pub use super::settings::{ArchivedCondition, ArchivedField, ArchivedTest};
 use crate::types::Request;
 
 /// The longest value of a query parameter, and the longest joined header, that is looked at; bytes.
@@ -62,13 +62,7 @@ impl Seen {
     }
 }
 
-fn header(
-    name: &[u8],
-    request: &impl Request,
-    deny: bool,
-    seen: &mut Seen,
-    test: &mut impl FnMut(&[u8]) -> bool,
-) {
+fn header(name: &[u8], request: &impl Request, deny: bool, seen: &mut Seen, test: &mut impl FnMut(&[u8]) -> bool) {
     if !deny {
         return request.header_lines(name, &mut |line| seen.value(test(line)));
     }
@@ -76,7 +70,8 @@ fn header(
     let mut length = 0;
     request.header_lines(name, &mut |line| {
         let comma: &[u8] = if seen.count == 0 { b"" } else { b", " };
-        let passes = test(line) || (line.contains(&b',') && line.split(|&byte| byte == b',').any(|one| test(one.trim_ascii())));
+        let passes =
+            test(line) || (line.contains(&b',') && line.split(|&byte| byte == b',').any(|one| test(one.trim_ascii())));
         seen.value(passes);
         for bytes in [comma, line] {
             match joined.get_mut(length..length + bytes.len()) {

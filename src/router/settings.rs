@@ -69,3 +69,12 @@ pub struct Redirect {
     /// 301, 302, 303, 307 or 308.
     pub status: u16,
 }
+
+/// What a route answers by itself.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// A fixed answer.
+    Reply(StaticReply),
+    /// A redirect.
+    Redirect(Redirect),
+}

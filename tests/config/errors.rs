@@ -59,15 +59,26 @@ fn unknown_fields_get_a_hint() {
 }
 
 #[test]
+fn expressions_as_paths() {
+    assert_errors(&[
+        (
+            "routes: [{name: a, paths: [\"~^/(a\"]}]",
+            &["f:2: routes[0].paths[0]: what follows `~` is no regular expression: unclosed group"],
+        ),
+        ("routes: [{name: a, paths: [\"~\"]}]", &["f:2: routes[0].paths[0]: what follows `~` must not be empty"]),
+        (
+            "routes: [{name: a, paths: [\"~*^/a\"]}]",
+            &[
+                "f:2: routes[0].paths[0]: what follows `~` is no regular expression: repetition operator missing expression; write `~(?i)` for nginx's `~*`",
+            ],
+        ),
+    ]);
+}
+
+#[test]
 fn what_is_not_built_is_refused_by_name() {
     assert_errors(&[
         ("graphql: []\nversions: []", &["f:2: graphql: not supported yet", "f:3: versions: not supported yet"]),
-        (
-            "routes: [{name: a, paths: [\"~^/v\\\\d+\"]}]",
-            &[
-                "f:2: routes[0].paths[0]: regular expressions (`~`) are not supported yet: write `{name}` for a segment, `/*` for the rest",
-            ],
-        ),
         ("defaults: {cache: {}}", &["f:2: defaults.cache: not supported yet"]),
         (
             "upstreams: [{name: u, algorithm: round_robin, nodes: [{host: a, port: 1}]}]",

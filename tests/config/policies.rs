@@ -1,7 +1,8 @@
 //! Conditions, answers without an upstream, templates, CORS and lists of addresses.
 
-use gateway::config::{Answer, PathPolicy};
+use gateway::config::PathPolicy;
 use gateway::cors::Origins;
+use gateway::router::settings::Answer;
 use gateway::router::settings::{Condition, Field, Part, Template, Test};
 
 use super::{assert_errors, load};

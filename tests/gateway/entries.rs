@@ -27,6 +27,7 @@ fn code(gateway: &mut Gateway, request: &Fake, entry: Entry, ticket: &mut Ticket
     match gateway.workers[0].access(request, entry, at(0.0), ticket) {
         Decision::Forward => "forward",
         Decision::Reply(reply) => reply.reason.code(),
+        Decision::Respond(_) => "respond",
         Decision::Ask(ask) => match ask {},
     }
 }

@@ -24,7 +24,7 @@ fn notes_say_what_access_decides_in_the_order_of_one_request() {
         (
             Fake::get("/r/x").method(gateway::types::Method::Put),
             "route.method",
-            &all[..1],
+            &[Step::Route, Step::Route],
             "routes match, but none for PUT",
         ),
         (Fake::get("/r/x"), "auth.missing", &all[..2], "\"ip\" admits, 99 of 100 left"),
@@ -53,4 +53,58 @@ fn notes_say_what_access_decides_in_the_order_of_one_request() {
         assert_eq!(notes.0.iter().map(|(step, _)| *step).collect::<Vec<_>>(), steps, "{notes:?}");
         assert_eq!(notes.0.last().unwrap().1, last, "{notes:?}");
     }
+}
+
+#[test]
+fn every_candidate_is_told_why_it_lost() {
+    let mut gateway = Gateway::new(
+        &document(
+            r#"
+routes:
+  - {name: winner, paths: ["/a/{id}"], hosts: [gw.example]}
+  - {name: post, paths: ["/a/{id}"], hosts: [gw.example], methods: [POST]}
+  - {name: asks, paths: ["/a/{id}"], hosts: [gw.example], match: [{header: X-A, in: [b, c]}]}
+  - {name: first, paths: ["/a/*"], hosts: [gw.example], priority: 5, match: [{cookie: k, regex: "^v"}]}
+  - {name: digits, paths: ['~^/a/\d+$'], hosts: [gw.example]}
+  - {name: wide, paths: ["/a/*"], hosts: ["*.example"]}
+  - {name: wider, paths: ["/a/*"], hosts: [gw.example]}
+  - {name: low, paths: ["/a/{x}"], hosts: [gw.example], priority: -1}
+  - {name: other, paths: ["/b"], hosts: [b.example]}
+  - {name: many, paths: ["/a/{id}", "/a/*"], hosts: [h.example]}
+"#,
+        ),
+        1,
+    );
+    let mut told = |request: &Fake| {
+        let (mut notes, mut ticket) = (Notes::default(), Ticket::new());
+        gateway.workers[0].access_with(request, Entry::First, at(0.0), &mut ticket, &mut notes);
+        notes.0.into_iter().map(|(_, text)| text).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        told(&Fake::get("/a/x")),
+        [
+            "not \"first\" (gw.example/a/*): asks for cookie k matching ~^v",
+            "not \"asks\" (gw.example/a/{id}): asks for header x-a among \"b\", \"c\"",
+            "not \"post\" (gw.example/a/{id}): takes only POST",
+            "not \"digits\" (gw.example~^/a/\\d+$): the expression is not found in the path",
+            "not \"wider\" (gw.example/a/*): would take it too, and its path is less exact",
+            "not \"low\" (gw.example/a/{x}): would take it too, and its priority -1 is below 0",
+            "not \"wide\" (*.example/a/*): would take it too, and its host is less exact",
+            "route \"winner\", rule 0",
+        ]
+    );
+    assert_eq!(
+        told(&Fake::get("/a/x").host("h.example"))[..2],
+        [
+            "not \"many\" (h.example/a/*): would take it too, and is another path of the same route",
+            "not \"wide\" (*.example/a/*): would take it too, and its host is less exact"
+        ]
+    );
+    // Where no route fits, those are told that come near.
+    assert_eq!(
+        told(&Fake::get("/b").host("c.elsewhere")),
+        ["not \"other\": takes /b for other hosts: b.example", "no route matches"]
+    );
+    assert_eq!(told(&Fake::get("/b/c").host("b.example")), ["not \"other\": takes b.example/b", "no route matches"]);
+    assert_eq!(told(&Fake::get("/zzz").host("b.example")), ["no route matches"]);
 }

@@ -103,7 +103,7 @@ fn a_401_tells_nothing() {
 fn identity_is_shown_for_the_request_that_was_looked_at_last_alone() {
     let mut gateway = Gateway::new(&document(DOCUMENT), 1);
     let identity = |gateway: &Gateway| -> Vec<(Vec<u8>, Vec<u8>)> {
-        gateway.workers[0].identity().map(|(name, value)| (name.to_vec(), value.to_vec())).collect()
+        gateway.workers[0].request_headers().map(|(name, value)| (name.to_vec(), value.to_vec())).collect()
     };
     let (_, ticket) = gateway.access(0, &Fake::get("/closed").bearer(&token("anna", json!({}))), at(0.0));
     assert_eq!((ticket.consumer(), ticket.is_authenticated()), ("anna", true));
@@ -115,7 +115,7 @@ fn identity_is_shown_for_the_request_that_was_looked_at_last_alone() {
         assert_eq!(identity(&gateway), []);
     }
     for (name, reserved) in [("x-user", true), ("X-USER", true), ("x_user", true), ("X_User", true), ("x-use", false)] {
-        assert_eq!(gateway.workers[0].is_reserved(name.as_bytes()), reserved, "{name}");
+        assert_eq!(gateway.workers[0].is_replaced(name.as_bytes()), reserved, "{name}");
     }
 }
 

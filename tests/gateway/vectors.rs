@@ -170,7 +170,7 @@ fn jwt_attack_cases() {
         let (first, second) = (Fake::get("/").bearer(token), Fake::get("/").bearer(token));
         let (first, ticket) = gateway.access(0, &first, at(0.0));
         assert_eq!(first, gateway.access(0, &second, at(0.0)).0, "{id}");
-        assert_eq!(gateway.workers[0].identity().count(), 0);
+        assert_eq!(gateway.workers[0].request_headers().count(), 0);
         let holds = match (case["expect"].as_str().unwrap(), first) {
             ("accept", Decision::Forward) => ticket.consumer() == "user-1",
             ("reject", Decision::Reply(reply)) => (reply.reason.status(), ticket.consumer()) == (401, ""),

@@ -69,22 +69,3 @@ fn a_name_that_does_not_resolve_is_a_warning_and_keeps_what_is_live() {
     gateway.load(&text("localhost"), at(1.0));
     assert_eq!(gateway.verdict(0, &Fake::get("/"), at(1.0)), "forward");
 }
-
-#[test]
-fn what_cannot_be_carried_out_yet_does_not_go_live() {
-    let mut gateway = Gateway::new(&document("routes: [{name: r, paths: [\"/*\"]}]\n"), 1);
-    for (field, name) in [
-        ("cors: {origins: [\"https://a.example\"]}", "cors"),
-        ("deny: [192.0.2.0/24]", "deny"),
-        ("match: [{header: X-A, exists: true}]", "match"),
-        ("redirect: {to: /b}", "reply or redirect"),
-        ("path_policy: strict", "path_policy: strict"),
-    ] {
-        let text = document(&format!("routes: [{{name: r, paths: [\"/*\"], {field}}}]\n"));
-        match gateway.leader.publish(&parsed(&text), at(0.0)) {
-            Err(PublishError::NotYet(lines)) => assert_eq!(lines, [format!("route \"r\": {name}: not supported yet")]),
-            other => panic!("{field}: {other:?}"),
-        }
-    }
-    assert_eq!(gateway.verdict(0, &Fake::get("/"), at(0.0)), "forward", "the live policy is untouched");
-}

@@ -173,6 +173,7 @@ impl Gateway {
         match self.access(worker, request, now).0 {
             Decision::Forward => "forward",
             Decision::Reply(Reply { reason, .. }) => reason.code(),
+            Decision::Respond(_) => "respond",
             Decision::Ask(ask) => match ask {},
         }
     }

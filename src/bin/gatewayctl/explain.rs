@@ -22,6 +22,8 @@ pub fn run(file: &str, method: &str, url: &str, args: &Args) -> Outcome {
         _ => None,
     };
     let forwarded = (decision == Decision::Forward).then(|| forwarded(&live, &request));
+    let answer = matches!(decision, Decision::Respond(_)).then(|| live.worker.response());
+    let added = lines(live.worker.response_headers());
     if args.json {
         let notes: Vec<Value> = notes
             .0
@@ -36,6 +38,8 @@ pub fn run(file: &str, method: &str, url: &str, args: &Args) -> Outcome {
             "status": refusal.map(|reply| reply.reason.status()),
             "reason": refusal.map(|reply| reply.reason.code()),
             "retry_after": refusal.map(|reply| reply.retry_after).filter(|seconds| *seconds > 0),
+            "answer": answer.map(|(status, body)| json!({"status": status, "body": String::from_utf8_lossy(body)})),
+            "response_headers": added,
             "forwarded": forwarded.as_ref().map(|(path, headers)| json!({"path": path, "headers": headers})),
             "notes": notes,
         }));
@@ -56,14 +60,21 @@ pub fn run(file: &str, method: &str, url: &str, args: &Args) -> Outcome {
                 }
                 headers.iter().for_each(|(name, value)| text.push_str(&format!("  {name}: {value}\n")));
             }
-            (None, None) => text.push_str(&format!("{decision:?}\n")),
+            (None, None) => {}
+        }
+        if let Some((status, body)) = answer {
+            text.push_str(&format!("answered here: {status}, {} bytes\n", body.len()));
+        }
+        if !added.is_empty() {
+            text.push_str("the answer carries\n");
+            added.iter().for_each(|(name, value)| text.push_str(&format!("  {name}: {value}\n")));
         }
         print(&text);
     }
     Ok(u8::from(refusal.is_some()))
 }
 
-/// The target that goes out, and the headers that auth sets.
+/// The target that goes out, and the headers that route and auth set.
 fn forwarded(live: &Live, request: &Sent) -> (String, Vec<(String, String)>) {
     let target = match live.worker.forwarded_path() {
         None => request.target.clone(),
@@ -77,8 +88,12 @@ fn forwarded(live: &Live, request: &Sent) -> (String, Vec<(String, String)>) {
             String::from_utf8_lossy(&target).into_owned()
         }
     };
+    (target, lines(live.worker.request_headers()))
+}
+
+fn lines<'l>(lines: impl Iterator<Item = (&'l [u8], &'l [u8])>) -> Vec<(String, String)> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    (target, live.worker.identity().map(|(name, value)| (text(name), text(value))).collect())
+    lines.map(|(name, value)| (text(name), text(value))).collect()
 }
 
 fn some(text: &str) -> Option<&str> {

@@ -17,7 +17,7 @@ fn show(node: &Node) -> String {
 }
 
 fn tree(text: &str) -> Result<String, String> {
-    let sink = Sink::new("f", false);
+    let sink = Sink::new("f");
     let node = read(text, &sink);
     match sink.finish() {
         Ok(_) => Ok(node.as_ref().map(show).unwrap_or_default()),
@@ -108,7 +108,7 @@ fn depth_and_aliases_are_bounded() {
 
 #[test]
 fn knows_lines_and_columns() {
-    let sink = Sink::new("f", false);
+    let sink = Sink::new("f");
     let root = read("a:\n  - b: x\n    c: [1,\n      2]\n", &sink).unwrap();
     let item = &root.entries()[0].node.items()[0];
     let field = &item.entries()[1];
@@ -119,7 +119,7 @@ fn knows_lines_and_columns() {
 
 #[test]
 fn the_number_of_values_is_bounded() {
-    let sink = Sink::new("f", false);
+    let sink = Sink::new("f");
     let mut builder = Builder {
         sink: &sink,
         stack: Vec::new(),
