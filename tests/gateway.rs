@@ -4,6 +4,8 @@
 
 mod support;
 
+#[path = "gateway/dump.rs"]
+mod dump;
 #[path = "gateway/edits.rs"]
 mod edits;
 #[path = "gateway/entries.rs"]

@@ -4,8 +4,9 @@ use rkyv::with::Niche;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::auth::{Auth, Requirement};
-use crate::balancer::{Algorithm, Retries, Timeouts};
+use crate::balancer::{Algorithm, Node, Retries, Timeouts};
 use crate::breaker::Breaker;
+use crate::config::Labels;
 use crate::cors::Cors;
 use crate::limiter::Limiter;
 use crate::lists::{Bans, Set};
@@ -58,6 +59,8 @@ pub struct Route {
     pub rewrite: Option<Box<Template>>,
     /// Headers to set on the forwarded request.
     pub headers: Vec<(String, Template)>,
+    /// Free texts.
+    pub labels: Labels,
 }
 
 /// Addresses written out, and lists of them.
@@ -84,6 +87,14 @@ pub struct Upstream {
     pub breaker: Option<Breaker>,
     /// The breaker's slot in the table, where there is a breaker.
     pub breaker_slot: u32,
+    /// What the document says of it beside: its nodes, of which `peers` are the addresses, …
+    pub nodes: Vec<Node>,
+    /// … the labels of each, …
+    pub node_labels: Vec<Labels>,
+    /// … and what routes inherit.
+    pub retries: Option<Retries>,
+    /// Likewise.
+    pub timeouts: Timeouts,
 }
 
 /// One address of one node.
@@ -116,6 +127,10 @@ pub struct Consumer {
     pub roles: Vec<Id>,
     /// Whether it is let in at all.
     pub enabled: bool,
+    /// Its priority.
+    pub priority: i32,
+    /// Free texts.
+    pub labels: Labels,
 }
 
 /// A named set of permissions.

@@ -184,6 +184,8 @@ impl Edit<'_> {
                 permissions: consumer.permissions.clone(),
                 roles: self.ids(Kind::Role, &consumer.roles)?,
                 enabled: consumer.enabled,
+                priority: consumer.priority,
+                labels: consumer.labels.clone(),
             };
             self.put(&consumer.name, &object)?;
         }
@@ -249,6 +251,10 @@ impl Edit<'_> {
             peers,
             breaker: upstream.breaker,
             breaker_slot,
+            nodes: upstream.nodes.clone(),
+            node_labels: upstream.node_labels.clone(),
+            retries: upstream.retries.clone(),
+            timeouts: upstream.timeouts,
         };
         let digest = digest(&object, &())?;
         if self.txn.view().digest_of(Kind::Upstream, &upstream.name) == Some(digest) {
@@ -376,6 +382,7 @@ impl Edit<'_> {
             answer: route.answer.clone().map(Box::new),
             rewrite: route.rewrite.clone().map(Box::new),
             headers: route.headers.clone(),
+            labels: route.labels.clone(),
         };
         let digest = digest(&object, &(&route.rules, route.methods, route.priority))?;
         if self.txn.view().digest_of(Kind::Route, &route.name) != Some(digest) {

@@ -74,6 +74,16 @@ impl ArchivedSet {
         find(&self.wide, address).is_some()
     }
 
+    /// Its ranges, in order.
+    pub fn ranges(&self) -> impl Iterator<Item = Range> {
+        let wide = |address: &rkyv::rend::u32_le| MAPPED | u128::from(address.to_native());
+        let narrow = self.firsts.iter().zip(self.lasts.iter());
+        let narrow = narrow.map(move |(first, last)| Range { first: wide(first), last: wide(last) });
+        let mut ranges: Vec<Range> = narrow.chain(self.wide.iter().map(ArchivedRange::range)).collect();
+        ranges.sort_unstable();
+        ranges.into_iter()
+    }
+
     /// How many ranges it has.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -139,6 +149,16 @@ impl Bans {
 }
 
 impl ArchivedBans {
+    /// The bans, without overlap, in the order of addresses.
+    pub fn bans(&self) -> impl Iterator<Item = Ban> {
+        let each = self.ranges.iter().zip(self.until.iter()).zip(self.reasons.iter());
+        each.map(|((range, until), reason)| Ban {
+            range: range.range(),
+            until: Some(until.to_native()).filter(|until| *until != u64::MAX).unwrap_or(0),
+            reason: reason.as_str().to_owned(),
+        })
+    }
+
     /// Why `address` is banned at `wall`, seconds since the Unix epoch, if it is.
     #[must_use]
     pub fn reason(&self, address: IpAddr, wall: u64) -> Option<&str> {

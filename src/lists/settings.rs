@@ -9,6 +9,14 @@ pub struct Range {
     pub last: u128,
 }
 
+impl ArchivedRange {
+    /// The range in the machine's own byte order.
+    #[must_use]
+    pub fn range(&self) -> Range {
+        Range { first: self.first.to_native(), last: self.last.to_native() }
+    }
+}
+
 /// A set of addresses: ranges in order, without overlap and without neighbours that could be one.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct List {

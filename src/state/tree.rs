@@ -79,6 +79,12 @@ impl<'v> Tree<'v> {
         self.name_record(kind, name).map(|record| name::id(&self.memory, record))
     }
 
+    /// The name of whatever has `id`; `None` when it is gone.
+    #[must_use]
+    pub fn name_of(&self, id: Id) -> Option<&'v str> {
+        self.blob_of(id).map(|blob| text(blob::name(&self.memory, blob)))
+    }
+
     /// The digest with which the object of that kind and name was put.
     #[must_use]
     pub fn digest_of(&self, kind: Kind, name: &str) -> Option<u64> {

@@ -1,0 +1,66 @@
+//! A document is written from the tree as it went in.
+
+use gateway::config::{self, Document};
+use gateway::gateway::dump;
+use gateway::state::{Identity, Reader};
+
+use crate::document;
+use crate::support::{Gateway, TestSecrets, at};
+
+fn live(gateway: &Gateway) -> Document {
+    let reader = Reader::claim(gateway.heap.region(), Identity::current()).unwrap();
+    let view = reader.enter().unwrap();
+    dump(&view.tree()).unwrap()
+}
+
+const DOCUMENT: &str = r#"
+roles: [{name: reader, permissions: ["orders:read"]}]
+consumers: [{name: acme, roles: [reader], permissions: ["a:*"], priority: 3, labels: {tier: gold}}, {name: gone, enabled: false}]
+lists: [{name: office, cidrs: [198.51.100.0/24, 10.0.0.1, "2001:db8::/32"]}]
+bans: [{cidr: 203.0.113.0/24, reason: x}, {cidr: 203.0.114.7, until: "2030-01-01T00:00:00Z"}]
+limiters: [{name: ip, key: [ip], rate: 10/s, burst: 20}, {name: user, key: [consumer, "path:id"], rate: 5/m, burst: 3, cost: 2, headers: both, mode: shadow}]
+upstreams:
+  - {name: u, host: u.example, nodes: [{host: 127.0.0.1, port: 1, weight: 3, labels: {zone: a}}, {host: nobody.invalid, port: 2, priority: 1}],
+     breaker: {failures: 3}, retries: {attempts: 3, on: [error, http_503], budget: 12.5%}, timeouts: {connect: 250ms}}
+  - {name: v, nodes: [{host: "::1", port: 1}]}
+routes:
+  - {name: a, hosts: [a.example, "*.b.example"], paths: ["/a", "/a/*", "/u/{id}/*", "/f/{*rest}", '~^/v\d+'], methods: [GET, PUT], priority: 7, upstream: u,
+     auth: [staff], permissions: {all: ["a:b", "c:d"]}, limits: [ip], strip_prefix: true, protocols: [http], labels: {team: x}, timeouts: {read: 5s}}
+  - {name: b, paths: ["/b/{id}/{what}"], upstream: v, rewrite: "/x/{what}/%25/{id}", headers: {X-Id: "{id}", X-Fixed: y}, limits: [ip, user], auth: [staff],
+     match: [{header: X-A, equals: b}, {query: q, in: [x, y]}, {cookie: c, regex: "^d", not: true}, {header: X-E, exists: false}],
+     cors: {origins: ["https://*.app.example"], methods: [GET], headers: [X-B], expose: [X-C], credentials: true, max_age: 5m}}
+  - {name: c, paths: ["/c"], reply: {status: 404, headers: {X-A: b}, body: {error: none}}, allow: [office, 192.0.2.0/28], deny: [192.0.2.3], path_policy: strict}
+  - {name: d, paths: ["/d/{*rest}"], redirect: {to: "/e/{rest}?x=y", status: 308}}
+  - {name: e, hosts: [e.example]}
+"#;
+
+#[test]
+fn what_went_in_comes_out() {
+    let text = document(DOCUMENT);
+    let gateway = Gateway::new(&text, 1);
+    let read = config::parse(&text, "f", &TestSecrets).unwrap().document;
+    let dumped = live(&gateway);
+    assert_eq!(config::diff(&read, &dumped), []);
+    assert_eq!(dumped, read);
+}
+
+#[test]
+fn what_comes_out_changes_nothing_when_it_goes_in_again() {
+    let text = document(
+        r#"
+bans: [{cidr: 203.0.113.0/24, reason: x, until: "2030-01-01T00:00:00Z"}, {cidr: 203.0.113.7}]
+limiters: [{name: ip, key: [ip], rate: 10/s}, {name: user, key: [consumer], rate: 5/m}]
+routes:
+  - {name: late-first, paths: ["/a/{x}", "/a/{y}"], limits: [user, ip], auth: [staff]}
+  - {name: off, paths: ["/b"], enabled: false}
+"#,
+    );
+    let mut gateway = Gateway::new(&text, 1);
+    for round in 0..2 {
+        let dumped = live(&gateway);
+        assert_eq!(dumped.routes.len(), 1);
+        let done = gateway.leader.publish(&dumped, at(1.0)).unwrap();
+        // Two ways to write one path are one key of the tree, so the first time the route is written with one rule less.
+        assert_eq!((done.written, done.removed), (usize::from(round == 0), 0));
+    }
+}
