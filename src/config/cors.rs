@@ -9,6 +9,9 @@ use crate::types::SECOND;
 /// How long a browser may keep a preflight's answer where nothing is written, in seconds.
 const MAX_AGE: u32 = 600;
 
+/// The most names in one of its lists: each becomes one line of an answer.
+const NAMES_MAX: usize = 64;
+
 /// Reads a `cors` that the tables have checked.
 pub(super) fn read(at: &At<'_>) -> Cors {
     let credentials = at.bool("credentials").unwrap_or(false);
@@ -29,6 +32,12 @@ pub(super) fn read(at: &At<'_>) -> Cors {
         let names = at.texts(name).unwrap_or_default();
         names.into_iter().map(|name| name.to_ascii_lowercase()).collect()
     };
+    for name in ["methods", "headers", "expose"] {
+        let place = at.get(name).filter(|place| place.node.items().len() > NAMES_MAX);
+        if let Some(place) = place {
+            place.error(format!("has {} entries, at most {NAMES_MAX} are possible", place.node.items().len()));
+        }
+    }
     let max_age = at.parsed("max_age", scalar::duration).map(|micros| micros / SECOND);
     Cors {
         origins: if any { Origins::Any } else { Origins::These(origins) },

@@ -40,6 +40,7 @@ pub use document::{
 pub use lists::{LIST_MAX, time};
 pub use problem::{Errors, Problem};
 pub use route::LIMITS_MAX;
+pub use scalar::spelled;
 pub use schema::schema;
 pub use secrets::{Secrets, SystemSecrets};
 pub use value::{rfc3339, to_value};
@@ -175,6 +176,12 @@ fn read_document(at: &At<'_>, secrets: &dyn Secrets) -> Option<Document> {
             None => unread(&at),
         }
     }
+    for (route, (index, place)) in context.document.routes.iter().zip(&places) {
+        identity_headers(route, &context.document.auth, |name, auth| {
+            let message = format!("is set from a claim by `auth` {}: nobody else may set it", problem::quote(auth));
+            at.sink.error(*place, format!("routes[{index}].headers.{name}"), message);
+        });
+    }
     if context.rules <= RULES_MAX {
         conflict::report(&context.document.routes, &places, at.sink);
     }
@@ -214,6 +221,20 @@ impl Context<'_> {
             at.error(format!("with this route the document has more than {RULES_MAX} pairs of a host and a path"));
         }
         self.rules <= RULES_MAX
+    }
+}
+
+/// Tells of each header that `route` sets and that says who the caller is, in whatever spelling, on any route.
+fn identity_headers(route: &Route, auth: &[crate::auth::Auth], mut tell: impl FnMut(&str, &str)) {
+    for (name, _) in &route.headers {
+        let is_same = |other: &str| scalar::spelled(other) == scalar::spelled(name);
+        let owner = auth.iter().find(|auth| {
+            let crate::auth::Scheme::Jwt(jwt) = &auth.scheme;
+            jwt.headers.iter().any(|(other, _)| is_same(other))
+        });
+        if let Some(owner) = owner {
+            tell(name, &owner.name);
+        }
     }
 }
 

@@ -151,6 +151,12 @@ pub fn claim(text: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// A header's name in the one spelling in which all are compared: lower case, dashes.
+#[must_use]
+pub fn spelled(name: &str) -> String {
+    name.to_ascii_lowercase().replace('_', "-")
+}
+
 /// Whether `text` is a token (RFC 9110, 5.6.2): the name of a header or a cookie.
 #[must_use]
 pub fn is_token(text: &str) -> bool {

@@ -313,7 +313,7 @@ fn header_texts(at: &At<'_>, form: &Form, reserved: &[&str]) {
         if let Err(message) = header(&entry.key) {
             inner.error_in(entry.place, message);
         } else if reserved.contains(&&*lower) {
-            inner.error_in(entry.place, "this header is nginx's to set");
+            inner.error_in(entry.place, "this header is set by nginx or the gateway");
         } else if !seen.insert(lower) {
             inner.error_in(entry.place, "stands here twice; the case of a header's name does not count");
         }

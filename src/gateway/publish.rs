@@ -192,7 +192,7 @@ impl Edit<'_> {
         let mut reserved = Vec::new();
         for auth in &document.auth {
             let Scheme::Jwt(jwt) = &auth.scheme;
-            reserved.extend(jwt.headers.iter().map(|(name, _)| spelled(name)));
+            reserved.extend(jwt.headers.iter().map(|(name, _)| config::spelled(name)));
             self.put(&auth.name, auth)?;
         }
         for limiter in &document.limiters {
@@ -444,11 +444,6 @@ impl Edit<'_> {
 /// The address that a node's host is, where it is no name.
 fn literal(host: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
-}
-
-/// A header's name in the one spelling in which all are compared: lower case, dashes.
-pub(super) fn spelled(name: &str) -> String {
-    name.to_ascii_lowercase().replace('_', "-")
 }
 
 /// A digest of what would be stored. It need not withstand an attacker: operators write documents.

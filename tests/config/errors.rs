@@ -76,6 +76,27 @@ fn expressions_as_paths() {
 }
 
 #[test]
+fn who_sets_which_header() {
+    assert_errors(&[
+        (
+            "auth: [{name: staff, jwt: {issuer: \"https://a\", audience: b, keys: [{alg: HS256, secret: \"$env://JWT_SECRET\"}], claims: {headers: {X-User: sub}}}}]\nroutes:\n  - {name: a, paths: [/a], headers: {x-user: b, X-Request-Id: c}}\n  - {name: b, paths: [/b], headers: {X-User: d}}",
+            &[
+                "f:4: routes[0].headers.x-user: is set from a claim by `auth` `staff`: nobody else may set it",
+                "f:4: routes[0].headers.X-Request-Id: this header is set by nginx or the gateway",
+                "f:5: routes[1].headers.X-User: is set from a claim by `auth` `staff`: nobody else may set it",
+            ],
+        ),
+        (
+            &format!(
+                "routes: [{{name: a, paths: [/a], cors: {{origins: [\"*\"], expose: [{}]}}}}]",
+                (0..65).map(|n| format!("X-{n}")).collect::<Vec<_>>().join(", ")
+            ),
+            &["f:2: routes[0].cors.expose: has 65 entries, at most 64 are possible"],
+        ),
+    ]);
+}
+
+#[test]
 fn what_is_not_built_is_refused_by_name() {
     assert_errors(&[
         ("graphql: []\nversions: []", &["f:2: graphql: not supported yet", "f:3: versions: not supported yet"]),

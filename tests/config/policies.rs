@@ -142,7 +142,7 @@ fn answers() {
             "routes: [{name: a, paths: [/a], reply: {status: 100, headers: {Content-Length: \"1\", X-A: \"a\\nb\"}, body: 1}}]",
             &[
                 "f:2: routes[0].reply.status: must be at least 200",
-                "f:2: routes[0].reply.headers.Content-Length: this header is nginx's to set",
+                "f:2: routes[0].reply.headers.Content-Length: this header is set by nginx or the gateway",
                 "f:2: routes[0].reply.headers.X-A: a header's value cannot hold control characters",
                 "f:2: routes[0].reply.body: must be text or an object, found a number",
             ],
@@ -180,7 +180,7 @@ fn templates() {
             "routes: [{name: a, paths: [/b], rewrite: \"/x?y\", headers: {Host: a, X-A: \"{\"}}]",
             &[
                 "f:2: routes[0].rewrite: a path has no query and no fragment: the client's query is kept",
-                "f:2: routes[0].headers.Host: this header is nginx's to set",
+                "f:2: routes[0].headers.Host: this header is set by nginx or the gateway",
                 "f:2: routes[0].headers.X-A: braces stand around the name of a path parameter, such as `{id}`",
             ],
         ),
