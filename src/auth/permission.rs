@@ -9,7 +9,7 @@ use std::fmt;
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// What a route requires of whoever calls it.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Requirement {
     /// Every one of them, or any one.
     pub all: bool,

@@ -20,7 +20,7 @@ pub enum Algorithm {
 }
 
 /// A verification key as it is kept: parsed enough to be checked at load, turned into a crypto key once per process.
-#[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Eq, Hash)]
 pub enum Material {
     /// The octets of an HMAC secret.
     Secret(Vec<u8>),
@@ -38,7 +38,7 @@ pub enum Material {
 }
 
 /// One key of a `jwt` entry. The key decides the algorithm, never the token's header.
-#[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Eq, Hash)]
 pub struct Key {
     /// The `kid` that tokens name it by; `None` matches tokens without one.
     pub kid: Option<String>,
@@ -49,7 +49,7 @@ pub struct Key {
 }
 
 /// Where the token is looked for, in this order.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
     /// `Authorization: Bearer`.
     Header,
@@ -60,7 +60,7 @@ pub enum Source {
 }
 
 /// A `jwt` entry of the document, checked: there is at least one key.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Jwt {
     /// The `iss` that tokens must have.
     pub issuer: Option<String>,
@@ -87,7 +87,7 @@ pub struct Jwt {
 }
 
 /// An `auth` entry of the document.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Auth {
     /// Its name.
     pub name: String,
@@ -98,7 +98,7 @@ pub struct Auth {
 }
 
 /// The ways to authenticate.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Scheme {
     /// JSON Web Tokens, RFC 7519.
     Jwt(Jwt),

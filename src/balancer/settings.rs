@@ -1,7 +1,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// How a peer is chosen.
-#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
 pub enum Algorithm {
     /// In proportion to weight, latency and error rate.
     #[default]
@@ -9,7 +9,7 @@ pub enum Algorithm {
 }
 
 /// One server of an upstream as the document names it.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Node {
     /// Host name or address literal.
     pub host: String,
@@ -22,7 +22,7 @@ pub struct Node {
 }
 
 /// Which outcomes are tried again elsewhere.
-#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RetryOn {
     /// Connection refused, reset, or garbage instead of a response.
     pub error: bool,
@@ -38,7 +38,7 @@ impl RetryOn {
 }
 
 /// When and how often a request is tried again, checked: `attempts` is 1 to 16, the budget at most 100 %.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Retries {
     /// Tries in all, the first included.
     pub attempts: u8,
@@ -63,7 +63,7 @@ impl Default for Retries {
 }
 
 /// Upstream timeouts, microseconds; 0 = nginx's own setting stays.
-#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
 pub struct Timeouts {
     /// To establish a connection.
     pub connect: u64,

@@ -37,7 +37,7 @@ pub struct Document {
 }
 
 /// A known caller.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Consumer {
     /// 1 to `NAME_MAX` bytes; what tokens call it.
     pub name: String,
@@ -54,7 +54,7 @@ pub struct Consumer {
 }
 
 /// A named set of permissions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Role {
     /// 1 to `NAME_MAX` bytes.
     pub name: String,
@@ -94,7 +94,7 @@ pub enum HostHeader {
 }
 
 /// Whom a request reaches, and on which conditions.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Route {
     /// Its name.
     pub name: String,
@@ -143,7 +143,7 @@ pub struct Route {
 }
 
 /// Addresses written out, and lists of them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Sources {
     /// In order, without overlap.
     pub ranges: Vec<Range>,
@@ -163,7 +163,7 @@ impl Sources {
 pub type Permissions = auth::Requirement;
 
 /// How strange paths are treated.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PathPolicy {
     /// Refuses what changes meaning on the way.
     #[default]
@@ -173,7 +173,7 @@ pub enum PathPolicy {
 }
 
 /// A set of protocols.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Protocols {
     /// Plain HTTP.
     pub http: bool,

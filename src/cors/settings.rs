@@ -1,7 +1,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// Which origins a browser may let read the answers.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Origins {
     /// `*`; not together with credentials.
     Any,
@@ -10,7 +10,7 @@ pub enum Origins {
 }
 
 /// A route's `cors`, checked.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cors {
     /// Who may.
     pub origins: Origins,

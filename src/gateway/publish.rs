@@ -104,7 +104,7 @@ pub struct Published {
 
 /// Makes `document` the live policy.
 ///
-/// Objects are compared by a digest of what would be stored, so an edit of one route among 100,000 writes that route;
+/// Objects are compared by a digest of what they are made of, so an edit of one route among 100,000 writes that route;
 /// ids, statistics, buckets and breakers stay with their names.
 ///
 /// # Errors
@@ -177,32 +177,33 @@ impl Edit<'_> {
     fn apply(&mut self, document: &Document, now: Now) -> Result<Alive, PublishError> {
         let mut alive = Alive { peers: HashSet::new(), breakers: HashSet::new() };
         for role in &document.roles {
-            self.put(&role.name, &Role { permissions: role.permissions.clone() })?;
+            self.put(&role.name, role, |_| Ok(Role { permissions: role.permissions.clone() }))?;
         }
         for consumer in &document.consumers {
-            let object = Consumer {
-                permissions: consumer.permissions.clone(),
-                roles: self.ids(Kind::Role, &consumer.roles)?,
-                enabled: consumer.enabled,
-                priority: consumer.priority,
-                labels: consumer.labels.clone(),
-            };
-            self.put(&consumer.name, &object)?;
+            self.put(&consumer.name, consumer, |edit| {
+                Ok(Consumer {
+                    permissions: consumer.permissions.clone(),
+                    roles: edit.ids(Kind::Role, &consumer.roles)?,
+                    enabled: consumer.enabled,
+                    priority: consumer.priority,
+                    labels: consumer.labels.clone(),
+                })
+            })?;
         }
         let mut reserved = Vec::new();
         for auth in &document.auth {
             let Scheme::Jwt(jwt) = &auth.scheme;
             reserved.extend(jwt.headers.iter().map(|(name, _)| config::spelled(name)));
-            self.put(&auth.name, auth)?;
+            self.put(&auth.name, auth, |_| Ok(auth.clone()))?;
         }
         for limiter in &document.limiters {
-            self.put(&limiter.name, limiter)?;
+            self.put(&limiter.name, limiter, |_| Ok(limiter.clone()))?;
         }
         for list in &document.lists {
-            self.put(&list.name, &Set::new(list.ranges.iter().copied()))?;
+            self.put(&list.name, list, |_| Ok(Set::new(list.ranges.iter().copied())))?;
         }
         if !document.bans.is_empty() {
-            self.put(BANS, &Bans::new(&document.bans))?;
+            self.put(BANS, &document.bans, |_| Ok(Bans::new(&document.bans)))?;
         }
         for upstream in &document.upstreams {
             self.put_upstream(upstream, &mut alive, now)?;
@@ -218,14 +219,22 @@ impl Edit<'_> {
         }
         reserved.sort();
         reserved.dedup();
-        self.put(SETTINGS, &Settings { reserved })?;
+        self.put(SETTINGS, &reserved, |_| Ok(Settings { reserved: reserved.clone() }))?;
         Ok(alive)
     }
 
-    fn put<T: Object>(&mut self, name: &str, value: &T) -> Result<(), PublishError> {
-        let digest = digest(value, &())?;
+    /// Puts what `build` makes of `source`, unless the live object was made of the same: what it refers to keeps its id
+    /// as long as it keeps its name.
+    fn put<T: Object>(
+        &mut self,
+        name: &str,
+        source: &impl Hash,
+        build: impl FnOnce(&mut Self) -> Result<T, PublishError>,
+    ) -> Result<(), PublishError> {
+        let digest = digest(source);
         if self.txn.view().digest_of(T::KIND, name) != Some(digest) {
-            self.txn.put(name, value, digest)?;
+            let object = build(self)?;
+            self.txn.put(name, &object, digest)?;
             self.written += 1;
         }
         Ok(())
@@ -256,7 +265,9 @@ impl Edit<'_> {
             retries: upstream.retries.clone(),
             timeouts: upstream.timeouts,
         };
-        let digest = digest(&object, &())?;
+        // Of the object itself: addresses come from elsewhere than the document.
+        let bytes = rkyv::to_bytes::<rkyv::rancor::Error>(&object);
+        let digest = digest(&bytes.map_err(|_| PublishError::Table("upstream of this size"))?.as_slice());
         if self.txn.view().digest_of(Kind::Upstream, &upstream.name) == Some(digest) {
             return Ok(());
         }
@@ -349,6 +360,12 @@ impl Edit<'_> {
         if route.limits.len() > LIMITS_MAX {
             return Err(PublishError::TooManyLimits(route.name.clone()));
         }
+        // Beside the route itself, in which step each of its limits is asked.
+        let steps: Vec<bool> = route.limits.iter().map(|name| late.contains(name.as_str())).collect();
+        let digest = digest(&(route, steps));
+        if self.txn.view().digest_of(Kind::Route, &route.name) == Some(digest) {
+            return Ok(());
+        }
         // The document's order within each of the two steps.
         let (late, early): (Vec<&String>, Vec<&String>) =
             route.limits.iter().partition(|name| late.contains(name.as_str()));
@@ -384,21 +401,10 @@ impl Edit<'_> {
             headers: route.headers.clone(),
             labels: route.labels.clone(),
         };
-        let digest = digest(&object, &(&route.rules, route.methods, route.priority))?;
-        if self.txn.view().digest_of(Kind::Route, &route.name) != Some(digest) {
-            // As `router::order` counts: methods are a condition where they are restricted.
-            let conditions = route.conditions.len() as u16 + u16::from(route.methods != Methods::ANY);
-            self.txn.put_route(
-                &route.name,
-                &object,
-                digest,
-                &route.rules,
-                route.methods,
-                route.priority,
-                conditions,
-            )?;
-            self.written += 1;
-        }
+        // As `router::order` counts: methods are a condition where they are restricted.
+        let conditions = route.conditions.len() as u16 + u16::from(route.methods != Methods::ANY);
+        self.txn.put_route(&route.name, &object, digest, &route.rules, route.methods, route.priority, conditions)?;
+        self.written += 1;
         Ok(())
     }
 
@@ -415,6 +421,10 @@ impl Edit<'_> {
     }
 
     fn remove_missing(&mut self, document: &Document) -> Result<usize, PublishError> {
+        // Everything of the document is there by now, so where there is no more than that, nothing is to go.
+        if self.txn.view().len() == objects(document) {
+            return Ok(0);
+        }
         let mut removed = 0;
         for kind in Kind::ALL {
             let kept: HashSet<&str> = match kind {
@@ -446,11 +456,17 @@ fn literal(host: &str) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
-/// A digest of what would be stored. It need not withstand an attacker: operators write documents.
-fn digest<T: Object>(value: &T, beside: &impl Hash) -> Result<u64, PublishError> {
-    let bytes = rkyv::to_bytes::<rkyv::rancor::Error>(value).map_err(|_| PublishError::Table("object of this size"))?;
+/// A digest of what an object is made of. It need not withstand an attacker: operators write documents.
+fn digest(source: &impl Hash) -> u64 {
     let mut hasher = SipHasher13::new();
-    hasher.write(&bytes);
-    beside.hash(&mut hasher);
-    Ok(hasher.finish())
+    source.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// How many objects `document` is.
+fn objects(document: &Document) -> usize {
+    let Document { auth, consumers, roles, limiters, upstreams, lists, bans, routes, .. } = document;
+    let lists = lists.len() + usize::from(!bans.is_empty());
+    let routes = routes.iter().filter(|route| route.enabled).count();
+    1 + auth.len() + consumers.len() + roles.len() + limiters.len() + upstreams.len() + lists + routes
 }

@@ -1,7 +1,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// What a limiter counts by; the parts of a key are hashed together.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KeyPart {
     /// The client's address; IPv6 by its /64.
     Ip,
@@ -32,7 +32,7 @@ impl KeyPart {
 }
 
 /// Which response headers tell a client where it stands.
-#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
 pub enum HeaderStyle {
     /// `RateLimit` and `RateLimit-Policy` (IETF draft).
     #[default]
@@ -44,7 +44,7 @@ pub enum HeaderStyle {
 }
 
 /// A limiter of the document, checked: `count` and `per` are above 0, `burst` is at least 1.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Limiter {
     /// Its name.
     pub name: String,

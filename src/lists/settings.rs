@@ -1,7 +1,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// Addresses from `first` to `last`, both included; IPv4 as v4-mapped IPv6, so that one order holds for both.
-#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Range {
     /// The first address.
     pub first: u128,
@@ -18,7 +18,7 @@ impl ArchivedRange {
 }
 
 /// A set of addresses: ranges in order, without overlap and without neighbours that could be one.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct List {
     /// Its name.
     pub name: String,
@@ -27,7 +27,7 @@ pub struct List {
 }
 
 /// Addresses that are refused before anything else.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Ban {
     /// The addresses.
     pub range: Range,

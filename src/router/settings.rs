@@ -38,7 +38,7 @@ pub struct Condition {
 }
 
 /// A piece of a template.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Part {
     /// Text as it stands.
     Text(String),
@@ -47,11 +47,11 @@ pub enum Part {
 }
 
 /// Text with path parameters in it.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Template(pub Vec<Part>);
 
 /// An answer that needs no upstream.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct StaticReply {
     /// 200 to 599.
     pub status: u16,
@@ -62,7 +62,7 @@ pub struct StaticReply {
 }
 
 /// A redirect.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Redirect {
     /// Where to: a path or an absolute http(s) URL; parameters are percent-encoded when they are put in.
     pub to: Template,
@@ -71,7 +71,7 @@ pub struct Redirect {
 }
 
 /// What a route answers by itself.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Answer {
     /// A fixed answer.
     Reply(StaticReply),
