@@ -4,7 +4,7 @@
 //! permissions -> limits keyed by identity -> the route's own answer, or what is forwarded -> breaker.
 
 use super::decision::{Answer, Decision, Reply, Respond};
-use super::explain::{Recorder, Silent, Step};
+use super::explain::{Recorder, Silent, Step, tell};
 use super::limit::Limits;
 use super::object::{ArchivedAddresses, ArchivedRoute, Route, Upstream};
 use super::route::{Asked, parameter};
@@ -133,15 +133,15 @@ impl Worker {
                 (found.object::<Route>().ok_or(Reply::new(Reason::Internal))?, u32::from(found.rule()))
             }
             Lookup::MethodNotAllowed(allow) => {
-                recorder.note(Step::Route, format_args!("routes match, but none for {}", request.method().name()));
+                tell!(recorder, Step::Route, "routes match, but none for {}", request.method().name());
                 return Err(Reply { allow, ..Reply::new(Reason::RouteMethod) });
             }
             Lookup::None => {
-                recorder.note(Step::Route, format_args!("no route matches"));
+                tell!(recorder, Step::Route, "no route matches");
                 return Err(Reply::new(Reason::RouteNone));
             }
         };
-        recorder.note(Step::Route, format_args!("route \"{}\", rule {rule}", route.name()));
+        tell!(recorder, Step::Route, "route \"{}\", rule {rule}", route.name());
         ticket.routed(&route);
         if route.strict {
             path::check_strict(request.path(), request.target()).map_err(Reply::new)?;
@@ -167,12 +167,12 @@ impl Worker {
             if let Some(requirement) = route.permissions.as_ref() {
                 let granted = auth.as_ref().is_some_and(|auth| callers.permits(&view, auth, ticket, requirement));
                 if !granted {
-                    recorder.note(Step::Permission, format_args!("none of what is granted is what is required"));
+                    tell!(recorder, Step::Permission, "none of what is granted is what is required");
                     // Without credentials that were asked for and left out, the right answer is to ask for them.
                     let reason = if auth.is_some() { Reason::PermissionMissing } else { Reason::AuthMissing };
                     return Err(Reply::new(reason));
                 }
-                recorder.note(Step::Permission, format_args!("granted"));
+                tell!(recorder, Step::Permission, "granted");
             }
             let claims = auth.is_some().then(|| callers.claims());
             limits.step(route.limits.get(early..), claims, ticket, recorder)?;
@@ -204,11 +204,11 @@ impl Worker {
             match breaker::allow(slot, &settings, ticket.shard as u16, now.mono) {
                 Ok(permit) => ticket.permit = Some(permit),
                 Err(refused) => {
-                    recorder.note(Step::Breaker, format_args!("open for {} more µs", refused.retry_after));
+                    tell!(recorder, Step::Breaker, "open for {} more µs", refused.retry_after);
                     return Err(Reply::later(Reason::BreakerOpen, refused.retry_after));
                 }
             }
-            recorder.note(Step::Breaker, format_args!("lets it through"));
+            tell!(recorder, Step::Breaker, "lets it through");
         }
         let budget = view
             .pick_table(upstream)
@@ -280,7 +280,7 @@ fn banned(
     let client = request.client();
     match bans.reason(client, now.wall / SECOND) {
         Some(reason) => {
-            recorder.note(Step::Access, format_args!("{client} is banned: {reason}"));
+            tell!(recorder, Step::Access, "{client} is banned: {reason}");
             Err(Reply::new(Reason::AccessBanned))
         }
         None => Ok(()),
@@ -309,10 +309,10 @@ fn admit(
     } else if route.allow.as_ref().is_some_and(|allow| !is_among(allow)) {
         "not among those that are allowed"
     } else {
-        recorder.note(Step::Access, format_args!("{client} may come"));
+        tell!(recorder, Step::Access, "{client} may come");
         return Ok(());
     };
-    recorder.note(Step::Access, format_args!("{client} is {refusal}"));
+    tell!(recorder, Step::Access, "{client} is {refusal}");
     Err(Reply::new(Reason::AccessDenied))
 }
 
@@ -327,7 +327,7 @@ fn answer_preflight(
     let lines = &mut out.response;
     let allowed = cors.preflight(preflight, route.methods(), &mut |name, pieces| lines.push(name.as_bytes(), pieces));
     let verdict = if allowed { "is allowed" } else { "is not allowed" };
-    recorder.note(Step::Cors, format_args!("preflight for route \"{}\": its origin {verdict}", route.name()));
+    tell!(recorder, Step::Cors, "preflight for route \"{}\": its origin {verdict}", route.name());
 }
 
 /// A request that a route takes.
@@ -352,7 +352,7 @@ impl<'a, R: Request> Matched<'a, R> {
                     out.response.push(line.0.as_bytes(), &[line.1.as_bytes()]);
                 }
                 out.body.extend_from_slice(reply.body.as_bytes());
-                recorder.note(Step::Answer, format_args!("{} with {} bytes", out.status, out.body.len()));
+                tell!(recorder, Step::Answer, "{} with {} bytes", out.status, out.body.len());
             }
             ArchivedAnswer::Redirect(redirect) => {
                 out.status = redirect.status.to_native();
@@ -360,7 +360,7 @@ impl<'a, R: Request> Matched<'a, R> {
                 if !out.response.push_with(b"Location", write) {
                     return Err(Reply::new(Reason::PathRefused));
                 }
-                recorder.note(Step::Answer, format_args!("{}", out.status));
+                tell!(recorder, Step::Answer, "{}", out.status);
             }
         }
         Ok(())
@@ -385,7 +385,7 @@ impl<'a, R: Request> Matched<'a, R> {
             out.path.extend_from_slice(matched);
         }
         if !out.path.is_empty() {
-            recorder.note(Step::Forward, format_args!("path {}", String::from_utf8_lossy(&out.path)));
+            tell!(recorder, Step::Forward, "path {}", String::from_utf8_lossy(&out.path));
         }
         if !crate::router::query::is_safe(self.request.query()) {
             return Err(refused);

@@ -1,7 +1,7 @@
 //! Who sends a request: credentials looked for, verified or known from a moment ago, and held against what is required.
 
 use super::decision::Reply;
-use super::explain::{Recorder, Step};
+use super::explain::{Recorder, Step, tell};
 use super::object::{Consumer, Role, Route};
 use super::ticket::{Passed, Ticket};
 use crate::auth::{
@@ -92,11 +92,11 @@ impl Callers {
                     self.admit(view, &auth, jwt, ticket, recorder)?;
                     ticket.passed = Passed { route: route.id(), auth: auth.id() };
                     self.known = Some(auth.id().slot);
-                    recorder.note(Step::Auth, format_args!("\"{}\" knows the caller", auth.name()));
+                    tell!(recorder, Step::Auth, "\"{}\" knows the caller", auth.name());
                     return Ok(Some(auth));
                 }
                 Err(reason) => {
-                    recorder.note(Step::Auth, format_args!("\"{}\" refuses: {}", auth.name(), reason.code()));
+                    tell!(recorder, Step::Auth, "\"{}\" refuses: {}", auth.name(), reason.code());
                     refused = Some(reason);
                 }
             }
@@ -141,7 +141,7 @@ impl Callers {
         if let Some(name) = consumer
             && view.named::<Consumer>(name).is_some_and(|consumer| !consumer.enabled)
         {
-            recorder.note(Step::Auth, format_args!("\"{}\": consumer \"{name}\" is not enabled", auth.name()));
+            tell!(recorder, Step::Auth, "\"{}\": consumer \"{name}\" is not enabled", auth.name());
             return Err(Reply::new(Reason::AuthClaims));
         }
         ticket.names.consumer.set_text(consumer.or_else(|| claims.subject()).unwrap_or_default());

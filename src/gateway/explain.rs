@@ -3,6 +3,16 @@
 
 use std::fmt;
 
+/// Tells a recorder something, and works out what only if it listens: a name is checked to be text when it is looked at.
+macro_rules! tell {
+    ($recorder:expr, $step:expr, $($text:tt)+) => {
+        if $recorder.listens() {
+            $recorder.note($step, format_args!($($text)+));
+        }
+    };
+}
+pub(super) use tell;
+
 /// Where in the order of one request a note was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -30,6 +40,12 @@ pub enum Step {
 pub trait Recorder {
     /// Whether what is told is worth finding out; what follows from it is decided anyway.
     const LISTENS: bool = true;
+
+    /// The same, for who has no name for the type.
+    #[inline(always)]
+    fn listens(&self) -> bool {
+        Self::LISTENS
+    }
 
     /// Takes one note. `text` is formatted only if the recorder does so.
     fn note(&mut self, step: Step, text: fmt::Arguments<'_>);

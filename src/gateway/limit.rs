@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::decision::Reply;
-use super::explain::{Recorder, Step};
+use super::explain::{Recorder, Step, tell};
 use super::object::Route;
 use super::ticket::{LimitNote, LimitStatus, Ticket};
 use super::worker::Worker;
@@ -64,9 +64,13 @@ impl<R: Request> Limits<'_, '_, R> {
             let key = self.key(id, &limiter, claims, ticket);
             let refusal = match rates.take(key, &quota, cost, now) {
                 Outcome::Taken(taken) => {
-                    recorder.note(
+                    tell!(
+                        recorder,
                         Step::Limit,
-                        format_args!("\"{}\" admits, {} of {} left", limiter.name(), taken.remaining, quota.burst()),
+                        "\"{}\" admits, {} of {} left",
+                        limiter.name(),
+                        taken.remaining,
+                        quota.burst()
                     );
                     note(ticket, &limiter, quota, taken.remaining, taken.reset);
                     if let Some(place) = charges.get_mut(charge) {
@@ -81,7 +85,7 @@ impl<R: Request> Limits<'_, '_, R> {
                 Outcome::TableFull { retry } => Reply::later(Reason::LimitTableFull, retry),
             };
             let standing = rates.peek(key, &quota, now);
-            recorder.note(Step::Limit, format_args!("\"{}\" refuses", limiter.name()));
+            tell!(recorder, Step::Limit, "\"{}\" refuses", limiter.name());
             if let Some(shard) = Worker::shard(self.region, ticket.shard) {
                 shard.limited(self.route.id(), id);
             }

@@ -1,6 +1,6 @@
 //! Which route a request takes: the tree's order, and what only this process can judge of a candidate.
 
-use super::explain::{Recorder, Step};
+use super::explain::{Recorder, Step, tell};
 use super::expressions::Expressions;
 use super::object::{ArchivedRoute, Route};
 use crate::cors::Preflight;
@@ -91,7 +91,7 @@ impl<R: Request> Asked<'_, R> {
                 },
                 Err(Lost::Gone) => continue,
             };
-            recorder.note(Step::Route, format_args!("not {}: {lost}", near.name()));
+            tell!(recorder, Step::Route, "not {}: {lost}", near.name());
         }
         if winner.is_none() && candidates.is_empty() {
             self.tell_near(tree, recorder);
@@ -120,7 +120,7 @@ impl<R: Request> Asked<'_, R> {
         }
         near.sort_by(|one, other| other.0.cmp(&one.0).then_with(|| one.1.cmp(&other.1)));
         for (_, text) in near.iter().take(TOLD) {
-            recorder.note(Step::Route, format_args!("not {text}"));
+            tell!(recorder, Step::Route, "not {text}");
         }
     }
 }
