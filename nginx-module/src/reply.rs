@@ -46,7 +46,9 @@ pub unsafe fn refuse(r: *mut ngx_http_request_t, answer: &Reply, context: &mut C
             ok &= set(r, b"Allow", allow.join(", ").as_bytes());
         }
         if answer.reason.status() == 401 {
-            ok &= set(r, b"WWW-Authenticate", b"Bearer");
+            for challenge in answer.challenges.iter() {
+                ok &= set(r, b"WWW-Authenticate", challenge.as_bytes());
+            }
         }
         let mut limit = [0u8; 512];
         for (name, value) in context.ticket.limit_headers(&mut limit) {

@@ -5,6 +5,7 @@
 //! claims there must be; the token only proves. Nothing here reads a clock, a file or a socket, and after the first
 //! tokens nothing is allocated in Rust (the crypto library allocates inside RSA and ECDSA).
 
+mod api_key;
 mod base64url;
 mod cache;
 mod claims;
@@ -20,6 +21,7 @@ mod settings;
 mod source;
 mod verifier;
 
+pub use api_key::{KEY_MAX, KEY_MIN, KeyDigest, digest, find_key};
 pub use cache::{Found, TokenCache};
 pub use claims::{Claims, List};
 pub use crypto::verify_message;
@@ -27,8 +29,8 @@ pub use error::KeyError;
 pub use key::KeySet;
 pub use permission::{ArchivedRequirement, PermissionError, Requirement, allows, check_granted, matches};
 pub use settings::{
-    Algorithm, ArchivedAlgorithm, ArchivedAuth, ArchivedJwt, ArchivedKey, ArchivedMaterial, ArchivedScheme,
-    ArchivedSource, Auth, Jwt, Key, Material, Scheme, Source,
+    Algorithm, ApiKey, ArchivedAlgorithm, ArchivedApiKey, ArchivedAuth, ArchivedJwt, ArchivedKey, ArchivedKeySource,
+    ArchivedMaterial, ArchivedScheme, ArchivedSource, Auth, Jwt, Key, KeySource, Material, Scheme, Source,
 };
 pub use source::{Lookup, bearer, cookies, find_token, is_token, parameters, spells};
 pub use verifier::{TOKEN_MAX, Verifier};

@@ -99,7 +99,39 @@ pub struct Auth {
 
 /// The ways to authenticate.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(clippy::large_enum_variant, reason = "there are few of them, and the tree holds them archived")]
 pub enum Scheme {
     /// JSON Web Tokens, RFC 7519.
     Jwt(Jwt),
+    /// Keys of consumers.
+    ApiKey(ApiKey),
+}
+
+impl Auth {
+    /// The request headers that it sets, name in lower case, each with the claim that says its value.
+    #[must_use]
+    pub fn headers(&self) -> &[(String, String)] {
+        match &self.scheme {
+            Scheme::Jwt(jwt) => &jwt.headers,
+            Scheme::ApiKey(_) => &[],
+        }
+    }
+}
+
+/// Where an API key is looked for.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum KeySource {
+    /// A header, name in lower case.
+    Header(String),
+    /// A query parameter.
+    Query(String),
+    /// A cookie.
+    Cookie(String),
+}
+
+/// An `api_key` entry of the document, checked: there is at least one source. Whose keys they are, consumers say.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ApiKey {
+    /// Where keys are looked for, in this order.
+    pub source: Vec<KeySource>,
 }

@@ -4,7 +4,7 @@ use super::Context;
 use super::read::At;
 use super::scalar;
 use super::secrets::{Secret, fetch};
-use crate::auth::{Algorithm, Auth, Jwt, Key, KeyError, Scheme, Source};
+use crate::auth::{Algorithm, ApiKey, Auth, Jwt, Key, KeyError, KeySource, Scheme, Source};
 use crate::types::SECOND;
 
 /// The names of the algorithms (RFC 7518, 3.1; RFC 8037, 3.1).
@@ -23,14 +23,29 @@ pub(super) fn read(at: &At<'_>, name: String, context: &Context<'_>) -> Option<A
     let schemes = ["jwt", "api_key", "basic", "signature", "mtls"];
     let written: Vec<&str> = schemes.into_iter().filter(|scheme| at.get(scheme).is_some()).collect();
     match written.as_slice() {
-        [] => at.error("needs a scheme: `jwt`"),
+        [] => at.error("needs a scheme: `jwt` or `api_key`"),
         [_] => {}
         [first, second, ..] => {
             at.error(format!("has both `{first}` and `{second}`; each scheme is an entry of its own"))
         }
     }
-    let scheme = Scheme::Jwt(jwt(&at.object("jwt")?, context)?);
+    let scheme = match at.object("jwt") {
+        Some(at) => Scheme::Jwt(jwt(&at, context)?),
+        None => Scheme::ApiKey(api_key(&at.object("api_key")?)),
+    };
     Some(Auth { name, optional: at.bool("optional").unwrap_or(false), scheme })
+}
+
+/// In the order of the fields' table; a header where nothing is written.
+fn api_key(at: &At<'_>) -> ApiKey {
+    let header = at.text("header").map(|name| KeySource::Header(name.to_ascii_lowercase()));
+    let query = at.text("query").map(|name| KeySource::Query(name.to_owned()));
+    let cookie = at.text("cookie").map(|name| KeySource::Cookie(name.to_owned()));
+    let mut source: Vec<KeySource> = [header, query, cookie].into_iter().flatten().collect();
+    if source.is_empty() {
+        source.push(KeySource::Header("x-api-key".to_owned()));
+    }
+    ApiKey { source }
 }
 
 fn jwt(at: &At<'_>, context: &Context<'_>) -> Option<Jwt> {

@@ -41,6 +41,8 @@ pub struct Document {
 pub struct Consumer {
     /// 1 to `NAME_MAX` bytes; what tokens call it.
     pub name: String,
+    /// The SHA-256 of each of its API keys, 64 hexadecimal digits in lower case; nobody else has one of them.
+    pub api_keys: Vec<String>,
     /// What it may do, with wildcards.
     pub permissions: Vec<String>,
     /// Names of roles that exist.

@@ -152,9 +152,12 @@ fn read_document(at: &At<'_>, secrets: &dyn Secrets) -> Option<Document> {
     });
     each(at, "bans", |at, _| context.document.bans.extend(lists::bans(at)));
     each(at, "roles", |at, name| context.document.roles.push(consumer::role(at, name)));
+    let mut consumers = Vec::new();
     each(at, "consumers", |at, name| {
-        context.document.consumers.push(consumer::read(at, name, &names.roles));
+        consumers.push((consumers.len(), at.place()));
+        context.document.consumers.push(consumer::read(at, name, &names.roles, secrets));
     });
+    consumer::report_shared(&context.document.consumers, &consumers, at.sink);
 
     let defaults = at.object("defaults").map(|at| Fields::read(&at, "defaults", &mut context)).unwrap_or_default();
     let mut places = Vec::new();
@@ -228,10 +231,7 @@ impl Context<'_> {
 fn identity_headers(route: &Route, auth: &[crate::auth::Auth], mut tell: impl FnMut(&str, &str)) {
     for (name, _) in &route.headers {
         let is_same = |other: &str| scalar::spelled(other) == scalar::spelled(name);
-        let owner = auth.iter().find(|auth| {
-            let crate::auth::Scheme::Jwt(jwt) = &auth.scheme;
-            jwt.headers.iter().any(|(other, _)| is_same(other))
-        });
+        let owner = auth.iter().find(|auth| auth.headers().iter().any(|(other, _)| is_same(other)));
         if let Some(owner) = owner {
             tell(name, &owner.name);
         }

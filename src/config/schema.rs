@@ -11,7 +11,7 @@ use super::shape::{Form, Resource, Shape};
 use super::tables;
 
 /// Resources that are defined once, by the name that `$defs` give them.
-static DEFINED: [(&str, &Resource); 20] = [
+static DEFINED: [(&str, &Resource); 21] = [
     ("auth", &tables::AUTH),
     ("ban", &tables::BAN),
     ("breaker", &tables::BREAKER),
@@ -19,6 +19,7 @@ static DEFINED: [(&str, &Resource); 20] = [
     ("consumer", &tables::CONSUMER),
     ("cors", &tables::CORS),
     ("jwt", &tables::JWT),
+    ("api_key", &tables::API_KEY),
     ("key", &tables::KEY),
     ("limiter", &tables::LIMITER),
     ("list", &tables::LIST),
@@ -111,6 +112,7 @@ fn of(shape: &Shape) -> Value {
         }
         Shape::TextOrObject | Shape::Jwk => json!({"type": ["string", "object"]}),
         Shape::Secret => json!({"type": "string", "examples": ["$env://NAME", "$file:///path"]}),
+        Shape::Secrets => json!({"anyOf": [of(&Shape::Secret), {"type": "array", "items": of(&Shape::Secret)}]}),
     }
 }
 

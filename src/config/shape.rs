@@ -72,6 +72,8 @@ pub enum Shape {
     TextOrObject,
     /// A secret or a key, in clear or by reference; never shown.
     Secret,
+    /// One of them, or a list of them.
+    Secrets,
     /// A JSON Web Key as an object, or by reference.
     Jwk,
 }
@@ -110,6 +112,10 @@ impl Shape {
             Self::HeaderTexts(..) => "an object of header names and texts".to_owned(),
             Self::TextOrObject => "text or an object".to_owned(),
             Self::Secret => "a reference such as `$env://NAME` or `$file:///path`".to_owned(),
+            Self::Secrets => {
+                "a reference such as `$env://NAME` or `$file:///path`, a hash such as `sha256:…`, or a list of them"
+                    .to_owned()
+            }
             Self::Jwk => "a JSON Web Key as an object, or a reference to one".to_owned(),
         }
     }
@@ -122,6 +128,7 @@ impl Shape {
             Self::IntegerOr(..) => matches!(kind, Kind::Integer | Kind::Text),
             Self::Duration { .. } | Self::Text(_) | Self::Choice(..) | Self::Secret => matches!(kind, Kind::Text),
             Self::List(..) => matches!(kind, Kind::List),
+            Self::Secrets => matches!(kind, Kind::Text | Kind::List),
             Self::Object(_) | Self::Nameless(_) | Self::Labels | Self::Headers | Self::HeaderTexts(..) => {
                 matches!(kind, Kind::Map)
             }
@@ -168,6 +175,7 @@ pub(super) fn check(at: &At<'_>, shape: &Shape) {
         Shape::NameOr(resource) if kind == Kind::Map => object(at, resource, true),
         // That the name is somebody's is seen when all names are known.
         Shape::NameOr(_) | Shape::Secret | Shape::Jwk | Shape::TextOrObject => {}
+        Shape::Secrets => at.items().for_each(|at| check(&at, &Shape::Secret)),
         Shape::Labels => labels(at),
         Shape::Headers => headers(at),
         Shape::HeaderTexts(form, reserved) => header_texts(at, form, reserved),

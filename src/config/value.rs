@@ -138,6 +138,7 @@ fn nameless(mut value: Value) -> Value {
 pub(super) fn consumer(entry: &Consumer) -> Value {
     let mut fields = Fields::default();
     fields.put("name", entry.name.as_str());
+    fields.list("api_key", entry.api_keys.iter().map(|hash| format!("sha256:{hash}").into()));
     fields.texts("permissions", &entry.permissions);
     fields.texts("roles", &entry.roles);
     if entry.priority != 0 {

@@ -3,6 +3,7 @@
 //! bans -> path and host -> route -> the route's lists of addresses -> CORS -> limits that need no identity -> auth ->
 //! permissions -> limits keyed by identity -> the route's own answer, or what is forwarded -> breaker.
 
+use super::caller::challenge;
 use super::decision::{Answer, Decision, Reply, Respond};
 use super::explain::{Recorder, Silent, Step, tell};
 use super::limit::Limits;
@@ -170,7 +171,7 @@ impl Worker {
                     tell!(recorder, Step::Permission, "none of what is granted is what is required");
                     // Without credentials that were asked for and left out, the right answer is to ask for them.
                     let reason = if auth.is_some() { Reason::PermissionMissing } else { Reason::AuthMissing };
-                    return Err(Reply::new(reason));
+                    return Err(challenge(&view, &route, reason));
                 }
                 tell!(recorder, Step::Permission, "granted");
             }

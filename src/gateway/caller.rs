@@ -1,12 +1,12 @@
 //! Who sends a request: credentials looked for, verified or known from a moment ago, and held against what is required.
 
-use super::decision::Reply;
+use super::decision::{Challenges, Reply};
 use super::explain::{Recorder, Step, tell};
-use super::object::{Consumer, Role, Route};
+use super::object::{ApiKey, Consumer, Role, Route};
 use super::ticket::{Passed, Ticket};
 use crate::auth::{
-    ArchivedAuth, ArchivedJwt, ArchivedRequirement, ArchivedScheme, Auth, Claims, Found, List, Lookup as Token,
-    TokenCache, Verifier, allows, find_token, is_token,
+    ArchivedApiKey, ArchivedAuth, ArchivedJwt, ArchivedRequirement, ArchivedScheme, Auth, Claims, Found, List, Lookup,
+    TokenCache, Verifier, allows, digest, find_key, find_token, is_token,
 };
 use crate::state::{Blob, View};
 use crate::types::{Id, Now, Reason, Request};
@@ -37,6 +37,14 @@ pub(super) struct Known {
     pub verifier: Verifier,
     /// Header name in lower case, claim.
     headers: Box<[(Box<str>, Box<str>)]>,
+}
+
+/// What an `auth` entry says of a request whose credentials are not refused.
+enum Seen {
+    /// It has none of this kind.
+    Nothing,
+    /// Its consumer, or the subject of its token, is in the ticket.
+    Caller,
 }
 
 impl Callers {
@@ -78,37 +86,85 @@ impl Callers {
         let mut optional = false;
         for id in route.auth.iter() {
             let auth = view.object::<Auth>(id.id()).ok_or(Reply::new(Reason::Internal))?;
-            let ArchivedScheme::Jwt(jwt) = &auth.scheme;
-            let outcome = match find_token(request, &jwt.source) {
-                Token::Absent => {
-                    optional |= auth.optional;
-                    continue;
-                }
-                Token::Malformed => Err(Reason::AuthMalformed),
-                Token::Found(token) => self.verify(&auth, token, now),
+            let outcome = match &auth.scheme {
+                ArchivedScheme::Jwt(jwt) => self.jwt(view, &auth, jwt, request, now, ticket),
+                ArchivedScheme::ApiKey(settings) => self.api_key(view, settings, request, ticket),
             };
             match outcome {
-                Ok(()) => {
-                    self.admit(view, &auth, jwt, ticket, recorder)?;
+                Ok(Seen::Nothing) => optional |= auth.optional,
+                Ok(Seen::Caller) => {
                     ticket.passed = Passed { route: route.id(), auth: auth.id() };
-                    self.known = Some(auth.id().slot);
                     tell!(recorder, Step::Auth, "\"{}\" knows the caller", auth.name());
                     return Ok(Some(auth));
                 }
                 Err(reason) => {
+                    // Another entry may know the caller by something else.
+                    self.forget();
                     tell!(recorder, Step::Auth, "\"{}\" refuses: {}", auth.name(), reason.code());
                     refused = Some(reason);
                 }
             }
         }
         match refused {
-            Some(reason) => Err(Reply::new(reason)),
             None if optional => {
                 ticket.passed = Passed { route: route.id(), ..Passed::default() };
                 Ok(None)
             }
-            None => Err(Reply::new(Reason::AuthMissing)),
+            reason => Err(challenge(view, route, reason.unwrap_or(Reason::AuthMissing))),
         }
+    }
+
+    fn jwt(
+        &mut self,
+        view: &View<'_>,
+        auth: &Blob<'_, Auth>,
+        jwt: &ArchivedJwt,
+        request: &impl Request,
+        now: Now,
+        ticket: &mut Ticket,
+    ) -> Result<Seen, Reason> {
+        let token = match find_token(request, &jwt.source) {
+            Lookup::Absent => return Ok(Seen::Nothing),
+            Lookup::Malformed => return Err(Reason::AuthMalformed),
+            Lookup::Found(token) => token,
+        };
+        self.verify(auth, token, now)?;
+        let claims = self.claims();
+        let consumer = claims.consumer(&jwt.consumer_claim);
+        if let Some(name) = consumer
+            && view.named::<Consumer>(name).is_some_and(|consumer| !consumer.enabled)
+        {
+            return Err(Reason::AuthConsumer);
+        }
+        ticket.names.consumer.set_text(consumer.or_else(|| claims.subject()).unwrap_or_default());
+        self.known = Some(auth.id().slot);
+        Ok(Seen::Caller)
+    }
+
+    fn api_key(
+        &mut self,
+        view: &View<'_>,
+        settings: &ArchivedApiKey,
+        request: &impl Request,
+        ticket: &mut Ticket,
+    ) -> Result<Seen, Reason> {
+        let key = match find_key(request, &settings.source) {
+            Lookup::Absent => return Ok(Seen::Nothing),
+            Lookup::Malformed => return Err(Reason::AuthMalformed),
+            Lookup::Found(key) => key,
+        };
+        // Found by its hash, so that how long it takes tells nothing of any key.
+        let digest = digest(key);
+        let name = std::str::from_utf8(&digest).map_err(|_| Reason::Internal)?;
+        let owner = view.named::<ApiKey>(name).ok_or(Reason::AuthKeyUnknown)?;
+        let consumer = view.object::<Consumer>(owner.consumer.id()).ok_or(Reason::AuthKeyUnknown)?;
+        if !consumer.enabled {
+            return Err(Reason::AuthConsumer);
+        }
+        ticket.names.consumer.set(consumer.name_bytes());
+        // No token, no claims, whatever the last request had.
+        self.scratch.clear();
+        Ok(Seen::Caller)
     }
 
     /// Verifies `token`, or finds that it was verified a moment ago; its claims are [`Callers::claims`] then.
@@ -127,27 +183,6 @@ impl Callers {
         Ok(())
     }
 
-    /// Whether the consumer that the token names may come in; its name goes into the ticket.
-    fn admit(
-        &self,
-        view: &View<'_>,
-        auth: &Blob<'_, Auth>,
-        jwt: &ArchivedJwt,
-        ticket: &mut Ticket,
-        recorder: &mut impl Recorder,
-    ) -> Result<(), Reply> {
-        let claims = self.claims();
-        let consumer = claims.consumer(&jwt.consumer_claim);
-        if let Some(name) = consumer
-            && view.named::<Consumer>(name).is_some_and(|consumer| !consumer.enabled)
-        {
-            tell!(recorder, Step::Auth, "\"{}\": consumer \"{name}\" is not enabled", auth.name());
-            return Err(Reply::new(Reason::AuthClaims));
-        }
-        ticket.names.consumer.set_text(consumer.or_else(|| claims.subject()).unwrap_or_default());
-        Ok(())
-    }
-
     /// Whether what the token, its roles and its consumer grant is what the route requires.
     pub(super) fn permits(
         &self,
@@ -157,15 +192,18 @@ impl Callers {
         requirement: &ArchivedRequirement,
     ) -> bool {
         let claims = self.claims();
-        let ArchivedScheme::Jwt(jwt) = &auth.scheme;
-        let own = jwt.permissions_claim.as_ref().map_or_else(List::empty, |claim| claims.list(claim));
+        let jwt = match &auth.scheme {
+            ArchivedScheme::Jwt(jwt) => Some(jwt),
+            ArchivedScheme::ApiKey(_) => None,
+        };
+        let list = jwt.and_then(|jwt| jwt.permissions_claim.as_ref());
+        let own = list.map_or_else(List::empty, |claim| claims.list(claim));
         if allows(own.clone(), requirement) {
             return true;
         }
         let consumer = view.named::<Consumer>(ticket.consumer());
         let roles = jwt
-            .roles_claim
-            .as_ref()
+            .and_then(|jwt| jwt.roles_claim.as_ref())
             .into_iter()
             .flat_map(|claim| claims.list(claim))
             .filter_map(|name| view.named::<Role>(name))
@@ -181,6 +219,13 @@ impl Callers {
             .chain(roles.flat_map(|role| role.get().permissions.iter().map(|name| name.as_str())));
         allows(granted, requirement)
     }
+}
+
+/// A refusal that says with what the route lets in.
+pub(super) fn challenge(view: &View<'_>, route: &Blob<'_, Route>, reason: Reason) -> Reply {
+    let entries = route.auth.iter().filter_map(|id| view.object::<Auth>(id.id()));
+    let challenges = entries.fold(Challenges::default(), |all, auth| all.with(&auth.scheme));
+    Reply { challenges, ..Reply::new(reason) }
 }
 
 impl Keys {
@@ -205,7 +250,7 @@ impl Keys {
 
 impl Known {
     fn new(id: Id, seq: u32, auth: &ArchivedAuth) -> Option<Self> {
-        let ArchivedScheme::Jwt(jwt) = &auth.scheme;
+        let ArchivedScheme::Jwt(jwt) = &auth.scheme else { return None };
         let headers = jwt.headers.iter().map(|entry| (Box::from(entry.0.as_str()), Box::from(entry.1.as_str())));
         Some(Self { id, seq, verifier: Verifier::new(jwt).ok()?, headers: headers.collect() })
     }

@@ -1,3 +1,4 @@
+use crate::auth::ArchivedScheme;
 use crate::types::{Methods, Reason, SECOND};
 
 /// What `access` says about a request.
@@ -32,13 +33,41 @@ pub struct Reply {
     pub retry_after: u32,
     /// For 405: what `Allow` lists.
     pub allow: Methods,
+    /// For 401: what `WWW-Authenticate` asks for.
+    pub challenges: Challenges,
+}
+
+/// Ways to authenticate that a route takes, as `WWW-Authenticate` names them (RFC 9110, 11.6.1).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Challenges(u8);
+
+impl Challenges {
+    /// In the order of their bits: RFC 6750, and for API keys the name that Kong gives them.
+    const NAMES: [&str; 2] = ["Bearer", "Key"];
+
+    /// With that of `scheme`.
+    #[must_use]
+    pub fn with(self, scheme: &ArchivedScheme) -> Self {
+        Self(
+            self.0
+                | match scheme {
+                    ArchivedScheme::Jwt(_) => 1,
+                    ArchivedScheme::ApiKey(_) => 2,
+                },
+        )
+    }
+
+    /// A value for each line.
+    pub fn iter(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMES.into_iter().enumerate().filter(move |(bit, _)| self.0 & 1 << bit != 0).map(|(_, name)| name)
+    }
 }
 
 impl Reply {
     /// A refusal without further headers.
     #[must_use]
     pub const fn new(reason: Reason) -> Self {
-        Self { reason, retry_after: 0, allow: Methods::NONE }
+        Self { reason, retry_after: 0, allow: Methods::NONE, challenges: Challenges(0) }
     }
 
     /// A refusal that may be over in `micros` microseconds; the header counts whole seconds, at least one.

@@ -1,12 +1,13 @@
 //! The document that is live, written from the tree: what an admin API shows is what decides.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use rkyv::Portable;
 use rkyv::api::high::HighDeserializer;
 use rkyv::rancor::Error;
 
-use super::object::{ArchivedAddresses, BANS, Consumer, Role, Route, Upstream};
+use super::object::{ApiKey, ArchivedAddresses, BANS, Consumer, Role, Route, Upstream};
 use super::route::parameters;
 use crate::auth::Auth;
 use crate::config::{self, Document, HostHeader, PathPolicy, Protocols, Sources};
@@ -50,9 +51,16 @@ pub fn dump(tree: &Tree<'_>) -> Result<Document, DumpError> {
         bans: Vec::new(),
         routes: Vec::new(),
     };
+    let mut keys: HashMap<String, Vec<String>> = HashMap::new();
+    for (digest, key) in all::<ApiKey>(tree)? {
+        let owner = tree.name_of(key.consumer).ok_or_else(|| DumpError { name: digest.clone() })?;
+        keys.entry(owner.to_owned()).or_default().push(digest);
+    }
+    keys.values_mut().for_each(|keys| keys.sort());
     for (name, Consumer { permissions, roles, enabled, priority, labels }) in all(tree)? {
         let roles = names(tree, &name, &roles)?;
-        document.consumers.push(config::Consumer { name, permissions, roles, priority, labels, enabled });
+        let api_keys = keys.remove(&name).unwrap_or_default();
+        document.consumers.push(config::Consumer { name, api_keys, permissions, roles, priority, labels, enabled });
     }
     for (name, Role { permissions }) in all(tree)? {
         document.roles.push(config::Role { name, permissions });

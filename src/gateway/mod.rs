@@ -30,7 +30,7 @@ mod worker;
 
 pub use access::Entry;
 pub use complete::Outcome;
-pub use decision::{Answer, Ask, Decision, Reply, Respond};
+pub use decision::{Answer, Ask, Challenges, Decision, Reply, Respond};
 pub use dump::{DumpError, dump};
 pub use explain::{Notes, Recorder, Silent, Step};
 pub use leader::{DOCUMENT_MAX, Event, Leader, Severity, read_document, read_document_with};

@@ -133,6 +133,13 @@ pub struct Consumer {
     pub labels: Labels,
 }
 
+/// An API key, stored under the hexadecimal SHA-256 of what clients send.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct ApiKey {
+    /// Whose it is.
+    pub consumer: Id,
+}
+
 /// A named set of permissions.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct Role {
@@ -171,6 +178,10 @@ impl Object for Auth {
 
 impl Object for Consumer {
     const KIND: Kind = Kind::Consumer;
+}
+
+impl Object for ApiKey {
+    const KIND: Kind = Kind::ApiKey;
 }
 
 impl Object for Role {

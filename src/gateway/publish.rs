@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicU64;
 
 use siphasher::sip::SipHasher13;
 
-use super::object::{Addresses, BANS, Consumer, PeerEntry, Role, Route, SETTINGS, Settings, Upstream};
-use crate::auth::{Requirement, Scheme};
+use super::object::{Addresses, ApiKey, BANS, Consumer, PeerEntry, Role, Route, SETTINGS, Settings, Upstream};
+use crate::auth::Requirement;
 use crate::balancer::{self, PickTable, Seat};
 use crate::config::{self, Document, HostHeader, LIMITS_MAX, PathPolicy, Sources};
 use crate::limiter::KeyPart;
@@ -189,11 +189,15 @@ impl Edit<'_> {
                     labels: consumer.labels.clone(),
                 })
             })?;
+            for key in &consumer.api_keys {
+                self.put(key, &consumer.name, |edit| {
+                    Ok(ApiKey { consumer: edit.txn.id(Kind::Consumer, &consumer.name)? })
+                })?;
+            }
         }
         let mut reserved = Vec::new();
         for auth in &document.auth {
-            let Scheme::Jwt(jwt) = &auth.scheme;
-            reserved.extend(jwt.headers.iter().map(|(name, _)| config::spelled(name)));
+            reserved.extend(auth.headers().iter().map(|(name, _)| config::spelled(name)));
             self.put(&auth.name, auth, |_| Ok(auth.clone()))?;
         }
         for limiter in &document.limiters {
@@ -438,6 +442,7 @@ impl Edit<'_> {
                 Kind::Consumer => document.consumers.iter().map(|consumer| consumer.name.as_str()).collect(),
                 Kind::Role => document.roles.iter().map(|role| role.name.as_str()).collect(),
                 Kind::List => document.lists.iter().map(|list| list.name.as_str()).collect(),
+                Kind::ApiKey => keys(document).map(String::as_str).collect(),
                 Kind::Bans => document.bans.first().map(|_| BANS).into_iter().collect(),
             };
             let gone: Vec<String> =
@@ -463,10 +468,21 @@ fn digest(source: &impl Hash) -> u64 {
     hasher.finish()
 }
 
+fn keys(document: &Document) -> impl Iterator<Item = &String> {
+    document.consumers.iter().flat_map(|consumer| &consumer.api_keys)
+}
+
 /// How many objects `document` is.
 fn objects(document: &Document) -> usize {
     let Document { auth, consumers, roles, limiters, upstreams, lists, bans, routes, .. } = document;
     let lists = lists.len() + usize::from(!bans.is_empty());
     let routes = routes.iter().filter(|route| route.enabled).count();
-    1 + auth.len() + consumers.len() + roles.len() + limiters.len() + upstreams.len() + lists + routes
+    1 + auth.len()
+        + consumers.len()
+        + keys(document).count()
+        + roles.len()
+        + limiters.len()
+        + upstreams.len()
+        + lists
+        + routes
 }

@@ -18,11 +18,12 @@ pub enum Kind {
     Role = 7,
     List = 8,
     Bans = 9,
+    ApiKey = 10,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Settings,
         Self::Route,
         Self::Upstream,
@@ -32,6 +33,7 @@ impl Kind {
         Self::Role,
         Self::List,
         Self::Bans,
+        Self::ApiKey,
     ];
 }
 

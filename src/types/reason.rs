@@ -29,11 +29,12 @@ pub enum Reason {
     Internal,
     AccessBanned,
     AccessDenied,
+    AuthConsumer,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -57,6 +58,7 @@ impl Reason {
         Self::Internal,
         Self::AccessBanned,
         Self::AccessDenied,
+        Self::AuthConsumer,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -86,6 +88,7 @@ impl Reason {
             Self::Internal => "internal",
             Self::AccessBanned => "access.banned",
             Self::AccessDenied => "access.denied",
+            Self::AuthConsumer => "auth.consumer",
         }
     }
 
@@ -99,7 +102,8 @@ impl Reason {
             | Self::AuthSignature
             | Self::AuthExpired
             | Self::AuthNotYet
-            | Self::AuthClaims => "auth.invalid",
+            | Self::AuthClaims
+            | Self::AuthConsumer => "auth.invalid",
             Self::AccessBanned => "access.denied",
             other => other.code(),
         }
@@ -117,7 +121,8 @@ impl Reason {
             | Self::AuthSignature
             | Self::AuthExpired
             | Self::AuthNotYet
-            | Self::AuthClaims => 401,
+            | Self::AuthClaims
+            | Self::AuthConsumer => 401,
             Self::PermissionMissing | Self::ProtocolRefused | Self::AccessBanned | Self::AccessDenied => 403,
             Self::RouteNone => 404,
             Self::RouteMethod => 405,
@@ -174,7 +179,8 @@ impl Reason {
             | Self::AuthSignature
             | Self::AuthExpired
             | Self::AuthNotYet
-            | Self::AuthClaims => "The credentials are not valid.",
+            | Self::AuthClaims
+            | Self::AuthConsumer => "The credentials are not valid.",
             Self::PermissionMissing => "The credentials do not permit this request.",
             Self::LimitExceeded => "Too many requests; see Retry-After.",
             Self::LimitTableFull => "Too many clients at once; see Retry-After.",

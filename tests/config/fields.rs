@@ -23,9 +23,9 @@ fn everything() -> Value {
                 {"kid": "k", "alg": "HS256", "secret": "$env://JWT_SECRET"},
             ],
             "claims": {"consumer": "c", "permissions": "p", "roles": "r", "headers": {"X-User": "sub"}}
-        }}],
+        }}, {"name": "partners", "api_key": {"header": "X-K", "query": "k", "cookie": "c"}}],
         "consumers": [{
-            "name": "acme", "permissions": ["a"], "roles": ["admin"], "priority": 3, "labels": {"a": "b"}, "enabled": false
+            "name": "acme", "api_key": ["$env://JWT_SECRET"], "permissions": ["a"], "roles": ["admin"], "priority": 3, "labels": {"a": "b"}, "enabled": false
         }],
         "roles": [{"name": "admin", "permissions": ["**"]}],
         "limiters": [{

@@ -53,7 +53,9 @@ fn public_keys() {
     let read = |fields: &str| {
         let checked = load(&keys(fields)).unwrap();
         assert_eq!(checked.warnings, [], "for {fields}");
-        let gateway::auth::Scheme::Jwt(jwt) = checked.document.auth.into_iter().next().unwrap().scheme;
+        let gateway::auth::Scheme::Jwt(jwt) = checked.document.auth.into_iter().next().unwrap().scheme else {
+            panic!()
+        };
         jwt.keys.into_iter().map(|key| (key.kid.unwrap_or_default(), key.algorithm.name())).collect::<Vec<_>>()
     };
     let of = |kid: &str, name: &'static str| vec![(kid.to_owned(), name)];
@@ -93,7 +95,7 @@ fn the_rest_of_a_jwt_entry() {
         leeway: 5s\n    max_lifetime: 1h\n    require: [exp, nbf]\n    source: [header, \"query:t\", \"cookie:T\"]\n    \
         claims: {consumer: client.id, roles: r, headers: {X-User: sub}}\n";
     let auth = load(text).unwrap().document.auth.remove(0);
-    let gateway::auth::Scheme::Jwt(jwt) = auth.scheme;
+    let gateway::auth::Scheme::Jwt(jwt) = auth.scheme else { panic!() };
     assert!(auth.optional);
     assert_eq!((jwt.leeway, jwt.max_lifetime, jwt.require.len()), (5, 3600, 2));
     use gateway::auth::Source;
@@ -129,7 +131,33 @@ fn the_rest_of_a_jwt_entry() {
         assert_eq!(with(fields), [format!("f:2: auth[0].jwt.{expected}")], "for {fields}");
     }
     assert_errors(&[
-        ("auth: [{name: a}]", &["f:2: auth[0]: needs a scheme: `jwt`"]),
+        ("auth: [{name: a}]", &["f:2: auth[0]: needs a scheme: `jwt` or `api_key`"]),
         ("auth: [{name: a, jwt: {keys: [x]}}]", &["f:2: auth[0].jwt.keys[0]: must be an object, found text"]),
     ]);
+}
+
+#[test]
+fn api_keys() {
+    let consumer = |key: &str| format!("consumers: [{{name: a, api_key: {key}}}]");
+    let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+    for (key, expected) in [
+        (format!("\"sha256:{hash}\""), Ok(vec![hash.to_owned()])),
+        (format!("[\"sha256:{}\"]", hash.to_uppercase()), Ok(vec![hash.to_owned()])),
+        ("\"sha256:abc\"".to_owned(), Err("consumers[0].api_key: `sha256:` is followed by 64 hexadecimal digits")),
+        ("[short]".to_owned(), Err("consumers[0].api_key[0]: the key has 5 bytes, at least 16 are needed")),
+        ("\"with a blank in the middle\"".to_owned(), Err("consumers[0].api_key: a key is made of visible ASCII")),
+        ("\"$env://NOBODY\"".to_owned(), Err("consumers[0].api_key: the environment variable `NOBODY` is not set")),
+        ("7".to_owned(), Err("consumers[0].api_key: must be a reference")),
+    ] {
+        match (super::load(&format!("version: 1\n{}", consumer(&key))), expected) {
+            (Ok(checked), Ok(keys)) => assert_eq!(checked.document.consumers[0].api_keys, keys, "{key}"),
+            (Err(errors), Err(expected)) => assert!(errors.to_string().contains(expected), "{key}: {errors}"),
+            (found, expected) => panic!("{key}: {found:?}, not {expected:?}"),
+        }
+    }
+    let twice = format!(
+        "version: 1\nconsumers:\n  - {{name: a, api_key: \"sha256:{hash}\"}}\n  - {{name: b, api_key: [\"sha256:{hash}\"]}}"
+    );
+    let errors = super::load(&twice).unwrap_err().to_string();
+    assert_eq!(errors, "f:4: consumers[1].api_key: has an API key that consumers[0] has too");
 }

@@ -15,7 +15,7 @@ fn live(gateway: &Gateway) -> Document {
 
 const DOCUMENT: &str = r#"
 roles: [{name: reader, permissions: ["orders:read"]}]
-consumers: [{name: acme, roles: [reader], permissions: ["a:*"], priority: 3, labels: {tier: gold}}, {name: gone, enabled: false}]
+consumers: [{name: acme, api_key: ["$env://SECRET", a-key-that-is-long-enough], roles: [reader], permissions: ["a:*"], priority: 3, labels: {tier: gold}}, {name: gone, enabled: false}]
 lists: [{name: office, cidrs: [198.51.100.0/24, 10.0.0.1, "2001:db8::/32"]}]
 bans: [{cidr: 203.0.113.0/24, reason: x}, {cidr: 203.0.114.7, until: "2030-01-01T00:00:00Z"}]
 limiters: [{name: ip, key: [ip], rate: 10/s, burst: 20}, {name: user, key: [consumer, "path:id"], rate: 5/m, burst: 3, cost: 2, headers: both, mode: shadow}]

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Fake, Gateway, at};
+use gateway::gateway::Decision;
+
+use crate::support::{Fake, Gateway, SECRET, at};
 use crate::{document, reply, sign, token};
 
 const DOCUMENT: &str = r#"
@@ -74,11 +76,11 @@ fn who_gets_in() {
             "forward",
         ),
         ("a consumer's role", get("/all").bearer(&token("shop", json!({}))), "forward"),
-        ("a disabled consumer, where all is granted", get("/all").bearer(&token("gone", json!({}))), "auth.claims"),
+        ("a disabled consumer, where all is granted", get("/all").bearer(&token("gone", json!({}))), "auth.consumer"),
         (
             "a disabled consumer, where nothing is needed",
             get("/closed").bearer(&token("gone", json!({}))),
-            "auth.claims",
+            "auth.consumer",
         ),
     ];
     for (index, (what, request, expected)) in cases.iter().enumerate() {
@@ -148,4 +150,54 @@ fn a_token_that_is_known_is_known_no_longer_than_it_is_good() {
     assert_eq!(gateway.verdict(0, &request, at(1.0)), "forward");
     gateway.load(&document(DOCUMENT).replace("audience: api", "audience: other"), at(1.0));
     assert_eq!(gateway.verdict(0, &request, at(1.0)), "auth.claims");
+}
+
+#[test]
+fn api_keys() {
+    let mut gateway = Gateway::new(
+        &document(
+            r#"  - {name: partners, api_key: {header: X-API-Key, query: key, cookie: k}}
+roles: [{name: reader, permissions: ["orders:read"]}]
+consumers:
+  - {name: acme, api_key: ["$env://SECRET", "sha256:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"], roles: [reader]}
+  - {name: gone, api_key: another-key-of-them, enabled: false}
+limiters: [{name: mine, key: [consumer], rate: 1/h, burst: 2}]
+routes:
+  - {name: keys, paths: ["/keys"], auth: [partners], permissions: {any: ["orders:read"]}}
+  - {name: writes, paths: ["/writes"], auth: [partners], permissions: {any: ["orders:write"]}}
+  - {name: either, paths: ["/either"], auth: [staff, partners], limits: [mine]}
+"#,
+        ),
+        1,
+    );
+    let bearer = token("anna", json!({}));
+    for (request, expected) in [
+        (Fake::get("/keys"), "auth.missing"),
+        (Fake::get("/keys").header("X-API-Key", SECRET), "forward acme"),
+        (Fake::get("/keys").header("x-api-key", "secret"), "forward acme"),
+        (Fake::get(&format!("/keys?key={SECRET}")), "forward acme"),
+        (Fake::get("/keys").header("Cookie", &format!("a=b; k={SECRET}")), "forward acme"),
+        (Fake::get("/keys?key=").header("X-API-Key", ""), "auth.missing"),
+        (Fake::get("/keys").header("X-API-Key", "not-a-key-of-anybody"), "auth.key_unknown"),
+        (Fake::get("/keys").header("X-API-Key", "no key"), "auth.malformed"),
+        (Fake::get("/keys").header("X-API-Key", SECRET).header("X-API-Key", SECRET), "auth.malformed"),
+        (Fake::get("/keys").header("X-API-Key", "another-key-of-them"), "auth.consumer"),
+        (Fake::get("/writes").header("X-API-Key", SECRET), "permission.missing"),
+        (Fake::get("/either").bearer(&bearer), "forward anna"),
+        (Fake::get("/either").header("X-API-Key", SECRET), "forward acme"),
+        // A key after a bad token: any of them lets a request in.
+        (Fake::get("/either").bearer("x.y.z").header("X-API-Key", SECRET), "forward acme"),
+        (Fake::get("/either").bearer("x.y.z"), "auth.malformed"),
+        (Fake::get("/either").header("X-API-Key", SECRET), "limit.exceeded"),
+    ] {
+        let (decision, ticket) = gateway.access(0, &request, at(0.0));
+        let found = match decision {
+            Decision::Reply(reply) => reply.reason.code().to_owned(),
+            _ => format!("forward {}", ticket.consumer()),
+        };
+        assert_eq!(found, expected, "{:?} {:?}", request.target, request.headers);
+        // What a token said of the last caller is not said of this one.
+        let named = gateway.workers[0].request_headers().count();
+        assert_eq!(named, usize::from(found == "forward anna"), "{expected}");
+    }
 }

@@ -9,7 +9,7 @@ pub(super) fn of(resource: &str, field: &str) -> (&'static str, Option<&'static 
         .map_or(("", None), |(_, description, default)| (description, *default))
 }
 
-const WORDS: [(&str, &str, Option<&str>); 125] = [
+const WORDS: [(&str, &str, Option<&str>); 130] = [
     ("document.version", "The document's version.", None),
     ("document.defaults", "Any route field, for the routes that are silent.", None),
     ("document.auth", "Ways to authenticate.", Some("[]")),
@@ -105,6 +105,11 @@ const WORDS: [(&str, &str, Option<&str>); 125] = [
     ("claims.roles", "The claim that lists roles.", None),
     ("claims.headers", "Request headers to set: name, claim. Clients cannot send them.", Some("{}")),
     ("consumer.name", "What tokens call it.", None),
+    ("consumer.api_key", "Its API keys, each by reference or as `sha256:` and the hash.", None),
+    ("api_key.header", "The header that holds the key.", Some(r#""x-api-key""#)),
+    ("api_key.query", "The query parameter that holds the key.", None),
+    ("api_key.cookie", "The cookie that holds the key.", None),
+    ("auth.api_key", "API keys of consumers.", None),
     ("consumer.permissions", "What it may do; `*` is one segment, `**` the rest.", Some("[]")),
     ("consumer.roles", "Its roles.", Some("[]")),
     ("consumer.priority", "Its priority.", Some("0")),

@@ -1,8 +1,8 @@
 use super::{ALGORITHM, CLAIM, DAY, GRANTED, NAME, POLICIES, PRIORITY, SOME_TEXT, field, needed};
 use crate::config::auth::check_source;
 use crate::config::scalar;
-use crate::config::shape::Shape::{Bool, Duration, Headers, Jwk, Labels, List, Object, Secret, Text, Unbuilt};
-use crate::config::shape::{Form, Resource};
+use crate::config::shape::Shape::{Bool, Duration, Headers, Jwk, Labels, List, Object, Secret, Secrets, Text, Unbuilt};
+use crate::config::shape::{Form, Resource, header};
 use crate::types::SECOND;
 
 /// A way to authenticate.
@@ -11,7 +11,7 @@ pub static AUTH: Resource = Resource {
         needed("name", NAME),
         field("optional", Bool),
         field("jwt", Object(&JWT)),
-        field("api_key", Unbuilt),
+        field("api_key", Object(&API_KEY)),
         field("basic", Unbuilt),
         field("signature", Unbuilt),
         field("mtls", Unbuilt),
@@ -64,6 +64,29 @@ pub static JWT: Resource = Resource {
     ],
 };
 
+/// API keys.
+pub static API_KEY: Resource = Resource {
+    fields: &[
+        field("header", Text(&Form { words: "the name of a header", check: header })),
+        field("query", Text(&Form { words: "the name of a query parameter", check: token })),
+        field("cookie", Text(&Form { words: "the name of a cookie", check: token })),
+    ],
+    hints: &[
+        ("key_names", "our words are `header`, `query` and `cookie`, each with one name"),
+        ("key_in_header", "our word is `header`"),
+        ("key_in_query", "our word is `query`"),
+        ("keys", "keys belong to `consumers`"),
+        ("key", "keys belong to `consumers`"),
+    ],
+};
+
+fn token(text: &str) -> Result<(), String> {
+    match scalar::is_token(text) {
+        true => Ok(()),
+        false => Err("must be a name without blanks".to_owned()),
+    }
+}
+
 /// A key of JSON Web Tokens.
 pub static KEY: Resource = Resource {
     fields: &[
@@ -97,7 +120,7 @@ pub static CLAIMS: Resource = Resource {
 pub static CONSUMER: Resource = Resource {
     fields: &[
         needed("name", Text(&Form { words: "text", check: scalar::consumer })),
-        field("api_key", Unbuilt),
+        field("api_key", Secrets),
         field("permissions", List(&Text(&GRANTED), true)),
         field("roles", List(&SOME_TEXT, true)),
         field("priority", PRIORITY),

@@ -5,12 +5,37 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::{Fields, duration};
-use crate::auth::{Algorithm, Auth, Key, Material, Scheme, Source};
+use crate::auth::{Algorithm, ApiKey, Auth, Jwt, Key, KeySource, Material, Scheme, Source};
 use crate::types::SECOND;
 
 /// An entry of `auth` as JSON.
 pub(in crate::config) fn auth(entry: &Auth) -> Value {
-    let Scheme::Jwt(jwt) = &entry.scheme;
+    let (scheme, inner) = match &entry.scheme {
+        Scheme::Jwt(settings) => ("jwt", jwt(settings)),
+        Scheme::ApiKey(settings) => ("api_key", api_key(settings)),
+    };
+    let mut fields = Fields::default();
+    fields.put("name", entry.name.as_str());
+    if entry.optional {
+        fields.put("optional", true);
+    }
+    fields.put(scheme, inner);
+    fields.done()
+}
+
+fn api_key(settings: &ApiKey) -> Value {
+    let mut inner = Fields::default();
+    for source in &settings.source {
+        match source {
+            KeySource::Header(name) => inner.put("header", name.as_str()),
+            KeySource::Query(name) => inner.put("query", name.as_str()),
+            KeySource::Cookie(name) => inner.put("cookie", name.as_str()),
+        }
+    }
+    inner.done()
+}
+
+fn jwt(jwt: &Jwt) -> Value {
     let mut inner = Fields::default();
     if let Some(issuer) = &jwt.issuer {
         inner.put("issuer", issuer.as_str());
@@ -40,14 +65,7 @@ pub(in crate::config) fn auth(entry: &Auth) -> Value {
     }
     claims.pairs("headers", &jwt.headers);
     inner.put("claims", claims.done());
-
-    let mut fields = Fields::default();
-    fields.put("name", entry.name.as_str());
-    if entry.optional {
-        fields.put("optional", true);
-    }
-    fields.put("jwt", inner.done());
-    fields.done()
+    inner.done()
 }
 
 fn key(key: &Key) -> Value {
