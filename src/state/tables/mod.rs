@@ -6,6 +6,7 @@
 pub mod breaker;
 pub mod peers;
 pub mod rate;
+pub mod revocations;
 pub mod shards;
 pub mod slot;
 
