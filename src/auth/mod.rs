@@ -11,6 +11,7 @@ mod cache;
 mod claims;
 mod crypto;
 mod error;
+mod grants;
 mod header;
 #[doc(hidden)]
 pub mod json;
@@ -26,8 +27,9 @@ pub use cache::{Found, TokenCache};
 pub use claims::{Claims, List};
 pub use crypto::verify_message;
 pub use error::KeyError;
+pub use grants::{ArchivedGrants, Grants};
 pub use key::KeySet;
-pub use permission::{ArchivedRequirement, PermissionError, Requirement, allows, check_granted, matches};
+pub use permission::{ArchivedRequirement, PermissionError, Requirement, allows, check_granted, holds, matches};
 pub use settings::{
     Algorithm, ApiKey, ArchivedAlgorithm, ArchivedApiKey, ArchivedAuth, ArchivedJwt, ArchivedKey, ArchivedKeySource,
     ArchivedMaterial, ArchivedScheme, ArchivedSource, Auth, Jwt, Key, KeySource, Material, Scheme, Source,

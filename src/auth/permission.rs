@@ -100,12 +100,17 @@ fn check_letters(name: &str) -> Result<(), PermissionError> {
 /// Whether `granted` holds what is required: one permission of it, or all.
 #[inline]
 pub fn allows<'a>(granted: impl Iterator<Item = &'a str> + Clone, requirement: &ArchivedRequirement) -> bool {
-    let holds = |required: &str| granted.clone().any(|granted| matches(granted, required));
+    holds(requirement, |required| granted.clone().any(|granted| matches(granted, required)))
+}
+
+/// Whether `covered` says yes to what is required: to one permission of it, or to all.
+#[inline]
+pub fn holds(requirement: &ArchivedRequirement, covered: impl Fn(&str) -> bool) -> bool {
     let mut required = requirement.required.iter().map(|name| name.as_str());
     match requirement.all {
         // `all` of nothing is true, and a requirement of nothing lets nobody in.
-        true => !requirement.required.is_empty() && required.all(holds),
-        false => required.any(holds),
+        true => !requirement.required.is_empty() && required.all(covered),
+        false => required.any(covered),
     }
 }
 

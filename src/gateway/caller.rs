@@ -6,7 +6,7 @@ use super::object::{ApiKey, Consumer, Role, Route};
 use super::ticket::{Passed, Ticket};
 use crate::auth::{
     ArchivedApiKey, ArchivedAuth, ArchivedJwt, ArchivedRequirement, ArchivedScheme, Auth, Claims, Found, List, Lookup,
-    TokenCache, Verifier, allows, digest, find_key, find_token, is_token,
+    TokenCache, Verifier, allows, digest, find_key, find_token, holds, is_token, matches,
 };
 use crate::state::{Blob, View};
 use crate::types::{Id, Now, Reason, Request};
@@ -214,10 +214,12 @@ impl Callers {
                     .filter_map(|id| view.object::<Role>(id.id())),
             );
         // All that is granted counts together: `all` may be met by pieces from several places.
-        let granted = own
-            .chain(consumer.iter().flat_map(|consumer| consumer.permissions.iter().map(|name| name.as_str())))
-            .chain(roles.flat_map(|role| role.get().permissions.iter().map(|name| name.as_str())));
-        allows(granted, requirement)
+        let required = |name: &str| {
+            own.clone().any(|granted| matches(granted, name))
+                || consumer.iter().any(|consumer| consumer.permissions.cover(name))
+                || roles.clone().any(|role| role.permissions.cover(name))
+        };
+        holds(requirement, required)
     }
 }
 

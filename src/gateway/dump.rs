@@ -60,10 +60,11 @@ pub fn dump(tree: &Tree<'_>) -> Result<Document, DumpError> {
     for (name, Consumer { permissions, roles, enabled, priority, labels }) in all(tree)? {
         let roles = names(tree, &name, &roles)?;
         let api_keys = keys.remove(&name).unwrap_or_default();
+        let permissions = permissions.into_names();
         document.consumers.push(config::Consumer { name, api_keys, permissions, roles, priority, labels, enabled });
     }
     for (name, Role { permissions }) in all(tree)? {
-        document.roles.push(config::Role { name, permissions });
+        document.roles.push(config::Role { name, permissions: permissions.into_names() });
     }
     for (name, upstream) in all::<Upstream>(tree)? {
         let Upstream { algorithm, host, breaker, nodes, node_labels, retries, timeouts, .. } = upstream;

@@ -3,7 +3,7 @@
 use rkyv::with::Niche;
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::auth::{Auth, Requirement};
+use crate::auth::{Auth, Grants, Requirement};
 use crate::balancer::{Algorithm, Node, Retries, Timeouts};
 use crate::breaker::Breaker;
 use crate::config::Labels;
@@ -122,7 +122,7 @@ pub struct PeerEntry {
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct Consumer {
     /// What it may do, with wildcards.
-    pub permissions: Vec<String>,
+    pub permissions: Grants,
     /// Its roles.
     pub roles: Vec<Id>,
     /// Whether it is let in at all.
@@ -144,7 +144,7 @@ pub struct ApiKey {
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct Role {
     /// What it permits, with wildcards.
-    pub permissions: Vec<String>,
+    pub permissions: Grants,
 }
 
 /// What holds for every request.

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 use siphasher::sip::SipHasher13;
 
 use super::object::{Addresses, ApiKey, BANS, Consumer, PeerEntry, Role, Route, SETTINGS, Settings, Upstream};
-use crate::auth::Requirement;
+use crate::auth::{Grants, Requirement};
 use crate::balancer::{self, PickTable, Seat};
 use crate::config::{self, Document, HostHeader, LIMITS_MAX, PathPolicy, Sources};
 use crate::limiter::KeyPart;
@@ -177,12 +177,12 @@ impl Edit<'_> {
     fn apply(&mut self, document: &Document, now: Now) -> Result<Alive, PublishError> {
         let mut alive = Alive { peers: HashSet::new(), breakers: HashSet::new() };
         for role in &document.roles {
-            self.put(&role.name, role, |_| Ok(Role { permissions: role.permissions.clone() }))?;
+            self.put(&role.name, role, |_| Ok(Role { permissions: Grants::new(&role.permissions) }))?;
         }
         for consumer in &document.consumers {
             self.put(&consumer.name, consumer, |edit| {
                 Ok(Consumer {
-                    permissions: consumer.permissions.clone(),
+                    permissions: Grants::new(&consumer.permissions),
                     roles: edit.ids(Kind::Role, &consumer.roles)?,
                     enabled: consumer.enabled,
                     priority: consumer.priority,
