@@ -37,6 +37,10 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
         // try_files, error_page and named locations come here again: the same URI has been decided, another is routed
         // anew, and in no case is a limit taken twice.
         if again && bytes(context.decided) == bytes(uri) && !context.ticket.was_refused() {
+            // Another location's content is not the route's answer.
+            if answer::is_kept(context) {
+                answer::at_content(r);
+            }
             return rc::DECLINED;
         }
         // Before the client's own is stripped with the other headers that only we set.

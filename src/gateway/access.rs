@@ -349,7 +349,7 @@ impl<'a, R: Request> Matched<'a, R> {
             ArchivedAnswer::Reply(reply) => {
                 out.status = reply.status.to_native();
                 for line in reply.headers.iter() {
-                    out.response.push(line.0.as_bytes(), &[line.1.as_bytes()]);
+                    out.answer.push(line.0.as_bytes(), &[line.1.as_bytes()]);
                 }
                 out.body.extend_from_slice(reply.body.as_bytes());
                 recorder.note(Step::Answer, format_args!("{} with {} bytes", out.status, out.body.len()));
@@ -357,7 +357,7 @@ impl<'a, R: Request> Matched<'a, R> {
             ArchivedAnswer::Redirect(redirect) => {
                 out.status = redirect.status.to_native();
                 let write = |text: &mut Vec<u8>| render(&redirect.to, Place::Url, |name| self.parameter(name), text);
-                if !out.response.push_with(b"Location", write) {
+                if !out.answer.push_with(b"Location", write) {
                     return Err(Reply::new(Reason::PathRefused));
                 }
                 recorder.note(Step::Answer, format_args!("{}", out.status));

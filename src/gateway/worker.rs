@@ -37,7 +37,8 @@ pub(super) struct Out {
     pub request: Lines,
     /// Headers of the answer, whoever gives it.
     pub response: Lines,
-    /// Status and body of an answer that the route gives.
+    /// Status, headers and body of an answer that the route gives.
+    pub answer: Lines,
     pub status: u16,
     pub body: Vec<u8>,
 }
@@ -47,6 +48,7 @@ impl Out {
         self.path.clear();
         self.request.clear();
         self.response.clear();
+        self.answer.clear();
         self.body.clear();
     }
 }
@@ -115,6 +117,12 @@ impl Worker {
     /// The headers to set on the answer to the request that was looked at last, whoever gives it.
     pub fn response_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.out.response.iter()
+    }
+
+    /// The headers of the answer that [`super::Decision::Respond`] speaks of, beside those of any answer. Where somebody
+    /// else answers in its place, they are not shown.
+    pub fn answer_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.out.answer.iter()
     }
 
     /// Status and body of the answer that [`super::Decision::Respond`] speaks of.
