@@ -3,8 +3,8 @@
 use gateway::gateway::{Decision, Entry, Outcome, Reply, Respond};
 use gateway::types::Reason;
 use nginx_sys::{
-    NGX_HTTP_SATISFY_ANY, ngx_array_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_request_t,
-    ngx_http_upstream_state_t, ngx_int_t, ngx_uint_t,
+    NGX_HTTP_SATISFY_ANY, ngx_array_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_finalize_request,
+    ngx_http_request_t, ngx_http_upstream_state_t, ngx_int_t, ngx_uint_t,
 };
 
 use crate::context::{self, Context};
@@ -49,16 +49,21 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
         let entry = if again { Entry::Again } else { Entry::First };
         let decision = with_worker(|worker| {
             let decision = worker.access(&view, entry, now(), &mut context.ticket);
-            // Also where the request is refused: with `satisfy any` another module may let it in all the same.
+            // With `satisfy any` another module may let in whom we refuse; then the request goes the same way.
+            let goes_on = match &decision {
+                Decision::Reply(answer) => satisfies_any(r) && is_about_caller(answer.reason),
+                _ => true,
+            };
+            let responds = goes_on && worker.response().0 != 0;
             let ready = forward::strip(r, worker)
-                && (!matches!(decision, Decision::Forward) || forward::apply(r, worker))
+                && (responds || !goes_on || forward::apply(r, worker))
                 && forward::describe(r, context)
-                && answer::keep(r, context, worker, matches!(decision, Decision::Respond(_)));
+                && answer::keep(r, context, worker, responds);
             if ready { decision } else { Decision::Reply(Reply::new(Reason::Internal)) }
         });
         // What is stripped or rewritten is not to be routed by what is left of it.
         context.decided = (*r).uri;
-        if decision == Some(Decision::Respond(Respond::Route)) {
+        if answer::is_kept(context) {
             answer::at_content(r);
         }
         match decision {
@@ -141,12 +146,28 @@ unsafe fn refuse(r: *mut ngx_http_request_t, context: &mut Context, answer: Repl
     unsafe {
         // Where the location has its own page for the status, or another module may still let the request in, nginx
         // decides what the client sees.
-        if satisfies_any(r) || has_error_page(r, status) {
+        if satisfies_any(r) {
+            if is_about_caller(answer.reason) || !matches!(status, 401 | 403) {
+                return status;
+            }
+            // What the document says of addresses and protocols holds whoever else lets the request in, and nginx would
+            // go on.
+            if has_error_page(r, status) {
+                ngx_http_finalize_request(r, status);
+                return rc::DONE;
+            }
+        } else if has_error_page(r, status) {
             return status;
         }
         context.replied = true;
         reply::refuse(r, &answer, context)
     }
+}
+
+/// Whether the refusal is about who the caller is: what `satisfy` weighs against other modules' opinion.
+fn is_about_caller(reason: Reason) -> bool {
+    matches!(reason.status(), 401 | 403)
+        && !matches!(reason, Reason::AccessBanned | Reason::AccessDenied | Reason::ProtocolRefused)
 }
 
 fn core_conf<'a>(r: *mut ngx_http_request_t) -> Option<&'a ngx_http_core_loc_conf_t> {

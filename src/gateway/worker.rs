@@ -49,6 +49,7 @@ impl Out {
         self.request.clear();
         self.response.clear();
         self.answer.clear();
+        self.status = 0;
         self.body.clear();
     }
 }
@@ -125,7 +126,8 @@ impl Worker {
         self.out.answer.iter()
     }
 
-    /// Status and body of the answer that [`super::Decision::Respond`] speaks of.
+    /// Status and body of the answer that [`super::Decision::Respond`] speaks of; of a refused request, what its route
+    /// would have answered. A status of 0 where there is none.
     #[must_use]
     pub fn response(&self) -> (u16, &[u8]) {
         (self.out.status, &self.out.body)

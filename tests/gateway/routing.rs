@@ -21,7 +21,11 @@ fn route(gateway: &mut Gateway, request: &Fake) -> String {
 fn lines(gateway: &Gateway) -> Vec<String> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let worker = &gateway.workers[0];
-    worker.response_headers().chain(worker.answer_headers()).map(|(name, value)| format!("{}: {}", text(name), text(value))).collect()
+    worker
+        .response_headers()
+        .chain(worker.answer_headers())
+        .map(|(name, value)| format!("{}: {}", text(name), text(value)))
+        .collect()
 }
 
 /// The path that is forwarded, and the headers that are set.
