@@ -69,7 +69,7 @@ __DATA__
 --- error_code eval
 [200, 201, 200, 204, 200, 404, 503]
 --- response_headers eval
-["Content-Type: text/plain; charset=utf-8\nContent-Length: 6\nX-Backend: ", "Content-Type: application/json\nX-A: one\nX-B: two, three",
+["Content-Type: text/plain; charset=utf-8\nContent-Length: 6\n! X-Backend", "Content-Type: application/json\nX-A: one\nX-B: two, three",
  "Content-Type: text/html", "! Content-Type\n! Content-Length\n! Transfer-Encoding", "! Content-Type\nContent-Length: 0",
  "Content-Length: 9", "Retry-After: 120"]
 --- response_body_like eval
