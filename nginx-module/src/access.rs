@@ -9,7 +9,7 @@ use nginx_sys::{
 
 use crate::context::{self, Context};
 use crate::process::{now, recent, with_worker};
-use crate::raw::{self, Level, bytes, fence, rc};
+use crate::raw::{self, Level, fence, rc};
 use crate::view::View;
 use crate::{answer, conf, forward, reply, variable};
 
@@ -32,16 +32,22 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: the caller's promise; `r` outlives the view, and nothing changes it while the library reads it.
     unsafe {
         let Some(context) = context::obtain(r) else { return 500 };
-        let uri = (*r).uri;
         let again = context.decided.len != 0;
-        // try_files, error_page and named locations come here again: the same URI has been decided, another is routed
-        // anew, and in no case is a limit taken twice.
-        if again && bytes(context.decided) == bytes(uri) && !context.ticket.was_refused() {
+        // try_files, error_page and named locations come here again: what was left of a URI has been decided, another
+        // is routed anew, and in no case is a limit taken twice.
+        if again && is_decided(r, context) {
             // Another location's content is not the route's answer.
             if answer::is_kept(context) {
                 answer::at_content(r);
             }
-            return rc::DECLINED;
+            match context.weighed {
+                Some(reason) => return refuse(r, context, Reply::new(reason)),
+                None if !context.ticket.was_refused() => return rc::DECLINED,
+                None => {}
+            }
+        }
+        if again && !forward::undo(r, context) {
+            return 500;
         }
         // Before the client's own is stripped with the other headers that only we set.
         variable::request_id(r, context);
@@ -55,8 +61,12 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
                 _ => true,
             };
             let responds = goes_on && worker.response().0 != 0;
-            let ready = forward::strip(r, worker)
-                && (responds || !goes_on || forward::apply(r, worker))
+            context.weighed = match &decision {
+                Decision::Reply(answer) if goes_on => Some(answer.reason),
+                _ => None,
+            };
+            let ready = forward::strip(r, context, worker)
+                && (responds || !goes_on || forward::apply(r, context, worker))
                 && forward::describe(r, context)
                 && answer::keep(r, context, worker, responds);
             if ready { decision } else { Decision::Reply(Reply::new(Reason::Internal)) }
@@ -102,8 +112,7 @@ pub unsafe fn decide_subrequest(r: *mut ngx_http_request_t) -> ngx_int_t {
     unsafe {
         let main = context::find((*r).main).map(|context| context.ticket.passed());
         let Some(context) = context::obtain(r) else { return 500 };
-        let again = context.decided.len != 0 && bytes(context.decided) == bytes((*r).uri);
-        if again && !context.ticket.was_refused() {
+        if context.decided.len != 0 && is_decided(r, context) && !context.ticket.was_refused() {
             return rc::DECLINED;
         }
         let view = View::new(r);
@@ -111,7 +120,7 @@ pub unsafe fn decide_subrequest(r: *mut ngx_http_request_t) -> ngx_int_t {
         let decision = with_worker(|worker| {
             let decision = worker.access(&view, entry, now(), &mut context.ticket);
             let ready = match decision {
-                Decision::Forward => forward::own_headers(r, worker) && forward::apply(r, worker),
+                Decision::Forward => forward::own_headers(r, worker) && forward::apply(r, context, worker),
                 Decision::Respond(_) => answer::keep(r, context, worker, true),
                 _ => true,
             };
@@ -134,6 +143,18 @@ pub unsafe fn decide_subrequest(r: *mut ngx_http_request_t) -> ngx_int_t {
             None => 503,
         }
     }
+}
+
+/// Whether the request's URI is what the decision left of it, and not another that reads the same: the path behind a
+/// stripped prefix may be the name of a guarded place. A named location leaves the URI alone, a redirect brings its own.
+///
+/// # Safety
+///
+/// `r` is a live request, and `context` is its record.
+unsafe fn is_decided(r: *mut ngx_http_request_t, context: &Context) -> bool {
+    // SAFETY: the caller's promise.
+    let uri = unsafe { (*r).uri };
+    uri.data == context.decided.data && uri.len == context.decided.len
 }
 
 /// # Safety

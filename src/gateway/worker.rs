@@ -110,9 +110,14 @@ impl Worker {
     /// it, or the route of the request that was looked at last does.
     #[must_use]
     pub fn is_replaced(&self, name: &[u8]) -> bool {
-        let folded = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-        let is_name = |other: &[u8]| other.len() == name.len() && other.iter().map(folded).eq(name.iter().map(folded));
-        self.common.reserved.iter().any(|other| is_name(other)) || self.out.request.iter().any(|line| is_name(line.0))
+        self.common.reserved.iter().any(|other| is_spelling(other, name)) || self.is_set(name)
+    }
+
+    /// Whether the client's header `name`, in whatever spelling, gives way to the route of the request that was looked
+    /// at last.
+    #[must_use]
+    pub fn is_set(&self, name: &[u8]) -> bool {
+        self.out.request.iter().any(|line| is_spelling(line.0, name))
     }
 
     /// The headers to set on the answer to the request that was looked at last, whoever gives it.
@@ -233,4 +238,10 @@ impl Common {
             .named::<Settings>(SETTINGS)
             .map_or_else(Vec::new, |settings| settings.reserved.iter().map(|name| name.as_bytes().into()).collect());
     }
+}
+
+/// Whether a backend may take both names for the same header.
+fn is_spelling(one: &[u8], other: &[u8]) -> bool {
+    let folded = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len() && one.iter().map(folded).eq(other.iter().map(folded))
 }
