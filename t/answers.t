@@ -225,6 +225,37 @@ location = /text { satisfy any; deny all; gateway_pass gateway; }
 [emerg]
 
 
+=== through redirects: try_files, error_page, X-Accel-Redirect
+--- http_config
+server {
+    listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+    location / { add_header X-Accel-Redirect $arg_to; return 200; }
+    location = /broken { return 500; }
+}
+--- config
+location / { gateway_pass gateway; }
+location /files/ { gateway on; root html; try_files $uri /text; }
+location /pages/ { gateway_pass gateway; root html; error_page 404 /json; }
+location = /broken { gateway_pass gateway; proxy_intercept_errors on; error_page 500 =203 /typed; }
+location /other/ { root html; error_page 404 /private; }
+--- user_files
+>>> files/f.txt
+file
+--- request eval
+["GET /files/f.txt", "GET /files/none", "GET /x?to=/text", "GET /x?to=/away", "GET /x?to=/private", "GET /x?to=/none", "GET /broken", "GET /other/none", "GET /other/none", "HEAD /x?to=/text"]
+--- more_headers eval
+["", "", "", "", "", "", "", "", $::Token, ""]
+--- error_code eval
+[200, 200, 200, 302, 401, 204, 203, 401, 404, 200]
+--- response_headers eval
+["! X-Accel-Redirect", "Content-Length: 6", "Content-Length: 6", "Location: https://elsewhere.example/", "! X-Secret", "! Content-Length", "Content-Type: text/html", "! X-Secret", "X-Secret: s", "Content-Length: 6"]
+--- response_body_like eval
+['^file\n$', '^hello\n$', '^hello\n$', '^$', 'auth\.missing', '^$', '^<p>\n$', 'auth\.missing', '^secret\n$', '^$']
+--- no_error_log
+[alert]
+[emerg]
+
+
 === as a subrequest: auth_request asks a route, SSI includes one
 --- config
 location /a { auth_request /yes; gateway_pass gateway; }

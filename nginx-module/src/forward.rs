@@ -153,7 +153,8 @@ pub unsafe fn own_headers(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
             false
         };
         copy_headers(r, |element| {
-            !(worker.replaces_headers() && worker.is_replaced(name(element))) && !is_of_above(element)
+            let gives_way = worker.replaces_headers() && worker.is_replaced(name(element));
+            !gives_way && !is_of_above(element)
         })
     }
 }
