@@ -582,17 +582,18 @@ location /x/ { gateway on; try_files /none /private/x; }
 
 
 === X-Accel-Redirect from the server behind a rewritten route: routed by what it says
---- gateway
-version: 1
+--- gateway eval
+"version: 1
 auth: [{name: p, jwt: {issuer: i, audience: a, keys: [{alg: HS256, secret: 0123456789abcdef0123456789abcdef-x9}]}}]
-upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}]
+upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: \$TEST_NGINX_RAND_PORT_1}]}]
 routes:
-  - {name: all, paths: ["/*"], upstream: u}
-  - {name: r, paths: ["/r/{*to}"], rewrite: "/go/{to}", headers: {X-Set: by-r, Authorization: "Bearer of-the-gateway"}, upstream: u}
-  - {name: s, paths: ["/s/*"], strip_prefix: true, headers: {X-Set: by-s}, upstream: u}
-  - {name: closed, paths: ["/closed/*"], deny: [0.0.0.0/0], upstream: u}
-  - {name: again, paths: ["/again/{x}"], rewrite: "/final/{x}", headers: {X-Set: by-again}, upstream: u}
-  - {name: secret, paths: ["/secret/*"], auth: [p], upstream: u}
+  - {name: all, paths: ['/*'], upstream: u}
+  - {name: r, paths: ['/r/{*to}'], rewrite: '/go/{to}', headers: {X-Set: by-r, Authorization: 'Bearer " . jwt({iss => 'i', aud => 'a', sub => 'gateway'}, '0123456789abcdef0123456789abcdef-x9') . "'}, upstream: u}
+  - {name: s, paths: ['/s/*'], strip_prefix: true, headers: {X-Set: by-s}, upstream: u}
+  - {name: closed, paths: ['/closed/*'], deny: [0.0.0.0/0], upstream: u}
+  - {name: again, paths: ['/again/{x}'], rewrite: '/final/{x}', headers: {X-Set: by-again}, upstream: u}
+  - {name: secret, paths: ['/secret/*'], auth: [p], upstream: u}
+"
 --- http_config
 server {
     listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
@@ -673,6 +674,32 @@ sub {
 }
 --- no_error_log
 [alert]
+[emerg]
+
+
+=== proxy_pass with a URI of its own: a path that was changed is sent as it is
+--- gateway eval
+"version: 1
+$::Upstream
+routes:
+  - {name: strip, paths: ['/a/long/prefix/*'], strip_prefix: true, upstream: u}
+  - {name: rewrite, paths: ['/another/long/{id}'], rewrite: '/r{id}', upstream: u}
+  - {name: plain, paths: ['/plain/*'], upstream: u}
+  - {name: file, paths: ['/a/file/f.txt/*'], strip_prefix: true}
+"
+--- config
+location /a/long/prefix/ { gateway on; proxy_pass http://gateway/; }
+location /another/long/ { gateway on; proxy_pass http://gateway/base/; }
+location /plain/ { gateway on; proxy_pass http://gateway/base/; }
+location /a/file/ { gateway on; alias html/; }
+--- request
+GET /a/long/prefix/x?q=1
+--- response_body
+one GET /x?q=1
+--- after_request eval
+sub { forwards(['/a/long/prefix/', '/'], ['/a/long/prefix/a%20b/c', '/a%20b/c'], ['/another/long/1', '/r1'], ['/plain/x', '/base/x'], ['/plain/a/../x?y', '/base/x?y'], ['/a/file/f.txt/x', 500]) }
+--- alerts: "alias" cannot be used in location "/a/file/" where URI was rewritten
+--- no_error_log
 [emerg]
 
 

@@ -211,6 +211,10 @@ pub unsafe fn apply(r: *mut ngx_http_request_t, context: &mut Context, worker: &
         }
         if let Some(path) = worker.forwarded_path() {
             let Some(copy) = raw::copy((*r).pool, path) else { return false };
+            if path != bytes((*r).uri) {
+                // `alias` and a URI in `proxy_pass` cut the location's name off, which may be longer than the new path.
+                (*r).set_valid_location(0);
+            }
             (*r).uri = copy;
             // Without both, nginx would send the target as it came, or the new path unescaped (NGINX.md k1).
             (*r).set_valid_unparsed_uri(0);
