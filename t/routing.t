@@ -677,6 +677,45 @@ sub {
 [emerg]
 
 
+=== a subrequest to a location that merely names the balancer: what would have to be changed is refused
+--- gateway
+version: 1
+upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}]
+routes:
+  - {name: page, paths: ["/page"], upstream: u}
+  - {name: plain, paths: ["/late/plain/*"], upstream: u}
+  - {name: strip, paths: ["/late/strip/*"], strip_prefix: true, upstream: u}
+  - {name: set, paths: ["/late/set"], headers: {X-Set: route}, upstream: u}
+  - {name: reply, paths: ["/late/reply"], reply: {body: hello}}
+--- http_config
+server {
+    listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+    location / { return 200 "[$request_uri set=$http_x_set]"; }
+    location = /page { return 200 '<!--# include virtual="$arg_of" -->'; }
+}
+--- config
+location / { gateway_pass gateway; ssi on; ssi_types *; }
+location /late/ { proxy_pass http://gateway; }
+--- request
+GET /page?of=/late/plain/a%20b
+--- more_headers
+X-Set: client
+--- response_body chomp
+[/late/plain/a%20b set=client]
+--- after_request eval
+sub {
+    for ('/late/strip/x', '/late/set', '/late/reply') {
+        my $body = get("/page?of=$_", headers => 'X-Set: client')->{body};
+        like($body, qr/50[02] /, "$_ is an error");
+        unlike($body, qr/set=|hello/, "$_ is not sent");
+    }
+    like(errors(), qr{subrequest "/late/strip/x" was refused: its route changes path or headers, and its location lacks "gateway_pass"}, 'which is told');
+}
+--- no_error_log
+[alert]
+[emerg]
+
+
 === proxy_pass with a URI of its own: a path that was changed is sent as it is
 --- gateway eval
 "version: 1

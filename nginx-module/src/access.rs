@@ -94,7 +94,7 @@ pub unsafe extern "C" fn subrequest(r: *mut ngx_http_request_t) -> ngx_int_t {
         // SAFETY: nginx calls phase handlers with a live request.
         unsafe {
             match conf::loc_conf(r) {
-                Some(conf) if conf.passes == 1 && !std::ptr::eq(r, (*r).main) => decide_subrequest(r),
+                Some(conf) if conf.passes == 1 && !std::ptr::eq(r, (*r).main) => decide_subrequest(r, false),
                 _ => rc::DECLINED,
             }
         }
@@ -102,12 +102,12 @@ pub unsafe extern "C" fn subrequest(r: *mut ngx_http_request_t) -> ngx_int_t {
 }
 
 /// Decides on a subrequest, once: routed like any other, and refused where its route needs more than the main request
-/// passed.
+/// passed. `late` where what is sent to a peer has been written: a route that changes it refuses.
 ///
 /// # Safety
 ///
 /// `r` is a live subrequest.
-pub unsafe fn decide_subrequest(r: *mut ngx_http_request_t) -> ngx_int_t {
+pub unsafe fn decide_subrequest(r: *mut ngx_http_request_t, late: bool) -> ngx_int_t {
     // SAFETY: the caller's promise.
     unsafe {
         let main = context::find((*r).main).map(|context| context.ticket.passed());
@@ -120,11 +120,16 @@ pub unsafe fn decide_subrequest(r: *mut ngx_http_request_t) -> ngx_int_t {
         let decision = with_worker(|worker| {
             let decision = worker.access(&view, entry, now(), &mut context.ticket);
             let ready = match decision {
+                Decision::Forward if late => !forward::changes(r, worker),
                 Decision::Forward => forward::own_headers(r, worker) && forward::apply(r, context, worker),
                 Decision::Respond(_) => answer::keep(r, context, worker, true),
                 _ => true,
             };
-            if ready { decision } else { Decision::Reply(Reply::new(Reason::Internal)) }
+            if ready {
+                return decision;
+            }
+            worker.refused(&mut context.ticket, Reason::Internal);
+            Decision::Reply(Reply::new(Reason::Internal))
         });
         context.decided = (*r).uri;
         match decision {
@@ -136,7 +141,13 @@ pub unsafe fn decide_subrequest(r: *mut ngx_http_request_t) -> ngx_int_t {
             Some(Decision::Reply(answer)) => {
                 let log = (*(*r).connection).log;
                 let uri = reply::lossy((*r).uri);
-                raw::log(Level::Error, log, &format!("subrequest \"{uri}\" was refused: {}", answer.reason.code()));
+                let why = match answer.reason {
+                    Reason::Internal if late => {
+                        "its route changes path or headers, and its location lacks \"gateway_pass\""
+                    }
+                    reason => reason.code(),
+                };
+                raw::log(Level::Error, log, &format!("subrequest \"{uri}\" was refused: {why}"));
                 answer.reason.status() as ngx_int_t
             }
             Some(Decision::Ask(ask)) => match ask {},
@@ -151,7 +162,7 @@ pub unsafe fn decide_subrequest(r: *mut ngx_http_request_t) -> ngx_int_t {
 /// # Safety
 ///
 /// `r` is a live request, and `context` is its record.
-unsafe fn is_decided(r: *mut ngx_http_request_t, context: &Context) -> bool {
+pub unsafe fn is_decided(r: *mut ngx_http_request_t, context: &Context) -> bool {
     // SAFETY: the caller's promise.
     let uri = unsafe { (*r).uri };
     uri.data == context.decided.data && uri.len == context.decided.len

@@ -133,7 +133,7 @@ pub unsafe fn strip(r: *mut ngx_http_request_t, context: &mut Context, worker: &
 }
 
 /// Gives a subrequest a list of headers of its own, so that what is added for it does not reach its parent. What an
-/// earlier route set on the request above is not taken along. False when there was no memory.
+/// earlier route set on it, or on a request above it, is not taken along. False when there was no memory.
 ///
 /// # Safety
 ///
@@ -143,7 +143,7 @@ pub unsafe fn own_headers(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
     unsafe {
         let name = |element: &ngx_table_elt_t| std::slice::from_raw_parts(element.lowcase_key, element.key.len);
         let is_of_above = |element: &ngx_table_elt_t| {
-            let mut above = (*r).parent;
+            let mut above = r;
             while let Some(request) = above.as_ref() {
                 if context::find(above).is_some_and(|context| is_set(&context.changes, element)) {
                     return true;
@@ -157,6 +157,17 @@ pub unsafe fn own_headers(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
             !gives_way && !is_of_above(element)
         })
     }
+}
+
+/// Whether what `worker` decided changes the path or the headers of what is sent on.
+///
+/// # Safety
+///
+/// `r` is the live request that `worker` looked at last.
+pub unsafe fn changes(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
+    // SAFETY: the caller's promise.
+    let uri = unsafe { bytes((*r).uri) };
+    worker.forwarded_path().is_some_and(|path| path != uri) || worker.request_headers().next().is_some()
 }
 
 /// Replaces the list of the request's headers by one with those that `keeps` names. Entries are copied: nginx's own
