@@ -225,6 +225,67 @@ location = /text { satisfy any; deny all; gateway_pass gateway; }
 [emerg]
 
 
+=== filters of nginx take it like any content: gzip, sub_filter, SSI, add_header, ranges
+--- gateway
+version: 1
+routes:
+  - {name: long, paths: ["/long"], reply: {headers: {Content-Type: text/x-long}, body: "LONG LONG LONG LONG LONG LONG LONG LONG LONG LONG LONG LONG LONG LONG LONG"}}
+  - {name: packed, paths: ["/packed"], reply: {headers: {Content-Encoding: br, Content-Type: text/x-long}, body: "LONG LONG LONG LONG LONG LONG LONG LONG LONG LONG"}}
+  - {name: page, paths: ["/page"], reply: {body: "[<!--# include virtual='/part' -->]"}}
+  - {name: part, paths: ["/part"], reply: {headers: {X-Part: p}, body: "part of it"}}
+  - {name: empty, paths: ["/empty"], reply: {status: 200}}
+--- config
+location / {
+    gateway_pass gateway;
+    gzip on;
+    gzip_min_length 1;
+    gzip_types text/x-long;
+    gzip_http_version 1.0;
+    sub_filter_types *;
+    sub_filter_once off;
+    sub_filter LONG SHORT;
+    ssi on;
+    ssi_types *;
+    add_header X-Added "$gateway_route $sent_http_content_type" always;
+}
+--- request eval
+["GET /long", "GET /long", "GET /packed", "GET /page", "GET /empty", "GET /part"]
+--- more_headers eval
+["", "Accept-Encoding: gzip", "Accept-Encoding: gzip", "", "Accept-Encoding: gzip", "Range: bytes=0-3"]
+--- response_headers eval
+["X-Added: long text/x-long\n! Content-Encoding", "Content-Encoding: gzip", "Content-Encoding: br", "! X-Part", "Content-Length: 0", "X-Part: p"]
+--- response_body_like eval
+['^SHORT( SHORT)*$', '^\x1f\x8b', '^SHORT( SHORT)*$', '^\[part of it\]$', '^$', '^part of it$']
+--- no_error_log
+[alert]
+[emerg]
+
+
+=== Lua's captures
+--- skip_eval: 5: !-f '/usr/lib/nginx/modules/ngx_http_lua_module.so' || !-d '/usr/share/lua/5.1/resty/core' && !-d '/usr/share/lua/5.1/resty'
+--- main_config
+load_module /usr/lib/nginx/modules/ndk_http_module.so;
+load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;
+--- config
+location / { gateway_pass gateway; }
+location = /lua { content_by_lua_block {
+    for _, path in ipairs {"/text", "/none", "/away", "/later"} do
+        local answer = ngx.location.capture(path)
+        ngx.say(answer.status, " ", answer.body:gsub("\n", ""), " ", answer.header["Location"] or answer.header["Retry-After"])
+    end
+} }
+--- request
+GET /lua
+--- response_body
+200 hello nil
+204  nil
+302  https://elsewhere.example/
+503 later 120
+--- no_error_log
+[alert]
+[emerg]
+
+
 === through redirects: try_files, error_page, X-Accel-Redirect
 --- http_config
 server {

@@ -296,6 +296,52 @@ sub {
 }
 
 
+=== an answer from nginx's cache is told to whom it goes, not to whom it went
+--- gateway
+version: 1
+upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}]
+routes: [{name: a, paths: ["/*"], upstream: u, cors: {origins: ["https://app.example.com", "https://other.example"]}}]
+--- http_config
+proxy_cache_path $TEST_NGINX_SERVER_ROOT/cache keys_zone=c:1m;
+server {
+    listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+    location / {
+        add_header Access-Control-Allow-Origin $http_origin always;
+        add_header Cache-Control max-age=60 always;
+        add_header ETag '"x"' always;
+        return 200 "$http_origin\n";
+    }
+}
+--- config
+location / { gateway_pass gateway; proxy_cache c; proxy_cache_valid 200 1m; add_header X-Cache $upstream_cache_status always; }
+--- request
+GET /
+--- more_headers eval: $::App
+--- response_headers
+X-Cache: MISS
+Access-Control-Allow-Origin: https://app.example.com
+--- after_request eval
+sub {
+    my $other = get('/', headers => 'Origin: https://other.example');
+    is("$other->{headers}{'x-cache'} $other->{body}", "HIT https://app.example.com\n", 'a hit');
+    is_deeply(told('/', 'Origin: https://other.example'), [200, 'Access-Control-Allow-Origin: https://other.example', 'Vary: Origin'], 'to another');
+    is_deeply(told('/', $main::Evil), [200, 'Vary: Origin'], 'to one that may not');
+    is_deeply(told('/', $main::App . "\nIf-None-Match: \"x\""), [304, $main::Allow, 'Vary: Origin'], 'unchanged');
+}
+
+
+=== gzip's own Vary stands beside ours
+--- config
+location / { gateway_pass gateway; gzip on; gzip_vary on; gzip_min_length 1; gzip_types *; gzip_proxied any; }
+--- request
+GET /app/1
+--- after_request eval
+sub {
+    my $told = told('/app/1', "$main::App\nAccept-Encoding: gzip");
+    is_deeply($told, [200, $main::Allow, 'Vary: Accept-Encoding', 'Vary: Origin'], 'each once');
+}
+
+
 === an internal redirect takes the other route's word
 --- config
 location / { gateway_pass gateway; }
