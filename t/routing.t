@@ -2,6 +2,7 @@
 
 use lib 't';
 use Gateway 'no_plan';
+use POSIX ();
 
 # One server behind every route; the answer's X-Route says which one it was.
 our $Upstream = 'upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}]';
@@ -675,6 +676,67 @@ sub {
 --- no_error_log
 [alert]
 [emerg]
+
+
+=== gRPC: a stripped path and headers of the route, over HTTP/2 to the server behind
+--- skip_eval: 5: library() ne 'own'
+--- gateway
+version: 1
+upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}]
+routes: [{name: r, paths: ["/rpc/{service}/{method}"], rewrite: "/{service}/{method}", headers: {X-Set: "{method}"}, upstream: u}]
+--- http_config
+server {
+    listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1 http2;
+    location / { return 200 "$server_protocol $request_uri $http_x_set"; }
+}
+--- config
+location / { gateway on; grpc_pass grpc://gateway; }
+--- http2
+--- request
+POST /rpc/package.Service/Get%20It
+--- more_headers
+X-Set: client
+Content-Type: application/grpc
+TE: trailers
+--- response_body chomp
+HTTP/2.0 /package.Service/Get%20It Get It
+
+
+=== FastCGI: the script's name is the path that was changed, the headers are the route's
+--- gateway
+version: 1
+upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}]
+routes: [{name: r, paths: ["/app/*"], strip_prefix: true, headers: {X-Set: route}, upstream: u}]
+--- http_config
+# The test itself will listen, for FastCGI, on 127.0.0.1:$TEST_NGINX_RAND_PORT_1.
+--- config
+location /app/ { gateway on; fastcgi_pass gateway; fastcgi_param SCRIPT_NAME $fastcgi_script_name; fastcgi_param REQUEST_METHOD $request_method; }
+location /up { return 204; }
+--- request
+GET /up
+--- error_code: 204
+--- after_request eval
+sub {
+    my $port = Test::Nginx::Util::expand_env_in_text('$TEST_NGINX_RAND_PORT_1', 'port', $Test::Nginx::Util::RandPorts);
+    my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', LocalPort => $port, Listen => 1, ReuseAddr => 1) or die "listen: $!\n";
+    my $pid = fork // die "fork: $!\n";
+    if ($pid == 0) {
+        my $peer = $listener->accept;
+        sysread $peer, my $request, 65536;
+        my %params;
+        $params{$1} = $2 while $request =~ /(SCRIPT_NAME|HTTP_X_SET)([\w\/ .-]*?)(?=[\x00-\x1f]|\z)/g;
+        my $body = "Status: 200\r\n\r\n" . CORE::join ' ', map { "$_=$params{$_}" } sort keys %params;
+        print $peer pack('CCnnCx', 1, 6, 1, length $body, 0), $body, pack('CCnnCx', 1, 3, 1, 8, 0), "\0" x 8;
+        close $peer;
+        # Nothing of the test's own end.
+        POSIX::_exit(0);
+    }
+    my $body = get('/app/a%20b.php', headers => 'X-Set: client')->{body};
+    waitpid $pid, 0;
+    like($body, qr{SCRIPT_NAME=/a b\.php}, 'the path');
+    like($body, qr{HTTP_X_SET=route}, 'the header');
+    unlike($body, qr{client}, 'and not the client\'s');
+}
 
 
 === a subrequest to a location that merely names the balancer: what would have to be changed is refused
