@@ -114,7 +114,7 @@ location = /private/check { internal; gateway_pass gateway; }
 --- more_headers eval
 ["", "", "", $::Token, $::Token]
 --- error_code eval
-[200, 500, 401, 200, 500]
+[200, 401, 401, 200, 401]
 --- no_error_log
 [alert]
 [emerg]
@@ -147,9 +147,9 @@ location / { gateway_pass gateway; }
 <!--# include virtual="/a" --><!--# include virtual="/private/a" -->
 --- request
 GET /page
---- response_body_like: ^one GET /a\n.*500 Internal Server Error
+--- response_body_like: ^one GET /a\n.*401 Authorization Required
 --- error_log
-subrequest "/private/a" was refused: its route needs more than the main request passed
+subrequest "/private/a" was refused: auth.missing
 --- no_error_log
 [alert]
 [emerg]
@@ -174,7 +174,7 @@ sub {
     is(logged('/private/page'), 1, 'logged once');
 }
 --- response_body_like
-^included\n.*500 Internal Server Error((?!included).)*$
+^included\n.*401 Authorization Required((?!included).)*$
 --- error_log
 subrequest "/vault/a" was refused
 --- no_error_log
@@ -468,7 +468,7 @@ server {
 --- error_code eval
 [401, 200, 403, 200]
 --- response_body_like eval
-['auth\.missing', '^private forward ada$', '403', '^.*\n50[02]']
+['auth\.missing', '^private forward ada$', '403', '^.*\n401']
 --- no_error_log
 [alert]
 [emerg]

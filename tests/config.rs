@@ -13,6 +13,7 @@ mod policies;
 mod references;
 
 use gateway::config::{Checked, HostHeader, Secrets, parse};
+use gateway::cors::Origins;
 use gateway::limiter::{HeaderStyle, KeyPart};
 use gateway::router::pattern::{Host, Path};
 use gateway::types::{Method, Methods, Protocol, SECOND};
@@ -96,6 +97,9 @@ fn the_example_loads() {
     assert_eq!((&orders.auth, &orders.limits), (&names(&["staff"]), &names(&["per-ip", "per-user"])));
     let permissions = orders.permissions.as_ref().unwrap();
     assert_eq!((permissions.all, &permissions.required), (false, &names(&["orders:read"])));
+    let cors = orders.cors.as_ref().unwrap();
+    assert_eq!((&cors.origins, cors.credentials), (&Origins::These(names(&["https://app.example.com"])), false));
+    assert!(site.cors.is_none());
     assert_eq!((orders.retries.attempts, orders.retries.budget, orders.retries.on.statuses), (2, 200, 0b110));
 
     assert_eq!((legacy.upstream.as_deref(), legacy.limits.len()), (None, 0));
@@ -172,7 +176,8 @@ fn json_is_read_the_same_way() {
             {"name": "site", "paths": ["/*"], "upstream": "site"},
             {"name": "orders", "hosts": ["api.example.com"], "paths": ["/orders/*", "/orders/{id}/items"],
              "methods": ["GET", "POST"], "upstream": "orders", "auth": ["staff"],
-             "permissions": {"any": ["orders:read"]}, "limits": ["per-ip", "per-user"]},
+             "permissions": {"any": ["orders:read"]}, "limits": ["per-ip", "per-user"],
+             "cors": {"origins": ["https://app.example.com"]}},
             {"name": "legacy", "paths": ["/legacy/*"], "auth": ["staff"], "limits": []}
         ]
     });

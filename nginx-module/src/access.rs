@@ -3,13 +3,13 @@
 use gateway::gateway::{Decision, Entry, Outcome, Reply, Respond};
 use gateway::types::Reason;
 use nginx_sys::{
-    NGX_HTTP_SATISFY_ANY, ngx_array_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_request_t,
-    ngx_http_upstream_state_t, ngx_int_t, ngx_uint_t,
+    NGX_HTTP_SATISFY_ANY, ngx_array_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_finalize_request,
+    ngx_http_request_t, ngx_http_upstream_state_t, ngx_int_t, ngx_uint_t,
 };
 
 use crate::context::{self, Context};
 use crate::process::{now, recent, with_worker};
-use crate::raw::{self, Level, bytes, fence, rc};
+use crate::raw::{self, Level, fence, rc};
 use crate::view::View;
 use crate::{answer, conf, forward, reply, variable};
 
@@ -32,12 +32,22 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: the caller's promise; `r` outlives the view, and nothing changes it while the library reads it.
     unsafe {
         let Some(context) = context::obtain(r) else { return 500 };
-        let uri = (*r).uri;
         let again = context.decided.len != 0;
-        // try_files, error_page and named locations come here again: the same URI has been decided, another is routed
-        // anew, and in no case is a limit taken twice.
-        if again && bytes(context.decided) == bytes(uri) && !context.ticket.was_refused() {
-            return rc::DECLINED;
+        // try_files, error_page and named locations come here again: what was left of a URI has been decided, another
+        // is routed anew, and in no case is a limit taken twice.
+        if again && is_decided(r, context) {
+            // Another location's content is not the route's answer.
+            if answer::is_kept(context) {
+                answer::at_content(r);
+            }
+            match context.weighed {
+                Some(reason) => return refuse(r, context, Reply::new(reason)),
+                None if !context.ticket.was_refused() => return rc::DECLINED,
+                None => {}
+            }
+        }
+        if again && !forward::undo(r, context) {
+            return 500;
         }
         // Before the client's own is stripped with the other headers that only we set.
         variable::request_id(r, context);
@@ -45,16 +55,25 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
         let entry = if again { Entry::Again } else { Entry::First };
         let decision = with_worker(|worker| {
             let decision = worker.access(&view, entry, now(), &mut context.ticket);
-            // Also where the request is refused: with `satisfy any` another module may let it in all the same.
-            let ready = forward::strip(r, worker)
-                && (!matches!(decision, Decision::Forward) || forward::apply(r, worker))
+            // With `satisfy any` another module may let in whom we refuse; then the request goes the same way.
+            let goes_on = match &decision {
+                Decision::Reply(answer) => satisfies_any(r) && is_about_caller(answer.reason),
+                _ => true,
+            };
+            let responds = goes_on && worker.response().0 != 0;
+            context.weighed = match &decision {
+                Decision::Reply(answer) if goes_on => Some(answer.reason),
+                _ => None,
+            };
+            let ready = forward::strip(r, context, worker)
+                && (responds || !goes_on || forward::apply(r, context, worker))
                 && forward::describe(r, context)
-                && answer::keep(r, context, worker, matches!(decision, Decision::Respond(_)));
+                && answer::keep(r, context, worker, responds);
             if ready { decision } else { Decision::Reply(Reply::new(Reason::Internal)) }
         });
         // What is stripped or rewritten is not to be routed by what is left of it.
         context.decided = (*r).uri;
-        if decision == Some(Decision::Respond(Respond::Route)) {
+        if answer::is_kept(context) {
             answer::at_content(r);
         }
         match decision {
@@ -75,7 +94,7 @@ pub unsafe extern "C" fn subrequest(r: *mut ngx_http_request_t) -> ngx_int_t {
         // SAFETY: nginx calls phase handlers with a live request.
         unsafe {
             match conf::loc_conf(r) {
-                Some(conf) if conf.passes == 1 && !std::ptr::eq(r, (*r).main) => decide_subrequest(r),
+                Some(conf) if conf.passes == 1 && !std::ptr::eq(r, (*r).main) => decide_subrequest(r, false),
                 _ => rc::DECLINED,
             }
         }
@@ -83,18 +102,17 @@ pub unsafe extern "C" fn subrequest(r: *mut ngx_http_request_t) -> ngx_int_t {
 }
 
 /// Decides on a subrequest, once: routed like any other, and refused where its route needs more than the main request
-/// passed.
+/// passed. `late` where what is sent to a peer has been written: a route that changes it refuses.
 ///
 /// # Safety
 ///
 /// `r` is a live subrequest.
-pub unsafe fn decide_subrequest(r: *mut ngx_http_request_t) -> ngx_int_t {
+pub unsafe fn decide_subrequest(r: *mut ngx_http_request_t, late: bool) -> ngx_int_t {
     // SAFETY: the caller's promise.
     unsafe {
         let main = context::find((*r).main).map(|context| context.ticket.passed());
         let Some(context) = context::obtain(r) else { return 500 };
-        let again = context.decided.len != 0 && bytes(context.decided) == bytes((*r).uri);
-        if again && !context.ticket.was_refused() {
+        if context.decided.len != 0 && is_decided(r, context) && !context.ticket.was_refused() {
             return rc::DECLINED;
         }
         let view = View::new(r);
@@ -102,11 +120,16 @@ pub unsafe fn decide_subrequest(r: *mut ngx_http_request_t) -> ngx_int_t {
         let decision = with_worker(|worker| {
             let decision = worker.access(&view, entry, now(), &mut context.ticket);
             let ready = match decision {
-                Decision::Forward => forward::own_headers(r, worker) && forward::apply(r, worker),
+                Decision::Forward if late => !forward::changes(r, worker),
+                Decision::Forward => forward::own_headers(r, worker) && forward::apply(r, context, worker),
                 Decision::Respond(_) => answer::keep(r, context, worker, true),
                 _ => true,
             };
-            if ready { decision } else { Decision::Reply(Reply::new(Reason::Internal)) }
+            if ready {
+                return decision;
+            }
+            worker.refused(&mut context.ticket, Reason::Internal);
+            Decision::Reply(Reply::new(Reason::Internal))
         });
         context.decided = (*r).uri;
         match decision {
@@ -118,13 +141,31 @@ pub unsafe fn decide_subrequest(r: *mut ngx_http_request_t) -> ngx_int_t {
             Some(Decision::Reply(answer)) => {
                 let log = (*(*r).connection).log;
                 let uri = reply::lossy((*r).uri);
-                raw::log(Level::Error, log, &format!("subrequest \"{uri}\" was refused: {}", answer.reason.code()));
+                let why = match answer.reason {
+                    Reason::Internal if late => {
+                        "its route changes path or headers, and its location lacks \"gateway_pass\""
+                    }
+                    reason => reason.code(),
+                };
+                raw::log(Level::Error, log, &format!("subrequest \"{uri}\" was refused: {why}"));
                 answer.reason.status() as ngx_int_t
             }
             Some(Decision::Ask(ask)) => match ask {},
             None => 503,
         }
     }
+}
+
+/// Whether the request's URI is what the decision left of it, and not another that reads the same: the path behind a
+/// stripped prefix may be the name of a guarded place. A named location leaves the URI alone, a redirect brings its own.
+///
+/// # Safety
+///
+/// `r` is a live request, and `context` is its record.
+pub unsafe fn is_decided(r: *mut ngx_http_request_t, context: &Context) -> bool {
+    // SAFETY: the caller's promise.
+    let uri = unsafe { (*r).uri };
+    uri.data == context.decided.data && uri.len == context.decided.len
 }
 
 /// # Safety
@@ -137,12 +178,28 @@ unsafe fn refuse(r: *mut ngx_http_request_t, context: &mut Context, answer: Repl
     unsafe {
         // Where the location has its own page for the status, or another module may still let the request in, nginx
         // decides what the client sees.
-        if satisfies_any(r) || has_error_page(r, status) {
+        if satisfies_any(r) {
+            if is_about_caller(answer.reason) || !matches!(status, 401 | 403) {
+                return status;
+            }
+            // What the document says of addresses and protocols holds whoever else lets the request in, and nginx would
+            // go on.
+            if has_error_page(r, status) {
+                ngx_http_finalize_request(r, status);
+                return rc::DONE;
+            }
+        } else if has_error_page(r, status) {
             return status;
         }
         context.replied = true;
         reply::refuse(r, &answer, context)
     }
+}
+
+/// Whether the refusal is about who the caller is: what `satisfy` weighs against other modules' opinion.
+fn is_about_caller(reason: Reason) -> bool {
+    matches!(reason.status(), 401 | 403)
+        && !matches!(reason, Reason::AccessBanned | Reason::AccessDenied | Reason::ProtocolRefused)
 }
 
 fn core_conf<'a>(r: *mut ngx_http_request_t) -> Option<&'a ngx_http_core_loc_conf_t> {

@@ -16,6 +16,8 @@ use crate::reply;
 pub struct Kept {
     lines: *const Line,
     count: usize,
+    /// How many of the lines stand on whatever answer; those behind them belong to the route's own.
+    anywhere: usize,
     /// Status and body, where the route answers by itself.
     status: u16,
     body: ngx_str_t,
@@ -28,7 +30,7 @@ struct Line {
 }
 
 impl Kept {
-    pub const NOTHING: Self = Self { lines: std::ptr::null(), count: 0, status: 0, body: text(b"") };
+    pub const NOTHING: Self = Self { lines: std::ptr::null(), count: 0, anywhere: 0, status: 0, body: text(b"") };
 
     fn lines(&self) -> &[Line] {
         if self.lines.is_null() {
@@ -49,19 +51,21 @@ pub unsafe fn keep(r: *mut ngx_http_request_t, context: &mut Context, worker: &W
     // SAFETY: the caller's promise, here and below; the array has room for each line that is written.
     unsafe {
         context.kept = Kept::NOTHING;
-        let count = worker.response_headers().count();
+        let anywhere = worker.response_headers().count();
+        let count = anywhere + if responds { worker.answer_headers().count() } else { 0 };
         if count > 0 {
             let lines: *mut Line = ngx_palloc((*r).pool, count * size_of::<Line>()).cast();
             if lines.is_null() {
                 return false;
             }
-            for (index, (name, value)) in worker.response_headers().enumerate() {
+            let all = worker.response_headers().chain(worker.answer_headers()).take(count);
+            for (index, (name, value)) in all.enumerate() {
                 let (Some(name), Some(value)) = (raw::copy((*r).pool, name), raw::copy((*r).pool, value)) else {
                     return false;
                 };
                 lines.add(index).write(Line { name, value });
             }
-            (context.kept.lines, context.kept.count) = (lines, count);
+            (context.kept.lines, context.kept.count, context.kept.anywhere) = (lines, count, anywhere);
         }
         if responds {
             let (status, body) = worker.response();
@@ -72,7 +76,7 @@ pub unsafe fn keep(r: *mut ngx_http_request_t, context: &mut Context, worker: &W
     }
 }
 
-/// Puts the kept lines into the response's header; what an upstream says of other origins gives way to them. False when
+/// Puts the kept lines of any answer into the response's header; what an upstream says of other origins gives way to them. False when
 /// there was no memory.
 ///
 /// # Safety
@@ -88,7 +92,7 @@ pub unsafe fn add_lines(r: *mut ngx_http_request_t, context: &Context) -> bool {
                 }
             }
         }
-        context.kept.lines().iter().all(|line| {
+        context.kept.lines().iter().take(context.kept.anywhere).all(|line| {
             raw::push_header(&raw mut (*r).headers_out.headers, line.name, std::ptr::null_mut(), 1, line.value)
                 .is_some()
         })
@@ -107,6 +111,11 @@ pub unsafe fn preflight(r: *mut ngx_http_request_t, context: &mut Context) -> ng
         ngx_http_finalize_request(r, rc);
         rc::DONE
     }
+}
+
+/// Whether the route answers by itself.
+pub fn is_kept(context: &Context) -> bool {
+    context.kept.status != 0
 }
 
 /// Has the route answer when the content phase comes: until then others may still refuse the request.

@@ -4,9 +4,11 @@ use std::ffi::c_void;
 use std::ptr;
 
 use gateway::gateway::Ticket;
+use gateway::types::Reason;
 use nginx_sys::{ngx_http_request_t, ngx_pool_cleanup_add, ngx_str_t};
 
 use crate::answer::Kept;
+use crate::forward::Changes;
 use crate::raw::{self, fence};
 use crate::{ngx_http_gateway_module, process};
 
@@ -25,6 +27,10 @@ pub struct Context {
     pub replied: bool,
     /// What the library said of the answer.
     pub kept: Kept,
+    /// What the route made of the client's headers.
+    pub changes: Changes,
+    /// Why it was refused, where another module may let it in all the same.
+    pub weighed: Option<Reason>,
     /// Made once, when something asks for it.
     pub request_id: ngx_str_t,
 }
@@ -85,6 +91,8 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
             completed: false,
             replied: false,
             kept: Kept::NOTHING,
+            changes: Changes::new(),
+            weighed: None,
             request_id: raw::text(b""),
         });
         record.handler = Some(release);

@@ -11,7 +11,7 @@ use nginx_sys::{
     ngx_str_t, ngx_table_elt_t, ngx_uint_t,
 };
 
-use crate::context::Context;
+use crate::context::{self, Context};
 use crate::raw::{self, bytes, headers, rc, text};
 
 /// A header that we set on every forwarded request, after the client's copies are dropped.
@@ -41,6 +41,65 @@ static REQUEST_ID: Own = own(b"X-Request-Id", b"x-request-id");
 
 static OWN: [&Own; 6] = [&REAL_IP, &FORWARDED_FOR, &FORWARDED_HOST, &FORWARDED_PROTO, &FORWARDED_PORT, &REQUEST_ID];
 
+/// Header lines that a route set and that gave way to them; both lists are empty until something is pushed.
+pub struct Changes {
+    set: ngx_list_t,
+    dropped: ngx_list_t,
+}
+
+impl Changes {
+    pub const fn new() -> Self {
+        // SAFETY: all-zero bytes are a list without parts, which `headers` takes for an empty one.
+        unsafe { Self { set: std::mem::zeroed(), dropped: std::mem::zeroed() } }
+    }
+}
+
+/// Appends `element` to a list of [`Changes`]. False when there was no memory.
+///
+/// # Safety
+///
+/// `r` is a live request, and `element` one of its header lines.
+unsafe fn note(r: *mut ngx_http_request_t, list: &mut ngx_list_t, element: &ngx_table_elt_t) -> bool {
+    // SAFETY: the caller's promise; the list stays where it is, in the request's record.
+    unsafe {
+        if list.part.elts.is_null() && ngx_list_init(list, (*r).pool, 4, size_of::<ngx_table_elt_t>()) != rc::OK {
+            return false;
+        }
+        raw::push_header(list, element.key, element.lowcase_key, element.hash, element.value).is_some()
+    }
+}
+
+/// Whether one of `changes` is the very line `element`; names that we set have memory of their own.
+///
+/// # Safety
+///
+/// All are header lines of a live request.
+unsafe fn is_set(changes: &Changes, element: &ngx_table_elt_t) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe { headers(&changes.set).any(|ours| ours.key.data == element.key.data) }
+}
+
+/// Makes the headers the client's again before another route takes the request: what one route sets is meant for its
+/// own upstream, and is no credential of the client. False when there was no memory.
+///
+/// # Safety
+///
+/// `r` is a live main request, and `context` is its record.
+pub unsafe fn undo(r: *mut ngx_http_request_t, context: &mut Context) -> bool {
+    // SAFETY: the caller's promise; the lines live as long as the request.
+    unsafe {
+        let changes = std::mem::replace(&mut context.changes, Changes::new());
+        if changes.set.part.elts.is_null() {
+            return true;
+        }
+        copy_headers(r, |element| !is_set(&changes, element))
+            && headers(&changes.dropped).all(|element| {
+                let list = &raw mut (*r).headers_in.headers;
+                raw::push_header(list, element.key, element.lowcase_key, element.hash, element.value).is_some()
+            })
+    }
+}
+
 /// Whether the client's copies of the header are dropped, in whatever spelling a backend may take for it.
 fn is_dropped(name: &[u8], worker: &Worker) -> bool {
     let is_own = name.first() == Some(&b'x')
@@ -56,8 +115,8 @@ fn is_dropped(name: &[u8], worker: &Worker) -> bool {
 ///
 /// # Safety
 ///
-/// `r` is a live main request.
-pub unsafe fn strip(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
+/// `r` is a live main request, and `context` is its record.
+pub unsafe fn strip(r: *mut ngx_http_request_t, context: &mut Context, worker: &Worker) -> bool {
     // SAFETY: the caller's promise; names and elements live as long as the request.
     unsafe {
         let incoming = &(*r).headers_in.headers;
@@ -65,12 +124,16 @@ pub unsafe fn strip(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
         if !headers(incoming).any(|element| is_dropped(name(element), worker)) {
             return true;
         }
-        copy_headers(r, |element| !is_dropped(name(element), worker))
+        let noted = headers(incoming).filter(|element| worker.is_set(name(element))).all(|element| {
+            let is_own = OWN.iter().any(|own| own.lower == name(element));
+            is_own || note(r, &mut context.changes.dropped, element)
+        });
+        noted && copy_headers(r, |element| !is_dropped(name(element), worker))
     }
 }
 
 /// Gives a subrequest a list of headers of its own, so that what is added for it does not reach its parent. What an
-/// earlier route set on the parent's request is not taken along. False when there was no memory.
+/// earlier route set on it, or on a request above it, is not taken along. False when there was no memory.
 ///
 /// # Safety
 ///
@@ -79,8 +142,32 @@ pub unsafe fn own_headers(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
     // SAFETY: the caller's promise, and as in `strip`.
     unsafe {
         let name = |element: &ngx_table_elt_t| std::slice::from_raw_parts(element.lowcase_key, element.key.len);
-        copy_headers(r, |element| !(worker.replaces_headers() && worker.is_replaced(name(element))))
+        let is_of_above = |element: &ngx_table_elt_t| {
+            let mut above = r;
+            while let Some(request) = above.as_ref() {
+                if context::find(above).is_some_and(|context| is_set(&context.changes, element)) {
+                    return true;
+                }
+                above = request.parent;
+            }
+            false
+        };
+        copy_headers(r, |element| {
+            let gives_way = worker.replaces_headers() && worker.is_replaced(name(element));
+            !gives_way && !is_of_above(element)
+        })
     }
+}
+
+/// Whether what `worker` decided changes the path or the headers of what is sent on.
+///
+/// # Safety
+///
+/// `r` is the live request that `worker` looked at last.
+pub unsafe fn changes(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
+    // SAFETY: the caller's promise.
+    let uri = unsafe { bytes((*r).uri) };
+    worker.forwarded_path().is_some_and(|path| path != uri) || worker.request_headers().next().is_some()
 }
 
 /// Replaces the list of the request's headers by one with those that `keeps` names. Entries are copied: nginx's own
@@ -117,8 +204,8 @@ unsafe fn copy_headers(r: *mut ngx_http_request_t, keeps: impl Fn(&ngx_table_elt
 /// # Safety
 ///
 /// `r` is a live request, `worker` has just decided on it, and [`strip`] was called. A subrequest shares its parent's
-/// list of headers: [`own_headers`] gives it one of its own first.
-pub unsafe fn apply(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
+/// list of headers: [`own_headers`] gives it one of its own first. `context` is its record.
+pub unsafe fn apply(r: *mut ngx_http_request_t, context: &mut Context, worker: &Worker) -> bool {
     // SAFETY: the caller's promise.
     unsafe {
         for (name, value) in worker.request_headers() {
@@ -128,12 +215,17 @@ pub unsafe fn apply(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
                 return false;
             };
             let hash = ngx_hash_key(lower.data, lower.len);
-            if raw::push_header(&raw mut (*r).headers_in.headers, key, lower.data, hash, value).is_none() {
+            let pushed = raw::push_header(&raw mut (*r).headers_in.headers, key, lower.data, hash, value);
+            if !pushed.is_some_and(|element| note(r, &mut context.changes.set, &*element)) {
                 return false;
             }
         }
         if let Some(path) = worker.forwarded_path() {
             let Some(copy) = raw::copy((*r).pool, path) else { return false };
+            if path != bytes((*r).uri) {
+                // `alias` and a URI in `proxy_pass` cut the location's name off, which may be longer than the new path.
+                (*r).set_valid_location(0);
+            }
             (*r).uri = copy;
             // Without both, nginx would send the target as it came, or the new path unescaped (NGINX.md k1).
             (*r).set_valid_unparsed_uri(0);

@@ -140,6 +140,8 @@ pub unsafe fn send(r: *mut ngx_http_request_t, status: u16, kind: ngx_str_t, bod
         let main = std::ptr::eq(r, (*r).main);
         data.set_last_buf(u32::from(main));
         data.set_last_in_chain(1);
+        // An empty buffer that is neither the last one nor this is an error to the copy filter.
+        data.set_sync(u32::from(body.is_empty() && !main));
         let mut link = ngx_chain_t { buf: buffer, next: ptr::null_mut() };
         ngx_http_output_filter(r, &raw mut link)
     }

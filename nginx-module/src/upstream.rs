@@ -145,7 +145,7 @@ unsafe fn decided<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> {
         // The main request may have been let in by `satisfy any` though we refused it; nobody lets in a subrequest.
         if let Some(context) = context::find(r)
             && context.ticket.is_routed()
-            && (is_main || !context.ticket.was_refused())
+            && (is_main || !context.ticket.was_refused() && crate::access::is_decided(r, context))
         {
             return Some(context);
         }
@@ -158,7 +158,7 @@ unsafe fn decided<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> {
             );
             return None;
         }
-        if crate::access::decide_subrequest(r) != rc::DECLINED {
+        if crate::access::decide_subrequest(r, true) != rc::DECLINED {
             return None;
         }
         context::find(r).filter(|context| context.ticket.is_routed())

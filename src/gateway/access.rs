@@ -3,7 +3,7 @@
 //! bans -> path and host -> route -> the route's lists of addresses -> CORS -> limits that need no identity -> auth ->
 //! permissions -> limits keyed by identity -> the route's own answer, or what is forwarded -> breaker.
 
-use super::caller::challenge;
+use super::caller::{Callers, challenge};
 use super::decision::{Answer, Decision, Reply, Respond};
 use super::explain::{Recorder, Silent, Step, tell};
 use super::limit::Limits;
@@ -158,33 +158,23 @@ impl Worker {
             return Err(Reply::new(Reason::ProtocolRefused));
         }
 
-        if let Entry::Subrequest(passed) = entry {
-            subrequest(&route, passed)?;
-        } else {
-            let early = route.early.to_native() as usize;
-            let limits = Limits { region, view: &view, request, route: &route, rule, captures: &captures, now };
-            limits.step(route.limits.get(..early), None, ticket, recorder)?;
-            let auth = callers.authenticate(&view, &route, request, now, ticket, recorder)?;
-            if let Some(requirement) = route.permissions.as_ref() {
-                let granted = auth.as_ref().is_some_and(|auth| callers.permits(&view, auth, ticket, requirement));
-                if !granted {
-                    tell!(recorder, Step::Permission, "none of what is granted is what is required");
-                    // Without credentials that were asked for and left out, the right answer is to ask for them.
-                    let reason = if auth.is_some() { Reason::PermissionMissing } else { Reason::AuthMissing };
-                    return Err(challenge(&view, &route, reason));
-                }
-                tell!(recorder, Step::Permission, "granted");
-            }
-            let claims = auth.is_some().then(|| callers.claims());
-            limits.step(route.limits.get(early..), claims, ticket, recorder)?;
-        }
-
         let matched = Matched { request, route: route.get(), rule, captures: &captures };
-        if let Some(answer) = route.answer.as_ref() {
-            matched.answer(answer, out, recorder)?;
+        let guarded = match entry {
+            Entry::Subrequest(passed) => subrequest(&route, passed),
+            Entry::First | Entry::Again => {
+                let limits = Limits { region, view: &view, request, route: &route, rule, captures: &captures, now };
+                guard(&view, &route, &limits, callers, ticket, recorder)
+            }
+        };
+        if let Err(reply) = guarded {
+            // With `satisfy any` another module may let it in all the same; then it goes the same way.
+            matched.prepare(out, &mut Silent)?;
+            return Err(reply);
+        }
+        matched.prepare(out, recorder)?;
+        if route.answer.is_some() {
             return Ok(Some(Respond::Route));
         }
-        matched.forward(out, recorder)?;
         if let Some(upstream) = &upstream {
             Self::enter_upstream(region, &view, upstream, now, ticket, recorder)?;
         }
@@ -257,6 +247,32 @@ fn upstream<'v>(
         read: route.timeouts.read.to_native(),
     };
     Ok(Some(upstream))
+}
+
+/// Asks limits, auth and permissions.
+fn guard<Q: Request>(
+    view: &View<'_>,
+    route: &Blob<'_, Route>,
+    limits: &Limits<'_, '_, Q>,
+    callers: &mut Callers,
+    ticket: &mut Ticket,
+    recorder: &mut impl Recorder,
+) -> Result<(), Reply> {
+    let early = route.early.to_native() as usize;
+    limits.step(route.limits.get(..early), None, ticket, recorder)?;
+    let auth = callers.authenticate(view, route, limits.request, limits.now, ticket, recorder)?;
+    if let Some(requirement) = route.permissions.as_ref() {
+        let granted = auth.as_ref().is_some_and(|auth| callers.permits(view, auth, ticket, requirement));
+        if !granted {
+            tell!(recorder, Step::Permission, "none of what is granted is what is required");
+            // Without credentials that were asked for and left out, the right answer is to ask for them.
+            let reason = if auth.is_some() { Reason::PermissionMissing } else { Reason::AuthMissing };
+            return Err(challenge(view, route, reason));
+        }
+        tell!(recorder, Step::Permission, "granted");
+    }
+    let claims = auth.is_some().then(|| callers.claims());
+    limits.step(route.limits.get(early..), claims, ticket, recorder)
 }
 
 /// A subrequest has no credentials of its own to show: it may go where anybody may, and where its main request was
@@ -344,23 +360,32 @@ impl<'a, R: Request> Matched<'a, R> {
         parameter(self.route, self.rule, name, self.captures, self.request.path())
     }
 
+    /// Writes the route's own answer, or what is forwarded.
+    #[inline]
+    fn prepare(&self, out: &mut Out, recorder: &mut impl Recorder) -> Result<(), Reply> {
+        match self.route.answer.as_ref() {
+            Some(answer) => self.answer(answer, out, recorder),
+            None => self.forward(out, recorder),
+        }
+    }
+
     /// Writes the route's own answer.
     fn answer(&self, answer: &ArchivedAnswer, out: &mut Out, recorder: &mut impl Recorder) -> Result<(), Reply> {
         match answer {
             ArchivedAnswer::Reply(reply) => {
                 out.status = reply.status.to_native();
                 for line in reply.headers.iter() {
-                    out.response.push(line.0.as_bytes(), &[line.1.as_bytes()]);
+                    out.answer.push(line.0.as_bytes(), &[line.1.as_bytes()]);
                 }
                 out.body.extend_from_slice(reply.body.as_bytes());
                 tell!(recorder, Step::Answer, "{} with {} bytes", out.status, out.body.len());
             }
             ArchivedAnswer::Redirect(redirect) => {
-                out.status = redirect.status.to_native();
                 let write = |text: &mut Vec<u8>| render(&redirect.to, Place::Url, |name| self.parameter(name), text);
-                if !out.response.push_with(b"Location", write) {
+                if !out.answer.push_with(b"Location", write) {
                     return Err(Reply::new(Reason::PathRefused));
                 }
+                out.status = redirect.status.to_native();
                 tell!(recorder, Step::Answer, "{}", out.status);
             }
         }

@@ -37,7 +37,8 @@ pub(super) struct Out {
     pub request: Lines,
     /// Headers of the answer, whoever gives it.
     pub response: Lines,
-    /// Status and body of an answer that the route gives.
+    /// Status, headers and body of an answer that the route gives.
+    pub answer: Lines,
     pub status: u16,
     pub body: Vec<u8>,
 }
@@ -47,6 +48,8 @@ impl Out {
         self.path.clear();
         self.request.clear();
         self.response.clear();
+        self.answer.clear();
+        self.status = 0;
         self.body.clear();
     }
 }
@@ -107,9 +110,14 @@ impl Worker {
     /// it, or the route of the request that was looked at last does.
     #[must_use]
     pub fn is_replaced(&self, name: &[u8]) -> bool {
-        let folded = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-        let is_name = |other: &[u8]| other.len() == name.len() && other.iter().map(folded).eq(name.iter().map(folded));
-        self.common.reserved.iter().any(|other| is_name(other)) || self.out.request.iter().any(|line| is_name(line.0))
+        self.common.reserved.iter().any(|other| is_spelling(other, name)) || self.is_set(name)
+    }
+
+    /// Whether the client's header `name`, in whatever spelling, gives way to the route of the request that was looked
+    /// at last.
+    #[must_use]
+    pub fn is_set(&self, name: &[u8]) -> bool {
+        self.out.request.iter().any(|line| is_spelling(line.0, name))
     }
 
     /// The headers to set on the answer to the request that was looked at last, whoever gives it.
@@ -117,7 +125,14 @@ impl Worker {
         self.out.response.iter()
     }
 
-    /// Status and body of the answer that [`super::Decision::Respond`] speaks of.
+    /// The headers of the answer that [`super::Decision::Respond`] speaks of, beside those of any answer. Where somebody
+    /// else answers in its place, they are not shown.
+    pub fn answer_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.out.answer.iter()
+    }
+
+    /// Status and body of the answer that [`super::Decision::Respond`] speaks of; of a refused request, what its route
+    /// would have answered. A status of 0 where there is none.
     #[must_use]
     pub fn response(&self) -> (u16, &[u8]) {
         (self.out.status, &self.out.body)
@@ -223,4 +238,10 @@ impl Common {
             .named::<Settings>(SETTINGS)
             .map_or_else(Vec::new, |settings| settings.reserved.iter().map(|name| name.as_bytes().into()).collect());
     }
+}
+
+/// Whether a backend may take both names for the same header.
+fn is_spelling(one: &[u8], other: &[u8]) -> bool {
+    let folded = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len() && one.iter().map(folded).eq(other.iter().map(folded))
 }

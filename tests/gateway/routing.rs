@@ -20,7 +20,12 @@ fn route(gateway: &mut Gateway, request: &Fake) -> String {
 
 fn lines(gateway: &Gateway) -> Vec<String> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    gateway.workers[0].response_headers().map(|(name, value)| format!("{}: {}", text(name), text(value))).collect()
+    let worker = &gateway.workers[0];
+    worker
+        .response_headers()
+        .chain(worker.answer_headers())
+        .map(|(name, value)| format!("{}: {}", text(name), text(value)))
+        .collect()
 }
 
 /// The path that is forwarded, and the headers that are set.
@@ -391,4 +396,35 @@ routes:
     assert!(!ticket.owns_cors() && lines(&gateway).is_empty());
     gateway.access(0, &Fake::get("/hello").header("Origin", app), at(0.0));
     assert_eq!(lines(&gateway), ["Access-Control-Allow-Origin: *"]);
+}
+
+/// With `satisfy any` another module may let the caller in; then the request goes the way of one that was let in here.
+#[test]
+fn who_is_refused_would_go_the_same_way() {
+    let mut gateway = Gateway::new(
+        &document(&format!(
+            r#"{U}
+routes:
+  - {{name: strip, paths: ["/strip/*"], strip_prefix: true, headers: {{X-Set: a}}, auth: [staff], upstream: u}}
+  - {{name: rewrite, paths: ["/r/{{id}}"], rewrite: "/x/{{id}}", auth: [staff], permissions: {{any: [a:b]}}, upstream: u}}
+  - {{name: reply, paths: ["/reply"], auth: [staff], reply: {{status: 201, headers: {{X-A: b}}, body: hello}}}}
+  - {{name: denied, paths: ["/denied/*"], strip_prefix: true, deny: [0.0.0.0/0, "::/0"], upstream: u}}
+"#
+        )),
+        1,
+    );
+    for (path, reason, forwarded, answer) in [
+        ("/strip/x", "auth.missing", Some("/x"), (0, "")),
+        ("/r/a b", "auth.missing", Some("/x/a b"), (0, "")),
+        ("/reply", "auth.missing", None, (201, "hello")),
+        ("/denied/x", "access.denied", None, (0, "")),
+    ] {
+        let request = Fake::get(path);
+        assert_eq!(route(&mut gateway, &request), reason, "{path}");
+        let worker = &gateway.workers[0];
+        assert_eq!(worker.forwarded_path(), forwarded.map(str::as_bytes), "{path}");
+        assert_eq!(worker.response(), (answer.0, answer.1.as_bytes()), "{path}");
+        assert_eq!(worker.response_headers().count(), 0, "{path}: whoever answers, these are the reply's own");
+        assert_eq!(worker.answer_headers().count(), usize::from(answer.0 != 0), "{path}");
+    }
 }

@@ -23,7 +23,7 @@ pub fn run(file: &str, method: &str, url: &str, args: &Args) -> Outcome {
     };
     let forwarded = (decision == Decision::Forward).then(|| forwarded(&live, &request));
     let answer = matches!(decision, Decision::Respond(_)).then(|| live.worker.response());
-    let added = lines(live.worker.response_headers());
+    let added = lines(live.worker.response_headers().chain(live.worker.answer_headers()));
     if args.json {
         let notes: Vec<Value> = notes
             .0
