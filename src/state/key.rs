@@ -120,6 +120,17 @@ pub(super) fn host_hash(kind: HostKind, host: &[u8]) -> u64 {
     hash::bytes(kind as u64, host)
 }
 
+/// The hash of a key as it stands in the tree.
+pub(super) fn key_hash(host_kind: u8, host: &[u8], shape: Shape, path: &[u8]) -> u64 {
+    let path = if shape.end == End::Exact { exact_hash(path) } else { shape_hash(shape, path) };
+    hash::pair(hash::bytes(host_kind.into(), host), path)
+}
+
+fn shape_hash(shape: Shape, path: &[u8]) -> u64 {
+    // A parameter hashes to something, but no shape looks at it.
+    Segments::of(path).map_or(0, |segments| shape.hash(&segments))
+}
+
 /// The hash of an exact path.
 #[inline(always)]
 pub(super) fn exact_hash(path: &[u8]) -> u64 {
@@ -262,14 +273,12 @@ impl Key {
 
     /// The key's place in the hash trie of paths.
     pub(super) fn hash(&self) -> u64 {
-        let host = host_hash(self.host_kind, &self.host);
-        if self.shape.end == End::Exact {
-            return hash::pair(host, exact_hash(&self.path));
-        }
-        // A parameter hashes to something, but no shape looks at it.
-        let mut segments = Segments::new();
-        segments.take_apart(&self.path);
-        hash::pair(host, self.shape.hash(&segments))
+        key_hash(self.host_kind as u8, &self.host, self.shape, &self.path)
+    }
+
+    /// The hash of the literal segments alone; of an exact path nothing asks for it.
+    pub(super) fn shape_hash(&self) -> u64 {
+        shape_hash(self.shape, &self.path)
     }
 
     /// Whether both keys match the same: they end in the same leaf, and there in the same expression.

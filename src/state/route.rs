@@ -10,8 +10,9 @@ use std::ops::ControlFlow;
 
 use crate::types::{Id, Method, Methods, Object};
 
-use super::block::{self, Entry, Place, StoredKey, blob, host};
-use super::hash::{SEGMENTS_MAX, Segments, pair};
+use super::block::host::{self, Listed};
+use super::block::{self, Entry, Place, StoredKey, blob};
+use super::hash::{SEGMENTS_MAX, Segments, pair, same};
 use super::key::{CAPTURES_MAX, End, HOST_MAX, HostKind, LABELS_MAX, PARAM, Shape, exact_hash, host_hash};
 use super::mem::{Memory, Ref};
 use super::tree::{Blob, Tree};
@@ -159,7 +160,7 @@ impl<'v> Tree<'v> {
         let mut walk = Walk::new(self, host, path);
         let wanted = Methods::NONE.with(method).0;
         let mut missed = false;
-        let found = walk.run(&mut |entry: Entry| {
+        let mut offer = |entry: Entry| {
             if entry.methods & wanted == 0 {
                 missed = true;
                 return ControlFlow::Continue(());
@@ -168,12 +169,19 @@ impl<'v> Tree<'v> {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
-        });
-        if let Some(entry) = found {
+        };
+        captures.count = 0;
+        // Most requests end here: at the exact path of the host that is asked first.
+        let first = walk.first();
+        if let Some(at) = first
+            && let Some(entry) = walk.offer_exact(at, &mut offer)
+        {
+            return Lookup::Found(self.reference(entry));
+        }
+        if let Some(entry) = walk.run(first, &mut offer) {
             walk.capture(entry, captures);
             return Lookup::Found(self.reference(entry));
         }
-        captures.count = 0;
         if !missed {
             return Lookup::None;
         }
@@ -198,9 +206,8 @@ struct Walk<'t> {
     host: &'t [u8],
     path: &'t [u8],
     exact: u64,
-    /// Taken apart when a host with shapes is met; whether that was done, and could be.
-    segments: Segments,
-    taken_apart: Option<bool>,
+    /// The path taken apart, which is done when a host with shapes is met; the inner `None`: it cannot be.
+    segments: Option<Option<Segments>>,
 }
 
 /// The host record being walked, or for exact paths just a host.
@@ -216,25 +223,40 @@ impl<'t> Walk<'t> {
     fn new(tree: &'t Tree<'_>, host: &'t [u8], path: &'t [u8]) -> Self {
         // No host is longer, and the labels of one that were would cost.
         let host = if host.len() > HOST_MAX { &[] } else { host };
-        Self { tree, host, path, exact: exact_hash(path), segments: Segments::new(), taken_apart: None }
+        Self { tree, host, path, exact: exact_hash(path), segments: None }
     }
 
-    /// Calls `offer` with one candidate after the other and returns the one at which it broke off.
+    /// The host whose exact path wins whatever else there is, which is so where nothing has a priority.
     #[inline(always)]
-    fn run(&mut self, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
+    fn first(&self) -> Option<At<'t>> {
         let root = &self.tree.root;
-        let memory = &self.tree.memory;
-        if !self.host.is_empty() && root.hosts != 0 {
-            let name = self.host;
-            let at = At { kind: HostKind::Exact, name, hash: host_hash(HostKind::Exact, name) };
-            // Without priorities an exact path of an exact host wins whatever else its host has.
-            let plain = root.prioritised == 0;
-            if plain && let Some(entry) = self.offer_exact(at, offer) {
-                return Some(entry);
-            }
-            let record =
-                block::find_record(memory, root.hosts, at.hash, |record| host::is(memory, record, at.kind, name));
-            if let Some(entry) = record.and_then(|record| self.host(at, record, plain, offer)) {
+        match (root.prioritised, self.asks_hosts(), root.any) {
+            (0, true, _) => Some(self.at(HostKind::Exact, self.host)),
+            (0, false, any) if any != 0 => Some(self.at(HostKind::Any, &[])),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn asks_hosts(&self) -> bool {
+        !self.host.is_empty() && self.tree.root.hosts != 0
+    }
+
+    #[inline(always)]
+    fn at(&self, kind: HostKind, name: &'t [u8]) -> At<'t> {
+        At { kind, name, hash: host_hash(kind, name) }
+    }
+
+    /// Calls `offer` with one candidate after the other and returns the one at which it broke off; the exact path of
+    /// `first` was offered already.
+    #[inline(never)]
+    fn run(&mut self, first: Option<At<'t>>, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
+        let root = &self.tree.root;
+        if self.asks_hosts() {
+            let at = first.unwrap_or_else(|| self.at(HostKind::Exact, self.host));
+            if let Some(record) = self.record(at)
+                && let Some(entry) = self.host(at, record, first.is_some(), offer)
+            {
                 return Some(entry);
             }
             if root.wildcards != 0
@@ -246,15 +268,21 @@ impl<'t> Walk<'t> {
         if root.any == 0 {
             return None;
         }
-        let at = At { kind: HostKind::Any, name: &[], hash: host_hash(HostKind::Any, &[]) };
-        self.host(at, root.any, false, offer)
+        let at = self.at(HostKind::Any, &[]);
+        self.host(at, root.any, first.is_some_and(|first| first.kind == HostKind::Any), offer)
+    }
+
+    #[inline(always)]
+    fn record(&self, at: At<'_>) -> Option<Ref> {
+        let memory = &self.tree.memory;
+        block::find_record(memory, self.tree.root.hosts, at.hash, |record| host::is(memory, record, at.kind, at.name))
     }
 
     /// The methods of every candidate that `accept` takes.
     #[cold]
     fn allowed(&mut self, accept: &mut dyn FnMut(Entry) -> bool) -> Methods {
         let mut allowed = Methods::NONE;
-        self.run(&mut |entry: Entry| {
+        self.run(None, &mut |entry: Entry| {
             if accept(entry) {
                 allowed = allowed.union(Methods(entry.methods));
             }
@@ -265,7 +293,6 @@ impl<'t> Walk<'t> {
 
     fn wildcards(&mut self, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
         let root = &self.tree.root;
-        let memory = &self.tree.memory;
         let labels = 1 + self.host.iter().filter(|&&byte| byte == b'.').count();
         let mut rest = self.host;
         for left in (1..labels).rev() {
@@ -275,10 +302,10 @@ impl<'t> Walk<'t> {
             if rest.len() + 1 == self.host.len() || left > LABELS_MAX || root.label_counts >> left & 1 == 0 {
                 continue;
             }
-            let at = At { kind: HostKind::Wildcard, name: rest, hash: host_hash(HostKind::Wildcard, rest) };
-            let record =
-                block::find_record(memory, root.hosts, at.hash, |record| host::is(memory, record, at.kind, rest));
-            if let Some(entry) = record.and_then(|record| self.host(at, record, false, offer)) {
+            let at = self.at(HostKind::Wildcard, rest);
+            if let Some(record) = self.record(at)
+                && let Some(entry) = self.host(at, record, false, offer)
+            {
                 return Some(entry);
             }
         }
@@ -286,7 +313,6 @@ impl<'t> Walk<'t> {
     }
 
     /// Walks one host; `exact_done` when its exact path was offered already.
-    #[inline(always)]
     fn host(
         &mut self,
         at: At<'_>,
@@ -304,17 +330,15 @@ impl<'t> Walk<'t> {
         {
             return Some(entry);
         }
-        if host::shapes(memory, record) == 0 || !self.take_apart() {
+        if host::shapes(memory, record) == 0 {
             return None;
         }
-        for (shape, _) in host::iter(memory, record) {
-            if let Some(place) = self.shaped(at, shape)
-                && let Some(entry) = self.offer_place(place, shape.end, offer)
-            {
-                return Some(entry);
-            }
-        }
-        None
+        self.take_apart();
+        let segments = self.segments()?;
+        host::fitting(memory, record, segments.count, |listed| {
+            let place = self.shaped(at, listed, segments)?;
+            self.offer_place(place, listed.shape.end, offer)
+        })
     }
 
     /// Collects every place of the host that matches and merges them by priority; at one priority the earlier place
@@ -331,9 +355,10 @@ impl<'t> Walk<'t> {
             }
         };
         add(self.exact_place(at));
-        if self.take_apart() {
-            for (shape, _) in host::iter(memory, record) {
-                add(self.shaped(at, shape));
+        self.take_apart();
+        if let Some(segments) = self.segments() {
+            for listed in host::iter(memory, record) {
+                add(self.shaped(at, listed, segments));
             }
         }
         let places = places.get_mut(..count)?;
@@ -360,11 +385,15 @@ impl<'t> Walk<'t> {
     }
 
     #[inline(always)]
-    fn take_apart(&mut self) -> bool {
-        match self.taken_apart {
-            Some(done) => done,
-            None => *self.taken_apart.insert(self.segments.take_apart(self.path)),
+    fn take_apart(&mut self) {
+        if self.segments.is_none() {
+            self.segments = Some(Segments::of(self.path));
         }
+    }
+
+    #[inline(always)]
+    fn segments(&self) -> Option<&Segments> {
+        self.segments.as_ref()?.as_ref()
     }
 
     #[inline(always)]
@@ -376,19 +405,14 @@ impl<'t> Walk<'t> {
     fn exact_place(&self, at: At<'_>) -> Option<Place> {
         let memory = &self.tree.memory;
         block::find(memory, self.tree.root.paths, pair(at.hash, self.exact), |word| {
-            let key = StoredKey::of(memory, Place(word).entry(memory, 0));
-            key.path(memory) == self.path
-                && key.shape.end == End::Exact
-                && key.host_kind == at.kind as u8
-                && key.host(memory) == at.name
+            StoredKey::is_exact(memory, Place(word).entry(memory, 0), at.kind, at.name, self.path)
         })
         .map(Place)
     }
 
-    /// Where `shape` leads the request.
+    /// Where a shape leads the request.
     #[inline(always)]
-    fn shaped(&self, at: At<'_>, shape: Shape) -> Option<Place> {
-        let segments = &self.segments;
+    fn shaped(&self, at: At<'_>, Listed { shape, filter, .. }: Listed, segments: &Segments) -> Option<Place> {
         let count = usize::from(shape.count);
         let all = ((1_u64 << count) - 1) as u32;
         let fits = match shape.end {
@@ -402,21 +426,24 @@ impl<'t> Walk<'t> {
         if !fits || segments.empty & all & !shape.literal != 0 {
             return None;
         }
+        let hash = shape.hash(segments);
+        if filter & host::filter_bit(hash) == 0 {
+            return None;
+        }
         let memory = &self.tree.memory;
-        block::find(memory, self.tree.root.paths, pair(at.hash, shape.hash(segments)), |word| {
+        block::find(memory, self.tree.root.paths, pair(at.hash, hash), |word| {
             let key = StoredKey::of(memory, Place(word).entry(memory, 0));
             key.shape == shape
                 && key.host_kind == at.kind as u8
-                && key.host(memory) == at.name
-                && self.has_literals(shape, key.path(memory))
+                && same(key.host(memory), at.name)
+                && self.has_literals(shape, key.path(memory), segments)
         })
         .map(Place)
     }
 
     /// Whether the literal segments of `key` are those of the request.
     #[inline(always)]
-    fn has_literals(&self, shape: Shape, key: &[u8]) -> bool {
-        let segments = &self.segments;
+    fn has_literals(&self, shape: Shape, key: &[u8], segments: &Segments) -> bool {
         let count = usize::from(shape.count);
         if shape.literal.count_ones() as usize == count {
             // Literals alone: the request begins with them, and a segment ends there.
@@ -461,7 +488,7 @@ impl<'t> Walk<'t> {
 
     /// Where the captured tail begins.
     fn tail(&self, shape: Shape) -> Option<u16> {
-        let segments = &self.segments;
+        let segments = self.segments()?;
         let count = usize::from(shape.count);
         let start = *segments.starts.get(count)?;
         (segments.count > count && usize::from(start) < self.path.len()).then_some(start)
@@ -469,10 +496,9 @@ impl<'t> Walk<'t> {
 
     #[inline(always)]
     fn capture(&self, entry: Entry, captures: &mut Captures) {
-        captures.count = 0;
         let key = StoredKey::of(&self.tree.memory, entry);
         let shape = key.shape;
-        let segments = &self.segments;
+        let Some(segments) = self.segments() else { return };
         if !matches!(shape.end, End::Here | End::Tail) {
             return;
         }

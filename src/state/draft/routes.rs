@@ -4,9 +4,11 @@ use std::cmp::Ordering;
 
 use super::Draft;
 use crate::state::arena::NoRoom;
-use crate::state::block::{self, Entry, Place, StoredKey, blob, host, leaf};
-use crate::state::key::{End, HostKind, Key, Pattern, Shape, host_hash};
-use crate::state::mem::Ref;
+use crate::state::block::host::{self, Listed};
+use crate::state::block::{self, Entry, Place, StoredKey, blob, leaf};
+use crate::state::hash;
+use crate::state::key::{End, HostKind, Key, Pattern, host_hash};
+use crate::state::mem::{Memory, Ref};
 
 /// Why a key cannot be added.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +31,7 @@ impl Draft {
         let priority = blob::priority(&self.memory, entry.blob);
         self.count_key(key, priority, true)?;
         match self.find_place(key, hash) {
-            None => self.root.paths = self.insert(self.root.paths, hash, entry.word())?,
+            None => self.root.paths = self.insert(self.root.paths, hash, entry.word(), hash_of_path)?,
             Some(old) => {
                 let mut entries = self.entries_of(old);
                 let place = entries.partition_point(|other| self.order(*other, entry).is_le());
@@ -161,30 +163,43 @@ impl Draft {
                 host::is(&memory, record, key.host_kind, &key.host)
             }),
         };
-        let mut exact = record.map_or(0, |record| host::exact(&memory, record));
-        let mut prioritised = record.map_or(0, |record| host::prioritised(&memory, record));
-        let mut shapes: Vec<(Shape, u32)> =
-            record.map_or_else(Vec::new, |record| host::iter(&memory, record).collect());
         let step = |count: u32| if is_in { count + 1 } else { count.saturating_sub(1) };
+        let mut counts = record.map_or([0, 0], |record| [host::exact, host::prioritised].map(|of| of(&memory, record)));
+        let is_exact = key.shape.end == End::Exact;
+        let [exact, prioritised] = &mut counts;
         if priority != 0 {
-            prioritised = step(prioritised);
+            *prioritised = step(*prioritised);
             self.root.prioritised = step(self.root.prioritised);
         }
-        if key.shape.end == End::Exact {
-            exact = step(exact);
-        } else {
-            match shapes.binary_search_by(|(shape, _)| shape.rank(key.shape)) {
+        if is_exact {
+            *exact = step(*exact);
+        }
+        if let Some(record) = record
+            && let Some(own) = self.count_in_place(record, key, counts, is_in)?
+        {
+            match key.host_kind {
+                HostKind::Any => self.root.any = own,
+                _ => self.root.hosts = self.exchange(self.root.hosts, hash, record.into(), own.into())?,
+            }
+            return Ok(());
+        }
+        let mut shapes: Vec<Listed> = record.map_or_else(Vec::new, |record| host::iter(&memory, record).collect());
+        if !is_exact {
+            match shapes.binary_search_by(|listed| listed.shape.rank(key.shape)) {
                 Ok(index) => {
-                    if let Some((_, keys)) = shapes.get_mut(index) {
-                        *keys = step(*keys);
+                    if let Some(listed) = shapes.get_mut(index) {
+                        listed.keys = step(listed.keys);
                     }
                 }
                 Err(_) if shapes.len() >= host::SHAPES_MAX => return Err(KeyError::Shapes),
-                Err(index) => shapes.insert(index, (key.shape, 1)),
+                Err(index) => {
+                    let filter = host::filter_bit(key.shape_hash());
+                    shapes.insert(index, Listed { shape: key.shape, keys: 1, filter });
+                }
             }
-            shapes.retain(|(_, keys)| *keys > 0);
+            shapes.retain(|listed| listed.keys > 0);
         }
-        let wanted = exact > 0 || !shapes.is_empty();
+        let wanted = counts[0] > 0 || !shapes.is_empty();
         let new = match (record, wanted) {
             (None, false) => return Ok(()),
             (Some(record), false) => {
@@ -201,11 +216,11 @@ impl Draft {
             }
         };
         if new != 0 {
-            host::write(&memory, new, key.host_kind, &key.host, [exact, prioritised], &shapes);
+            host::write(&memory, new, key.host_kind, &key.host, counts, &shapes);
         }
         match (key.host_kind, record) {
             (HostKind::Any, _) => self.root.any = new,
-            (_, None) => self.root.hosts = self.insert(self.root.hosts, hash, new.into())?,
+            (_, None) => self.root.hosts = self.insert(self.root.hosts, hash, new.into(), hash_of_host)?,
             (_, Some(old)) if new != 0 => {
                 self.root.hosts = self.exchange(self.root.hosts, hash, old.into(), new.into())?
             }
@@ -215,6 +230,37 @@ impl Draft {
             self.count_wildcard(&key.host, is_in);
         }
         Ok(())
+    }
+
+    /// Counts a key where that leaves the record its shapes; the record, or `None` where it does not.
+    fn count_in_place(
+        &mut self,
+        record: Ref,
+        key: &Key,
+        counts: [u32; 2],
+        is_in: bool,
+    ) -> Result<Option<Ref>, NoRoom> {
+        let memory = self.memory;
+        let found = match key.shape.end {
+            End::Exact => None,
+            _ => {
+                let found = host::iter(&memory, record).enumerate().find(|(_, listed)| listed.shape == key.shape);
+                let Some((index, mut listed)) = found else { return Ok(None) };
+                listed.keys = if is_in { listed.keys + 1 } else { listed.keys.saturating_sub(1) };
+                listed.filter |= host::filter_bit(key.shape_hash());
+                Some((index, listed))
+            }
+        };
+        let is_emptied = found.is_some_and(|(_, listed)| listed.keys == 0);
+        if is_emptied || counts[0] == 0 && host::shapes(&memory, record) == 0 {
+            return Ok(None);
+        }
+        let own = self.own(record, host::size_of(&memory, record))?;
+        host::set_counts(&memory, own, counts);
+        if let Some((index, listed)) = found {
+            host::set_listed(&memory, own, index, listed);
+        }
+        Ok(Some(own))
     }
 
     fn count_wildcard(&mut self, name: &[u8], is_in: bool) {
@@ -229,4 +275,13 @@ impl Draft {
             self.root.label_counts = 0;
         }
     }
+}
+
+fn hash_of_path(memory: &Memory, word: u64) -> u64 {
+    StoredKey::of(memory, Place(word).entry(memory, 0)).hash(memory)
+}
+
+fn hash_of_host(memory: &Memory, word: u64) -> u64 {
+    let record = word as Ref;
+    hash::bytes(host::kind(memory, record).into(), host::name(memory, record))
 }
