@@ -118,69 +118,86 @@ pub(super) struct Segments {
 }
 
 impl Segments {
-    /// Takes `path` apart; `None` for one that does not begin with a slash or is longer than spans can say.
+    /// Nothing was taken apart yet.
+    #[inline(always)]
+    pub(super) const fn new() -> Self {
+        Self { count: 0, empty: 0, starts: [0; SEGMENTS_MAX + 2], hashes: [0; SEGMENTS_MAX] }
+    }
+
+    /// Takes `path` apart; false for one that does not begin with a slash or is longer than spans can say.
     #[inline]
-    pub(super) fn of(path: &[u8]) -> Option<Self> {
-        let mut segments = Self { count: 0, empty: 0, starts: [0; SEGMENTS_MAX + 2], hashes: [0; SEGMENTS_MAX] };
+    pub(super) fn take_apart(&mut self, path: &[u8]) -> bool {
         if path.is_empty() {
-            return Some(segments);
+            return true;
         }
-        if path.first() != Some(&b'/') || path.len() >= usize::from(u16::MAX) {
-            return None;
+        let Some(mut rest) = path.strip_prefix(b"/") else { return false };
+        if path.len() >= usize::from(u16::MAX) {
+            return false;
         }
         let mut start = 1;
         let mut seed = ODD;
-        for (index, (slot, hash)) in segments.starts.iter_mut().zip(&mut segments.hashes).enumerate() {
+        let mut more = true;
+        for (index, (slot, hash)) in self.starts.iter_mut().zip(&mut self.hashes).enumerate() {
             *slot = start as u16;
-            if start > path.len() {
-                return Some(segments);
+            if !more {
+                self.count = index;
+                return true;
             }
-            let end;
-            (end, *hash) = segment(path, start, seed);
-            segments.empty |= u32::from(end == start) << index;
-            segments.count += 1;
-            start = end + 1;
+            let length;
+            (length, *hash) = segment(path, rest, seed);
+            self.empty |= u32::from(length == 0) << index;
+            start += length + 1;
             seed = seed.wrapping_add(OTHER);
+            match rest.get(length + 1..) {
+                Some(behind) => rest = behind,
+                None => more = false,
+            }
         }
         // As many as can be told apart, and maybe more.
-        if let Some(slot) = segments.starts.get_mut(SEGMENTS_MAX) {
+        if let Some(slot) = self.starts.get_mut(SEGMENTS_MAX) {
             *slot = start as u16;
         }
-        segments.count += usize::from(start <= path.len());
-        Some(segments)
+        self.count = SEGMENTS_MAX + usize::from(more);
+        true
     }
 }
 
-/// The end of the segment that begins at `start`, and its hash. One pass: a word with a slash in it is cut there.
+/// The length of the segment that `rest`, the end of `path`, begins with, and its hash. One pass: a word with a slash
+/// in it is cut there.
 #[inline(always)]
-fn segment(path: &[u8], start: usize, seed: u64) -> (usize, u64) {
+fn segment(path: &[u8], rest: &[u8], seed: u64) -> (usize, u64) {
     let mut hash = seed;
-    let mut at = start;
-    loop {
-        let (word, length) = word_at(path, at);
-        // Where fewer than eight bytes are left, the end of the path is as good as a slash.
-        let found = marks(word, b'/') | 1_u64.checked_shl(8 * length as u32 + 7).unwrap_or(0);
+    let mut rest = rest;
+    let mut length = 0;
+    let (word, found) = loop {
+        let Some((eight, behind)) = rest.split_first_chunk::<8>() else {
+            let word = tail(path, rest);
+            // The end of the path is as good as a slash.
+            break (word, marks(word, b'/') | 0x80 << (8 * (rest.len() & 7)));
+        };
+        let word = u64::from_le_bytes(*eight);
+        let found = marks(word, b'/');
         if found != 0 {
-            // The lowest mark is exact; bytes from it on are cut off.
-            let bits = found.trailing_zeros() & !7;
-            let kept = word & ((1 << bits) - 1);
-            let end = at + bits as usize / 8;
-            return (end, fold(hash ^ kept, ODD ^ (end - start) as u64));
+            break (word, found);
         }
         hash = fold(hash ^ word, ODD);
-        at += 8;
-    }
+        length += 8;
+        rest = behind;
+    };
+    // The lowest mark is exact; bytes from it on are cut off.
+    let bits = found.trailing_zeros() & 56;
+    let kept = word & ((1 << bits) - 1);
+    length += bits as usize / 8;
+    (length, fold(hash ^ kept, ODD ^ length as u64))
 }
 
-/// Up to eight bytes from `at` on, zeros behind them, and how many they are.
+/// `rest`, the last seven bytes of `path` or fewer, as a word with zeros behind.
 #[inline(always)]
-fn word_at(path: &[u8], at: usize) -> (u64, usize) {
-    let rest = path.get(at..).unwrap_or_default();
-    match (rest.first_chunk::<8>(), path.last_chunk::<8>()) {
-        (Some(eight), _) => (u64::from_le_bytes(*eight), 8),
-        (None, Some(_)) if rest.is_empty() => (0, 0),
-        (None, Some(last)) => (u64::from_le_bytes(*last) >> (64 - 8 * rest.len()), rest.len()),
-        _ => (short(rest), rest.len()),
+fn tail(path: &[u8], rest: &[u8]) -> u64 {
+    match path.last_chunk::<8>() {
+        // In two steps, for there may be nothing.
+        Some(last) => u64::from_le_bytes(*last) >> 8 >> (56 - 8 * (rest.len() & 7)),
+        None => short(rest),
     }
 }
 
@@ -190,10 +207,10 @@ mod tests {
 
     #[test]
     fn a_segment_hashes_alike_wherever_it_ends() {
-        let segment = |path: &str, seed| segment(path.as_bytes(), 1, seed);
+        let segment = |path: &str, seed| segment(path.as_bytes(), &path.as_bytes()[1..], seed);
         for name in ["", "a", "abc", "abcd", "abcdefg", "abcdefgh", "abcdefghi", "abcdefghijklmnopq"] {
             let alone = segment(&format!("/{name}"), 3);
-            assert_eq!(alone.0, 1 + name.len());
+            assert_eq!(alone.0, name.len());
             for behind in ["/", "/x", "/xxxxxxxxxxxxxxxxxx", "//////////", "/.", "/./."] {
                 assert_eq!(segment(&format!("/{name}{behind}"), 3), alone, "{name}{behind}");
             }
@@ -215,6 +232,11 @@ mod tests {
         }
     }
 
+    fn of(path: &[u8]) -> Option<Segments> {
+        let mut segments = Segments::new();
+        segments.take_apart(path).then_some(segments)
+    }
+
     #[test]
     fn pieces() {
         for (path, expected) in [
@@ -224,16 +246,16 @@ mod tests {
             ("/users/12345678/items", vec!["users", "12345678", "items"]),
             ("//a//", vec!["", "a", "", ""]),
         ] {
-            let segments = Segments::of(path.as_bytes()).unwrap();
+            let segments = of(path.as_bytes()).unwrap();
             let found: Vec<_> = (0..segments.count)
                 .map(|i| &path[usize::from(segments.starts[i])..usize::from(segments.starts[i + 1]) - 1])
                 .collect();
             assert_eq!(found, expected, "{path}");
         }
-        assert!(Segments::of(b"*").is_none() && Segments::of(b"").is_some_and(|segments| segments.count == 0));
-        assert!(Segments::of(&[b'/'; 1 << 16]).is_none());
-        assert_eq!(Segments::of(&[b'/'; 100]).unwrap().count, SEGMENTS_MAX + 1);
-        let all = Segments::of(&[b'/'; 32]).unwrap();
+        assert!(of(b"*").is_none() && of(b"").is_some_and(|segments| segments.count == 0));
+        assert!(of(&[b'/'; 1 << 16]).is_none());
+        assert_eq!(of(&[b'/'; 100]).unwrap().count, SEGMENTS_MAX + 1);
+        let all = of(&[b'/'; 32]).unwrap();
         assert_eq!((all.count, all.starts[32], all.empty), (32, 33, u32::MAX));
     }
 

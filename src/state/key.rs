@@ -112,6 +112,14 @@ impl Shape {
         }
         hash::pair(sum, u64::from(self.literal) << 32 | u64::from(self.count) << 8 | self.end as u64)
     }
+
+    /// The bit that stands for the last literal segment in a filter over the keys of this shape; without literals,
+    /// the first segment's.
+    #[inline(always)]
+    pub(super) fn filter_bit(self, segments: &Segments) -> u32 {
+        let index = (self.literal | 1).ilog2() as usize;
+        1 << (segments.hashes.get(index).copied().unwrap_or(0) >> 59)
+    }
 }
 
 /// The hash of a host in the space of its kind.
@@ -128,7 +136,9 @@ pub(super) fn key_hash(host_kind: u8, host: &[u8], shape: Shape, path: &[u8]) ->
 
 fn shape_hash(shape: Shape, path: &[u8]) -> u64 {
     // A parameter hashes to something, but no shape looks at it.
-    Segments::of(path).map_or(0, |segments| shape.hash(&segments))
+    let mut segments = Segments::new();
+    segments.take_apart(path);
+    shape.hash(&segments)
 }
 
 /// The hash of an exact path.
@@ -276,9 +286,14 @@ impl Key {
         key_hash(self.host_kind as u8, &self.host, self.shape, &self.path)
     }
 
-    /// The hash of the literal segments alone; of an exact path nothing asks for it.
-    pub(super) fn shape_hash(&self) -> u64 {
-        shape_hash(self.shape, &self.path)
+    /// The filter of its shape if it were the only key.
+    pub(super) fn filter(&self) -> u32 {
+        if self.shape.literal == 0 {
+            return u32::MAX;
+        }
+        let mut segments = Segments::new();
+        segments.take_apart(&self.path);
+        self.shape.filter_bit(&segments)
     }
 
     /// Whether both keys match the same: they end in the same leaf, and there in the same expression.

@@ -157,7 +157,7 @@ impl<'v> Tree<'v> {
         captures: &mut Captures,
         mut accept: impl FnMut(RouteRef<'v>) -> bool,
     ) -> Lookup<'v> {
-        let mut walk = Walk::new(self, host, path);
+        let walk = Walk::new(self, host, path);
         let wanted = Methods::NONE.with(method).0;
         let mut missed = false;
         let mut offer = |entry: Entry| {
@@ -178,8 +178,7 @@ impl<'v> Tree<'v> {
         {
             return Lookup::Found(self.reference(entry));
         }
-        if let Some(entry) = walk.run(first, &mut offer) {
-            walk.capture(entry, captures);
+        if let Some(entry) = walk.run(first, captures, &mut offer) {
             return Lookup::Found(self.reference(entry));
         }
         if !missed {
@@ -206,8 +205,29 @@ struct Walk<'t> {
     host: &'t [u8],
     path: &'t [u8],
     exact: u64,
-    /// The path taken apart, which is done when a host with shapes is met; the inner `None`: it cannot be.
-    segments: Option<Option<Segments>>,
+}
+
+/// The path taken apart, which is done when a host with shapes is met.
+struct Apart {
+    segments: Segments,
+    /// Whether it was tried, and could be.
+    done: Option<bool>,
+}
+
+impl Apart {
+    #[inline(always)]
+    const fn new() -> Self {
+        Self { segments: Segments::new(), done: None }
+    }
+
+    #[inline(always)]
+    fn of(&mut self, path: &[u8]) -> Option<&Segments> {
+        let done = match self.done {
+            Some(done) => done,
+            None => *self.done.insert(self.segments.take_apart(path)),
+        };
+        done.then_some(&self.segments)
+    }
 }
 
 /// The host record being walked, or for exact paths just a host.
@@ -223,7 +243,7 @@ impl<'t> Walk<'t> {
     fn new(tree: &'t Tree<'_>, host: &'t [u8], path: &'t [u8]) -> Self {
         // No host is longer, and the labels of one that were would cost.
         let host = if host.len() > HOST_MAX { &[] } else { host };
-        Self { tree, host, path, exact: exact_hash(path), segments: None }
+        Self { tree, host, path, exact: exact_hash(path) }
     }
 
     /// The host whose exact path wins whatever else there is, which is so where nothing has a priority.
@@ -250,17 +270,35 @@ impl<'t> Walk<'t> {
     /// Calls `offer` with one candidate after the other and returns the one at which it broke off; the exact path of
     /// `first` was offered already.
     #[inline(never)]
-    fn run(&mut self, first: Option<At<'t>>, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
+    fn run(
+        &self,
+        first: Option<At<'t>>,
+        captures: &mut Captures,
+        offer: &mut impl FnMut(Entry) -> Flow,
+    ) -> Option<Entry> {
+        let mut apart = Apart::new();
+        let entry = self.hosts(first, &mut apart, offer)?;
+        self.capture(entry, &apart.segments, captures);
+        Some(entry)
+    }
+
+    #[inline(always)]
+    fn hosts(
+        &self,
+        first: Option<At<'t>>,
+        apart: &mut Apart,
+        offer: &mut impl FnMut(Entry) -> Flow,
+    ) -> Option<Entry> {
         let root = &self.tree.root;
         if self.asks_hosts() {
             let at = first.unwrap_or_else(|| self.at(HostKind::Exact, self.host));
             if let Some(record) = self.record(at)
-                && let Some(entry) = self.host(at, record, first.is_some(), offer)
+                && let Some(entry) = self.host(at, record, first.is_some(), apart, offer)
             {
                 return Some(entry);
             }
             if root.wildcards != 0
-                && let Some(entry) = self.wildcards(offer)
+                && let Some(entry) = self.wildcards(apart, offer)
             {
                 return Some(entry);
             }
@@ -269,7 +307,7 @@ impl<'t> Walk<'t> {
             return None;
         }
         let at = self.at(HostKind::Any, &[]);
-        self.host(at, root.any, first.is_some_and(|first| first.kind == HostKind::Any), offer)
+        self.host(at, root.any, first.is_some_and(|first| first.kind == HostKind::Any), apart, offer)
     }
 
     #[inline(always)]
@@ -280,9 +318,9 @@ impl<'t> Walk<'t> {
 
     /// The methods of every candidate that `accept` takes.
     #[cold]
-    fn allowed(&mut self, accept: &mut dyn FnMut(Entry) -> bool) -> Methods {
+    fn allowed(&self, accept: &mut dyn FnMut(Entry) -> bool) -> Methods {
         let mut allowed = Methods::NONE;
-        self.run(None, &mut |entry: Entry| {
+        self.hosts(None, &mut Apart::new(), &mut |entry: Entry| {
             if accept(entry) {
                 allowed = allowed.union(Methods(entry.methods));
             }
@@ -291,7 +329,7 @@ impl<'t> Walk<'t> {
         allowed
     }
 
-    fn wildcards(&mut self, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
+    fn wildcards(&self, apart: &mut Apart, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
         let root = &self.tree.root;
         let labels = 1 + self.host.iter().filter(|&&byte| byte == b'.').count();
         let mut rest = self.host;
@@ -304,7 +342,7 @@ impl<'t> Walk<'t> {
             }
             let at = self.at(HostKind::Wildcard, rest);
             if let Some(record) = self.record(at)
-                && let Some(entry) = self.host(at, record, false, offer)
+                && let Some(entry) = self.host(at, record, false, apart, offer)
             {
                 return Some(entry);
             }
@@ -314,15 +352,16 @@ impl<'t> Walk<'t> {
 
     /// Walks one host; `exact_done` when its exact path was offered already.
     fn host(
-        &mut self,
+        &self,
         at: At<'_>,
         record: Ref,
         exact_done: bool,
+        apart: &mut Apart,
         offer: &mut impl FnMut(Entry) -> Flow,
     ) -> Option<Entry> {
         let memory = &self.tree.memory;
         if host::prioritised(memory, record) != 0 {
-            return self.by_priority(at, record, offer);
+            return self.by_priority(at, record, apart, offer);
         }
         if !exact_done
             && host::exact(memory, record) != 0
@@ -333,18 +372,23 @@ impl<'t> Walk<'t> {
         if host::shapes(memory, record) == 0 {
             return None;
         }
-        self.take_apart();
-        let segments = self.segments()?;
+        let segments = apart.of(self.path)?;
         host::fitting(memory, record, segments.count, |listed| {
             let place = self.shaped(at, listed, segments)?;
-            self.offer_place(place, listed.shape.end, offer)
+            self.offer_place(place, listed.shape.end, segments, offer)
         })
     }
 
     /// Collects every place of the host that matches and merges them by priority; at one priority the earlier place
     /// is the better one.
     #[cold]
-    fn by_priority(&mut self, at: At<'_>, record: Ref, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
+    fn by_priority(
+        &self,
+        at: At<'_>,
+        record: Ref,
+        apart: &mut Apart,
+        offer: &mut impl FnMut(Entry) -> Flow,
+    ) -> Option<Entry> {
         let memory = &self.tree.memory;
         let mut places: [(Place, u32); host::SHAPES_MAX + 1] = [(Place(0), 0); host::SHAPES_MAX + 1];
         let mut count = 0;
@@ -355,8 +399,7 @@ impl<'t> Walk<'t> {
             }
         };
         add(self.exact_place(at));
-        self.take_apart();
-        if let Some(segments) = self.segments() {
+        if let Some(segments) = apart.of(self.path) {
             for listed in host::iter(memory, record) {
                 add(self.shaped(at, listed, segments));
             }
@@ -378,27 +421,17 @@ impl<'t> Walk<'t> {
             if let Some((_, next)) = places.get_mut(index) {
                 *next += 1;
             }
-            if self.fits(entry) && offer(entry).is_break() {
+            if fits(memory, entry, self.path, &apart.segments) && offer(entry).is_break() {
                 return Some(entry);
             }
         }
     }
 
     #[inline(always)]
-    fn take_apart(&mut self) {
-        if self.segments.is_none() {
-            self.segments = Some(Segments::of(self.path));
-        }
-    }
-
-    #[inline(always)]
-    fn segments(&self) -> Option<&Segments> {
-        self.segments.as_ref()?.as_ref()
-    }
-
-    #[inline(always)]
     fn offer_exact(&self, at: At<'_>, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
-        self.offer_place(self.exact_place(at)?, End::Exact, offer)
+        let place = self.exact_place(at)?;
+        let memory = &self.tree.memory;
+        (0..place.count(memory)).map(|index| place.entry(memory, index)).find(|entry| offer(*entry).is_break())
     }
 
     #[inline(always)]
@@ -413,6 +446,9 @@ impl<'t> Walk<'t> {
     /// Where a shape leads the request.
     #[inline(always)]
     fn shaped(&self, at: At<'_>, Listed { shape, filter, .. }: Listed, segments: &Segments) -> Option<Place> {
+        if filter & shape.filter_bit(segments) == 0 {
+            return None;
+        }
         let count = usize::from(shape.count);
         let all = ((1_u64 << count) - 1) as u32;
         let fits = match shape.end {
@@ -427,9 +463,6 @@ impl<'t> Walk<'t> {
             return None;
         }
         let hash = shape.hash(segments);
-        if filter & host::filter_bit(hash) == 0 {
-            return None;
-        }
         let memory = &self.tree.memory;
         block::find(memory, self.tree.root.paths, pair(at.hash, hash), |word| {
             let key = StoredKey::of(memory, Place(word).entry(memory, 0));
@@ -441,64 +474,48 @@ impl<'t> Walk<'t> {
         .map(Place)
     }
 
-    /// Whether the literal segments of `key` are those of the request.
+    /// Whether `key`, which is of that shape, is the request's path with a mark for each parameter. What stands
+    /// between two parameters is compared at once, slashes and all.
     #[inline(always)]
     fn has_literals(&self, shape: Shape, key: &[u8], segments: &Segments) -> bool {
-        let count = usize::from(shape.count);
-        if shape.literal.count_ones() as usize == count {
-            // Literals alone: the request begins with them, and a segment ends there.
-            let end = usize::from(segments.starts.get(count).copied().unwrap_or(0)).saturating_sub(1);
-            return self.path.get(..end) == Some(key);
-        }
+        let starts = &segments.starts;
+        let mut params = !shape.literal & ((1_u64 << shape.count) - 1) as u32;
+        let mut from = 0;
         let mut rest = key;
-        for index in 0..count {
-            let Some((b'/', behind)) = rest.split_first() else { return false };
-            if shape.literal >> index & 1 == 0 {
-                let Some((&PARAM, behind)) = behind.split_first() else { return false };
-                rest = behind;
-                continue;
+        while params != 0 {
+            let index = params.trailing_zeros() as usize;
+            params &= params - 1;
+            let (Some(&start), Some(&next)) = (starts.get(index), starts.get(index + 1)) else { return false };
+            let run = self.path.get(from..usize::from(start)).unwrap_or_default();
+            match rest.split_at_checked(run.len()) {
+                Some((literal, [PARAM, behind @ ..])) if same(literal, run) => rest = behind,
+                _ => return false,
             }
-            let (Some(&start), Some(&next)) = (segments.starts.get(index), segments.starts.get(index + 1)) else {
-                return false;
-            };
-            let segment = self.path.get(usize::from(start)..usize::from(next) - 1).unwrap_or_default();
-            let Some(behind) = behind.strip_prefix(segment) else { return false };
-            rest = behind;
+            from = usize::from(next) - 1;
         }
-        rest.is_empty()
+        let end = usize::from(starts.get(usize::from(shape.count)).copied().unwrap_or(0)).saturating_sub(1);
+        self.path.get(from..end).is_some_and(|run| same(rest, run))
     }
 
     #[inline(always)]
-    fn offer_place(&self, place: Place, end: End, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
+    fn offer_place(
+        &self,
+        place: Place,
+        end: End,
+        segments: &Segments,
+        offer: &mut impl FnMut(Entry) -> Flow,
+    ) -> Option<Entry> {
         let memory = &self.tree.memory;
-        for index in 0..place.count(memory) {
-            let entry = place.entry(memory, index);
-            if (end != End::Tail || self.fits(entry)) && offer(entry).is_break() {
-                return Some(entry);
-            }
-        }
-        None
-    }
-
-    /// Whether a captured tail has something to capture.
-    fn fits(&self, entry: Entry) -> bool {
-        let key = StoredKey::of(&self.tree.memory, entry);
-        !key.is_captured || self.tail(key.shape).is_some()
-    }
-
-    /// Where the captured tail begins.
-    fn tail(&self, shape: Shape) -> Option<u16> {
-        let segments = self.segments()?;
-        let count = usize::from(shape.count);
-        let start = *segments.starts.get(count)?;
-        (segments.count > count && usize::from(start) < self.path.len()).then_some(start)
+        let takes = |entry: &Entry| {
+            (end != End::Tail || fits(memory, *entry, self.path, segments)) && offer(*entry).is_break()
+        };
+        (0..place.count(memory)).map(|index| place.entry(memory, index)).find(takes)
     }
 
     #[inline(always)]
-    fn capture(&self, entry: Entry, captures: &mut Captures) {
+    fn capture(&self, entry: Entry, segments: &Segments, captures: &mut Captures) {
         let key = StoredKey::of(&self.tree.memory, entry);
         let shape = key.shape;
-        let Some(segments) = self.segments() else { return };
         if !matches!(shape.end, End::Here | End::Tail) {
             return;
         }
@@ -511,11 +528,24 @@ impl<'t> Walk<'t> {
             }
         }
         if key.is_captured
-            && let Some(start) = self.tail(shape)
+            && let Some(start) = tail(shape, self.path, segments)
         {
             captures.push(start, self.path.len() as u16);
         }
     }
+}
+
+/// Whether a captured tail has something to capture.
+fn fits(memory: &Memory, entry: Entry, path: &[u8], segments: &Segments) -> bool {
+    let key = StoredKey::of(memory, entry);
+    !key.is_captured || tail(key.shape, path, segments).is_some()
+}
+
+/// Where the captured tail begins.
+fn tail(shape: Shape, path: &[u8], segments: &Segments) -> Option<u16> {
+    let count = usize::from(shape.count);
+    let start = *segments.starts.get(count)?;
+    (segments.count > count && usize::from(start) < path.len()).then_some(start)
 }
 
 const _: () = assert!(SEGMENTS_MAX <= 32, "shapes are masks of 32 bits");

@@ -81,6 +81,10 @@ impl Request for Sent {
             (Some(_), Some(_)) => Header::Many,
         }
     }
+
+    fn header_lines(&self, name: &[u8], take: &mut dyn FnMut(&[u8])) {
+        self.headers.iter().filter(|(other, _)| other.as_bytes() == name).for_each(|(_, value)| take(value.as_bytes()));
+    }
 }
 
 /// The path as nginx has it in `$uri`: decoded, slashes merged, dot segments resolved; `None` where it answers 400.

@@ -2,7 +2,7 @@
 //!
 //! `[header][a byte for each shape, up to a multiple of 8][shapes][name]`. The bytes say how many segments a shape
 //! has, so that those which cannot fit a request are passed over eight at a time; the filter of a shape says which
-//! literals cannot be among its keys, so that most of those which fit and lead nowhere are not looked for.
+//! last literals none of its keys has, so that most of those which fit and lead nowhere are not looked for.
 
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
@@ -28,14 +28,8 @@ pub struct Listed {
     pub shape: Shape,
     /// How many keys have it.
     pub keys: u32,
-    /// Bit by the hash of its literals: a key has them, or had.
+    /// Bit by the hash of the last literal: a key has it, or had.
     pub filter: u32,
-}
-
-/// The bit in a filter for literals of that hash.
-#[inline(always)]
-pub const fn filter_bit(shape_hash: u64) -> u32 {
-    1 << (shape_hash >> 59)
 }
 
 const fn shapes_at(shapes: usize) -> usize {

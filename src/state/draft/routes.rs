@@ -193,7 +193,7 @@ impl Draft {
                 }
                 Err(_) if shapes.len() >= host::SHAPES_MAX => return Err(KeyError::Shapes),
                 Err(index) => {
-                    let filter = host::filter_bit(key.shape_hash());
+                    let filter = key.filter();
                     shapes.insert(index, Listed { shape: key.shape, keys: 1, filter });
                 }
             }
@@ -247,7 +247,7 @@ impl Draft {
                 let found = host::iter(&memory, record).enumerate().find(|(_, listed)| listed.shape == key.shape);
                 let Some((index, mut listed)) = found else { return Ok(None) };
                 listed.keys = if is_in { listed.keys + 1 } else { listed.keys.saturating_sub(1) };
-                listed.filter |= host::filter_bit(key.shape_hash());
+                listed.filter |= key.filter();
                 Some((index, listed))
             }
         };

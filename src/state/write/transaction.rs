@@ -70,7 +70,8 @@ impl Transaction<'_> {
                 }
                 Ok(id)
             }
-            Err(NoRoom) => Err(self.fail(Refusal::Room, name.len())),
+            // A name is nothing without its object.
+            Err(NoRoom) => Err(self.fail(Refusal::Room, blob::HEADER + name.len())),
         }
     }
 
