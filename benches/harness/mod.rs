@@ -1,6 +1,7 @@
 //! What the benches share: jobs that callgrind counts one by one, and sides that are timed in turn.
 #![allow(dead_code)]
 
+use std::hint::black_box;
 use std::time::Instant;
 
 /// Something ready to be done again and again.
@@ -68,6 +69,18 @@ impl<'s> Side<'s> {
     /// A pass that asks `look` for each of `keys`.
     pub fn over<K>(name: &'static str, keys: &'s [K], mut look: impl FnMut(&K) + 's) -> Self {
         Self { name, pass: Box::new(move || keys.iter().for_each(&mut look)) }
+    }
+
+    /// The same where `look` returns a number below 2^32, and the next key waits for it: as in a worker, no look
+    /// overlaps with the next.
+    pub fn chained<K>(name: &'static str, keys: &'s [K], mut look: impl FnMut(&K) -> u32 + 's) -> Self {
+        let pass = move || {
+            let mut always_zero = 0;
+            for index in 0..keys.len() {
+                always_zero = (black_box(u64::from(look(&keys[index + always_zero]))) >> 40) as usize;
+            }
+        };
+        Self { name, pass: Box::new(pass) }
     }
 
     /// A pass that is `work`.

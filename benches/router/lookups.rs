@@ -4,11 +4,13 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::hint::black_box;
 
+use gateway::gateway::{ArchivedRoute, Route};
 use gateway::state::{Captures, Identity, Lookup, Reader, View};
 use gateway::types::Method;
 use rkyv::collections::swiss_table::ArchivedHashMap;
 use rkyv::rend::u32_le;
 use rkyv::string::ArchivedString;
+use rkyv::vec::ArchivedVec;
 
 use crate::harness::{Job, Side, race};
 use crate::tables::{self, Request, Table};
@@ -63,6 +65,12 @@ fn ours(view: &View<'_>, request: &Request, captures: &mut Captures) {
     black_box(found.found().unwrap().id());
 }
 
+/// The route alone, which is what a map's value is: its object was not looked at yet.
+fn found(view: &View<'_>, request: &Request, captures: &mut Captures) {
+    let (host, path) = black_box((request.host(), request.path()));
+    black_box(view.route(host, path.as_bytes(), Method::Get, captures, |_| true).found().unwrap());
+}
+
 /// Ours beside matchit, which knows no hosts, and a hash map where paths are whole.
 fn routers(row: &str, table: &Table, is_static: bool, repeat: usize) {
     let (heap, _) = table.region();
@@ -109,10 +117,43 @@ fn maps(row: &str, table: &Table, has_hosts: bool) {
     let view = reader.enter().unwrap();
     let mut captures = Captures::new();
     let mut sides = [
-        Side::over("ours", &requests, |request| ours(&view, request, &mut captures)),
+        Side::over("ours", &requests, |request| found(&view, request, &mut captures)),
         Side::over(peer, &requests, theirs),
     ];
     race(row, requests.len(), (100_000 / requests.len()).max(1), &mut sides, || ());
+    drop(sides);
+
+    let mut captures = Captures::new();
+    let mut sides = [
+        Side::chained("ours", &requests, |request| {
+            let (host, path) = (request.host(), request.path());
+            view.route(host, path.as_bytes(), Method::Get, &mut captures, |_| true).found().unwrap().methods().0.into()
+        }),
+        Side::chained(peer, &requests, |request| {
+            map.get(if has_hosts { request.whole() } else { request.path() }).unwrap().to_native()
+        }),
+    ];
+    race(&format!("{row}_chained"), requests.len(), (100_000 / requests.len()).max(1), &mut sides, || ());
+    drop(sides);
+
+    // What a request goes on with: the object, which the map's value is the index of.
+    let routes: Vec<_> = table.rules.iter().map(|_| tables::object()).collect();
+    let stored = rkyv::to_bytes::<rkyv::rancor::Error>(&routes).unwrap();
+    drop(routes);
+    let routes = rkyv::access::<ArchivedVec<ArchivedRoute>, rkyv::rancor::Error>(&stored).unwrap();
+    let mut captures = Captures::new();
+    let mut sides = [
+        Side::over("ours", &requests, |request| {
+            let (host, path) = black_box((request.host(), request.path()));
+            let found = view.route(host, path.as_bytes(), Method::Get, &mut captures, |_| true).found().unwrap();
+            black_box(found.object::<Route>().unwrap().upstream.slot);
+        }),
+        Side::over(peer, &requests, |request| {
+            let key = black_box(if has_hosts { request.whole() } else { request.path() });
+            black_box(routes[map.get(key).unwrap().to_native() as usize].upstream.slot);
+        }),
+    ];
+    race(&format!("{row}_object"), requests.len(), (100_000 / requests.len()).max(1), &mut sides, || ());
     drop(sides);
 
     let mut flush = vec![1_u8; FLUSH];
@@ -124,7 +165,7 @@ fn maps(row: &str, table: &Table, has_hosts: bool) {
     };
     let mut captures = Captures::new();
     let mut sides = [
-        Side::once("ours", || batch().iter().for_each(|request| ours(&view, request, &mut captures))),
+        Side::once("ours", || batch().iter().for_each(|request| found(&view, request, &mut captures))),
         Side::once(peer, || batch().iter().for_each(theirs)),
     ];
     race(&format!("{row}_cold"), BATCH.min(requests.len()), 8, &mut sides, || {

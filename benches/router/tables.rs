@@ -40,7 +40,7 @@ impl Request {
     }
 
     pub fn host(&self) -> &[u8] {
-        self.whole[..self.host].as_bytes()
+        &self.whole.as_bytes()[..self.host]
     }
 
     pub fn path(&self) -> &str {

@@ -210,18 +210,23 @@ pub(super) fn find(memory: &Memory, root: Ref, hash: u64, mut is: impl FnMut(u64
     }
     let head = memory.u64(offset(node));
     let count = (head >> 56) as usize;
-    if count > bucket::SPLIT_ABOVE {
-        return (0..count).map(|index| bucket::word(memory, node, index)).find(|word| is(*word));
-    }
-    let mut marks = hash::marks(head, bucket::tag(hash)) & ((1 << (8 * count)) - 1);
-    while marks != 0 {
-        let word = bucket::word(memory, node, marks.trailing_zeros() as usize / 8);
+    let mut marks = hash::marks(head, bucket::tag(hash)) & ((1 << (8 * count.min(bucket::SPLIT_ABOVE))) - 1);
+    let mut untagged = bucket::SPLIT_ABOVE;
+    loop {
+        let index = if marks != 0 {
+            marks.trailing_zeros() as usize / 8
+        } else if untagged < count {
+            untagged += 1;
+            untagged - 1
+        } else {
+            return None;
+        };
+        let word = bucket::word(memory, node, index);
         if is(word) {
             return Some(word);
         }
-        marks &= marks - 1;
+        marks &= marks.saturating_sub(1);
     }
-    None
 }
 
 /// [`find`] where words are records.

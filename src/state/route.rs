@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 use crate::types::{Id, Method, Methods, Object};
 
 use super::block::host::{self, Listed};
-use super::block::{self, Entry, Place, StoredKey, blob};
+use super::block::{self, Entry, Place, Root, StoredKey, blob};
 use super::hash::{SEGMENTS_MAX, Segments, pair, same};
 use super::key::{CAPTURES_MAX, End, HOST_MAX, HostKind, LABELS_MAX, PARAM, Shape, exact_hash, host_hash};
 use super::mem::{Memory, Ref};
@@ -201,7 +201,8 @@ type Flow = ControlFlow<()>;
 
 /// One request's way through the tree.
 struct Walk<'t> {
-    tree: &'t Tree<'t>,
+    memory: Memory,
+    root: &'t Root,
     host: &'t [u8],
     path: &'t [u8],
     exact: u64,
@@ -243,13 +244,13 @@ impl<'t> Walk<'t> {
     fn new(tree: &'t Tree<'_>, host: &'t [u8], path: &'t [u8]) -> Self {
         // No host is longer, and the labels of one that were would cost.
         let host = if host.len() > HOST_MAX { &[] } else { host };
-        Self { tree, host, path, exact: exact_hash(path) }
+        Self { memory: tree.memory, root: &tree.root, host, path, exact: exact_hash(path) }
     }
 
     /// The host whose exact path wins whatever else there is, which is so where nothing has a priority.
     #[inline(always)]
     fn first(&self) -> Option<At<'t>> {
-        let root = &self.tree.root;
+        let root = self.root;
         match (root.prioritised, self.asks_hosts(), root.any) {
             (0, true, _) => Some(self.at(HostKind::Exact, self.host)),
             (0, false, any) if any != 0 => Some(self.at(HostKind::Any, &[])),
@@ -259,7 +260,7 @@ impl<'t> Walk<'t> {
 
     #[inline(always)]
     fn asks_hosts(&self) -> bool {
-        !self.host.is_empty() && self.tree.root.hosts != 0
+        !self.host.is_empty() && self.root.hosts != 0
     }
 
     #[inline(always)]
@@ -289,7 +290,7 @@ impl<'t> Walk<'t> {
         apart: &mut Apart,
         offer: &mut impl FnMut(Entry) -> Flow,
     ) -> Option<Entry> {
-        let root = &self.tree.root;
+        let root = self.root;
         if self.asks_hosts() {
             let at = first.unwrap_or_else(|| self.at(HostKind::Exact, self.host));
             if let Some(record) = self.record(at)
@@ -312,8 +313,8 @@ impl<'t> Walk<'t> {
 
     #[inline(always)]
     fn record(&self, at: At<'_>) -> Option<Ref> {
-        let memory = &self.tree.memory;
-        block::find_record(memory, self.tree.root.hosts, at.hash, |record| host::is(memory, record, at.kind, at.name))
+        let memory = &self.memory;
+        block::find_record(memory, self.root.hosts, at.hash, |record| host::is(memory, record, at.kind, at.name))
     }
 
     /// The methods of every candidate that `accept` takes.
@@ -330,7 +331,7 @@ impl<'t> Walk<'t> {
     }
 
     fn wildcards(&self, apart: &mut Apart, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
-        let root = &self.tree.root;
+        let root = self.root;
         let labels = 1 + self.host.iter().filter(|&&byte| byte == b'.').count();
         let mut rest = self.host;
         for left in (1..labels).rev() {
@@ -359,7 +360,7 @@ impl<'t> Walk<'t> {
         apart: &mut Apart,
         offer: &mut impl FnMut(Entry) -> Flow,
     ) -> Option<Entry> {
-        let memory = &self.tree.memory;
+        let memory = &self.memory;
         if host::prioritised(memory, record) != 0 {
             return self.by_priority(at, record, apart, offer);
         }
@@ -389,7 +390,7 @@ impl<'t> Walk<'t> {
         apart: &mut Apart,
         offer: &mut impl FnMut(Entry) -> Flow,
     ) -> Option<Entry> {
-        let memory = &self.tree.memory;
+        let memory = &self.memory;
         let mut places: [(Place, u32); host::SHAPES_MAX + 1] = [(Place(0), 0); host::SHAPES_MAX + 1];
         let mut count = 0;
         let mut add = |place: Option<Place>| {
@@ -430,14 +431,14 @@ impl<'t> Walk<'t> {
     #[inline(always)]
     fn offer_exact(&self, at: At<'_>, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
         let place = self.exact_place(at)?;
-        let memory = &self.tree.memory;
+        let memory = &self.memory;
         (0..place.count(memory)).map(|index| place.entry(memory, index)).find(|entry| offer(*entry).is_break())
     }
 
     #[inline(always)]
     fn exact_place(&self, at: At<'_>) -> Option<Place> {
-        let memory = &self.tree.memory;
-        block::find(memory, self.tree.root.paths, pair(at.hash, self.exact), |word| {
+        let memory = &self.memory;
+        block::find(memory, self.root.paths, pair(at.hash, self.exact), |word| {
             StoredKey::is_exact(memory, Place(word).entry(memory, 0), at.kind, at.name, self.path)
         })
         .map(Place)
@@ -463,8 +464,8 @@ impl<'t> Walk<'t> {
             return None;
         }
         let hash = shape.hash(segments);
-        let memory = &self.tree.memory;
-        block::find(memory, self.tree.root.paths, pair(at.hash, hash), |word| {
+        let memory = &self.memory;
+        block::find(memory, self.root.paths, pair(at.hash, hash), |word| {
             let key = StoredKey::of(memory, Place(word).entry(memory, 0));
             key.shape == shape
                 && key.host_kind == at.kind as u8
@@ -505,7 +506,7 @@ impl<'t> Walk<'t> {
         segments: &Segments,
         offer: &mut impl FnMut(Entry) -> Flow,
     ) -> Option<Entry> {
-        let memory = &self.tree.memory;
+        let memory = &self.memory;
         let takes = |entry: &Entry| {
             (end != End::Tail || fits(memory, *entry, self.path, segments)) && offer(*entry).is_break()
         };
@@ -514,7 +515,7 @@ impl<'t> Walk<'t> {
 
     #[inline(always)]
     fn capture(&self, entry: Entry, segments: &Segments, captures: &mut Captures) {
-        let key = StoredKey::of(&self.tree.memory, entry);
+        let key = StoredKey::of(&self.memory, entry);
         let shape = key.shape;
         if !matches!(shape.end, End::Here | End::Tail) {
             return;
