@@ -125,11 +125,7 @@ pub fn github_host(has_param: bool) -> Table {
 pub fn exact(count: usize, has_hosts: bool) -> Table {
     let host = |n: usize| if has_hosts { format!("shop-{:05}.svc.example.com", n / 100) } else { String::new() };
     let path = |n: usize| format!("/api/v{}/service{}/orders/{}", n % 3, n / 7, n % 7);
-    Table {
-        rules: (0..count).map(|n| (host(n), path(n))).collect(),
-        asked: shuffled(count),
-        request: str::to_owned,
-    }
+    Table { rules: (0..count).map(|n| (host(n), path(n))).collect(), asked: shuffled(count), request: str::to_owned }
 }
 
 /// Paths with one or two parameters, in two shapes.

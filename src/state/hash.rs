@@ -101,7 +101,7 @@ pub(super) const HIGH: u64 = 0x8080_8080_8080_8080;
 /// differs in its last bit alone may be marked too.
 #[inline(always)]
 pub(super) const fn marks(word: u64, byte: u8) -> u64 {
-    let different = word ^ LOW * byte as u64;
+    let different = word ^ (LOW * byte as u64);
     different.wrapping_sub(LOW) & !different & HIGH
 }
 

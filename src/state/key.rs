@@ -181,7 +181,9 @@ impl Key {
             Host::Exact(name) => (HostKind::Exact, &name[..]),
         };
         let bare = host_kind != HostKind::Any && host.is_empty();
-        if bare || host.len() > HOST_MAX || host.iter().any(|&byte| byte <= b' ' || byte == 0x7f) {
+        // Without an early end, so that the compiler looks at many bytes at once.
+        let controls = host.iter().fold(false, |any, &byte| any | (byte <= b' ') | (byte == 0x7f));
+        if bare || host.len() > HOST_MAX || controls {
             return Err(Refusal::Host);
         }
         if host_kind == HostKind::Wildcard && host.iter().filter(|&&byte| byte == b'.').count() >= LABELS_MAX {
@@ -208,7 +210,8 @@ impl Key {
             Path::Pattern { segments, tail } => key.pattern(segments, tail)?,
             Path::Regex(text) => key.regex(text)?,
         }
-        let controls = key.path.iter().any(|&byte| byte < b' ' && byte != PARAM || byte == 0x7f);
+        let is_control = |byte: u8| (byte < b' ') & (byte != PARAM) | (byte == 0x7f);
+        let controls = key.path.iter().fold(false, |any, &byte| any | is_control(byte));
         let params = key.path.iter().filter(|&&byte| byte == PARAM).count();
         // A parameter is counted once in the shape: more marks than that were control bytes of a literal.
         if key.path.len() > PATH_MAX || controls || params != key.params() {
@@ -246,6 +249,11 @@ impl Key {
         if segments.len() > SEGMENTS_MAX {
             return Err(Refusal::Path);
         }
+        let length = |segment: &Segment| match segment {
+            Segment::Literal(bytes) => 1 + bytes.len(),
+            Segment::Param(_) => 2,
+        };
+        self.path.reserve_exact(segments.iter().map(length).sum());
         for (index, segment) in segments.iter().enumerate() {
             self.path.push(b'/');
             match segment {
@@ -286,14 +294,20 @@ impl Key {
         key_hash(self.host_kind as u8, &self.host, self.shape, &self.path)
     }
 
-    /// The filter of its shape if it were the only key.
-    pub(super) fn filter(&self) -> u32 {
-        if self.shape.literal == 0 {
-            return u32::MAX;
+    /// The same, and the filter of its shape if it were the only key.
+    pub(super) fn hash_and_filter(&self) -> (u64, u32) {
+        if self.shape.end == End::Exact {
+            return (self.hash(), 0);
         }
         let mut segments = Segments::new();
         segments.take_apart(&self.path);
-        self.shape.filter_bit(&segments)
+        let filter = if self.shape.literal == 0 { u32::MAX } else { self.shape.filter_bit(&segments) };
+        (hash::pair(host_hash(self.host_kind, &self.host), self.shape.hash(&segments)), filter)
+    }
+
+    /// How many bytes [`Key::encode`] appends at most.
+    pub(super) fn encoded_len(&self) -> usize {
+        KEY_HEADER + self.host.len() + self.path.len() + self.regex.as_ref().map_or(0, |regex| 2 + regex.text.len()) + 3
     }
 
     /// Whether both keys match the same: they end in the same leaf, and there in the same expression.

@@ -284,12 +284,7 @@ impl<'t> Walk<'t> {
     }
 
     #[inline(always)]
-    fn hosts(
-        &self,
-        first: Option<At<'t>>,
-        apart: &mut Apart,
-        offer: &mut impl FnMut(Entry) -> Flow,
-    ) -> Option<Entry> {
+    fn hosts(&self, first: Option<At<'t>>, apart: &mut Apart, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
         let root = self.root;
         if self.asks_hosts() {
             let at = first.unwrap_or_else(|| self.at(HostKind::Exact, self.host));
@@ -507,9 +502,8 @@ impl<'t> Walk<'t> {
         offer: &mut impl FnMut(Entry) -> Flow,
     ) -> Option<Entry> {
         let memory = &self.memory;
-        let takes = |entry: &Entry| {
-            (end != End::Tail || fits(memory, *entry, self.path, segments)) && offer(*entry).is_break()
-        };
+        let takes =
+            |entry: &Entry| (end != End::Tail || fits(memory, *entry, self.path, segments)) && offer(*entry).is_break();
         (0..place.count(memory)).map(|index| place.entry(memory, index)).find(takes)
     }
 

@@ -30,7 +30,8 @@ impl Draft {
         let id = Id { slot, birth: self.root.generation };
         let record = self.allocate(name::size(name.len()))?;
         name::write(&self.memory, record, id, kind as u8, name.as_bytes());
-        self.root.names = self.insert(self.root.names, name::hash(kind as u8, name.as_bytes()), record.into(), hash_of_name)?;
+        self.root.names =
+            self.insert(self.root.names, name::hash(kind as u8, name.as_bytes()), record.into(), hash_of_name)?;
         self.set_slot(slot, 0, id.birth, kind as u8)?;
         Ok((id, true))
     }

@@ -27,9 +27,9 @@ impl From<NoRoom> for KeyError {
 impl Draft {
     /// Has `key` lead to the route in `entry`, whose blob is written already.
     pub(in crate::state) fn add_key(&mut self, key: &Key, entry: Entry) -> Result<(), KeyError> {
-        let hash = key.hash();
+        let (hash, filter) = key.hash_and_filter();
         let priority = blob::priority(&self.memory, entry.blob);
-        self.count_key(key, priority, true)?;
+        self.count_key(key, filter, priority, true)?;
         match self.find_place(key, hash) {
             None => self.root.paths = self.insert(self.root.paths, hash, entry.word(), hash_of_path)?,
             Some(old) => {
@@ -44,7 +44,7 @@ impl Draft {
 
     /// `key`, which stands at `at` in the route at `route`, does not lead there any more.
     pub(in crate::state) fn remove_key(&mut self, key: &Key, at: u16, route: Ref) -> Result<(), KeyError> {
-        let hash = key.hash();
+        let (hash, filter) = key.hash_and_filter();
         let Some(old) = self.find_place(key, hash) else { return Ok(()) };
         let mut entries = self.entries_of(old);
         let before = entries.len();
@@ -53,7 +53,7 @@ impl Draft {
             return Ok(());
         }
         self.rewrite(hash, old, &entries)?;
-        self.count_key(key, blob::priority(&self.memory, route), false)
+        self.count_key(key, filter, blob::priority(&self.memory, route), false)
     }
 
     /// `key` leads to `entry` where it led to the route at `old`: both have the same rank and the same keys.
@@ -153,7 +153,7 @@ impl Draft {
     }
 
     /// Counts a key in or out in the record of its host.
-    fn count_key(&mut self, key: &Key, priority: i32, is_in: bool) -> Result<(), KeyError> {
+    fn count_key(&mut self, key: &Key, filter: u32, priority: i32, is_in: bool) -> Result<(), KeyError> {
         let memory = self.memory;
         let hash = host_hash(key.host_kind, &key.host);
         let record = match (key.host_kind, self.root.any) {
@@ -175,7 +175,7 @@ impl Draft {
             *exact = step(*exact);
         }
         if let Some(record) = record
-            && let Some(own) = self.count_in_place(record, key, counts, is_in)?
+            && let Some(own) = self.count_in_place(record, key, filter, counts, is_in)?
         {
             match key.host_kind {
                 HostKind::Any => self.root.any = own,
@@ -193,7 +193,6 @@ impl Draft {
                 }
                 Err(_) if shapes.len() >= host::SHAPES_MAX => return Err(KeyError::Shapes),
                 Err(index) => {
-                    let filter = key.filter();
                     shapes.insert(index, Listed { shape: key.shape, keys: 1, filter });
                 }
             }
@@ -237,6 +236,7 @@ impl Draft {
         &mut self,
         record: Ref,
         key: &Key,
+        filter: u32,
         counts: [u32; 2],
         is_in: bool,
     ) -> Result<Option<Ref>, NoRoom> {
@@ -247,7 +247,7 @@ impl Draft {
                 let found = host::iter(&memory, record).enumerate().find(|(_, listed)| listed.shape == key.shape);
                 let Some((index, mut listed)) = found else { return Ok(None) };
                 listed.keys = if is_in { listed.keys + 1 } else { listed.keys.saturating_sub(1) };
-                listed.filter |= key.filter();
+                listed.filter |= filter;
                 Some((index, listed))
             }
         };
