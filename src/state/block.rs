@@ -12,7 +12,7 @@ pub(super) mod table;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::hash;
-use super::key::{End, HostKind, KEY_HEADER, Key, Pattern, Shape};
+use super::key::{End, HostKind, KEY_HEADER, Key, Pattern, Shape, key_hash};
 use super::mem::{Memory, Ref, UNIT};
 
 /// Tags a reference in the hash trie as one to a branch.
@@ -115,16 +115,16 @@ impl Root {
     }
 }
 
-/// A node of the hash trie with 16 children, by four bits of the hash.
+/// A node of the hash trie with 64 children, by six bits of the hash: a lookup in 100,000 routes meets two or three.
 pub(super) mod branch {
     use super::*;
 
-    pub const SIZE: usize = 64;
-    pub const WIDTH: usize = 16;
+    pub const SIZE: usize = 4 * WIDTH;
+    pub const WIDTH: usize = 64;
 
     #[inline(always)]
     pub const fn index(hash: u64, depth: u32) -> usize {
-        (hash >> (4 * depth) & 15) as usize
+        (hash >> (6 * depth) & 63) as usize
     }
 
     #[inline(always)]
@@ -137,42 +137,61 @@ pub(super) mod branch {
     }
 }
 
-/// The end of a way through the hash trie: whole hashes, then the words that they lead to: a record, or for paths what
-/// [`Place`] says.
+/// The end of a way through the hash trie: a word with a tag for each entry and their count, then the words that they
+/// lead to: a record, or for paths what [`Place`] says. A full one is a cache line. Whole hashes are not kept, since
+/// what the words lead to is compared anyway and can be hashed anew on the rare occasion of a split.
 pub(super) mod bucket {
     use super::*;
 
-    pub const SPLIT_ABOVE: usize = 16;
-    pub const MERGE_UP_TO: usize = 8;
-    /// From this depth on a bucket grows instead, since hashes that agree so far agree altogether.
-    pub const DEEPEST: u32 = 15;
+    /// How many tags fit into the word in front.
+    pub const SPLIT_ABOVE: usize = 7;
+    pub const MERGE_UP_TO: usize = 4;
+    /// From this depth on a bucket grows instead, since hashes that agree so far agree altogether; entries beyond the
+    /// seventh have no tag.
+    pub const DEEPEST: u32 = 10;
+    pub const MOST: usize = 255;
 
     pub const fn size(count: usize) -> usize {
-        8 + 16 * count
+        8 + 8 * count
+    }
+
+    /// What an entry is told by before its word is looked at: the bits of the hash that no branch takes.
+    #[inline(always)]
+    pub const fn tag(hash: u64) -> u8 {
+        (hash >> 56) as u8
     }
 
     #[inline(always)]
     pub fn count(memory: &Memory, block: Ref) -> usize {
-        memory.u32(offset(block)) as usize
+        (memory.u64(offset(block)) >> 56) as usize
+    }
+
+    /// The tag of an entry; 0 where it has none.
+    pub fn tag_at(memory: &Memory, block: Ref, index: usize) -> u8 {
+        let tags = memory.u64(offset(block)).to_le_bytes();
+        tags.get(..SPLIT_ABOVE).and_then(|tags| tags.get(index)).copied().unwrap_or(0)
     }
 
     #[inline(always)]
-    pub fn hash(memory: &Memory, block: Ref, index: usize) -> u64 {
+    pub fn word(memory: &Memory, block: Ref, index: usize) -> u64 {
         memory.u64(offset(block) + 8 + 8 * index)
     }
 
-    #[inline(always)]
-    pub fn word(memory: &Memory, block: Ref, count: usize, index: usize) -> u64 {
-        memory.u64(offset(block) + 8 + 8 * (count + index))
+    pub fn set_word(memory: &Memory, block: Ref, index: usize, word: u64) {
+        memory.put_u64(offset(block) + 8 + 8 * index, word);
     }
 
-    pub fn write(memory: &Memory, block: Ref, entries: &[(u64, u64)]) {
-        let at = offset(block);
-        memory.put_u32(at, entries.len() as u32);
-        memory.put_u32(at + 4, 0);
-        for (index, (hash, word)) in entries.iter().enumerate() {
-            memory.put_u64(at + 8 + 8 * index, *hash);
-            memory.put_u64(at + 8 + 8 * (entries.len() + index), *word);
+    pub fn write(memory: &Memory, block: Ref, entries: &[(u8, u64)]) {
+        let mut head = [0; 8];
+        for (place, (tag, _)) in head.iter_mut().zip(entries).take(SPLIT_ABOVE) {
+            *place = *tag;
+        }
+        if let Some(count) = head.last_mut() {
+            *count = entries.len() as u8;
+        }
+        memory.put_u64(offset(block), u64::from_le_bytes(head));
+        for (index, (_, word)) in entries.iter().enumerate() {
+            set_word(memory, block, index, *word);
         }
     }
 }
@@ -181,24 +200,33 @@ pub(super) mod bucket {
 #[inline(always)]
 pub(super) fn find(memory: &Memory, root: Ref, hash: u64, mut is: impl FnMut(u64) -> bool) -> Option<u64> {
     let mut node = root;
-    let mut depth = 0;
+    let mut left = hash;
     while node & BRANCH != 0 {
-        node = branch::child(memory, node, branch::index(hash, depth));
-        depth += 1;
+        node = branch::child(memory, node, branch::index(left, 0));
+        left >>= 6;
     }
     if node == 0 {
         return None;
     }
-    let count = bucket::count(memory, node);
-    for (index, other) in memory.words_at(offset(node) + 8, count).iter().enumerate() {
-        if other.load(Relaxed) == hash {
-            let word = bucket::word(memory, node, count, index);
-            if is(word) {
-                return Some(word);
-            }
+    let head = memory.u64(offset(node));
+    let count = (head >> 56) as usize;
+    let mut marks = hash::marks(head, bucket::tag(hash)) & ((1 << (8 * count.min(bucket::SPLIT_ABOVE))) - 1);
+    let mut untagged = bucket::SPLIT_ABOVE;
+    loop {
+        let index = if marks != 0 {
+            marks.trailing_zeros() as usize / 8
+        } else if untagged < count {
+            untagged += 1;
+            untagged - 1
+        } else {
+            return None;
+        };
+        let word = bucket::word(memory, node, index);
+        if is(word) {
+            return Some(word);
         }
+        marks &= marks.saturating_sub(1);
     }
-    None
 }
 
 /// [`find`] where words are records.
@@ -315,6 +343,30 @@ impl StoredKey {
         let ((host_length, path_length), (rule, regex_length)) = (pair(lengths), pair(rule));
         let shape = Shape { literal, count, end: End::from_number(end) };
         Self { at, shape, host_kind, is_captured: captured != 0, host_length, path_length, rule, regex_length }
+    }
+
+    /// Whether the key of `entry` is the one of an exact path: in one look at its bytes.
+    #[inline(always)]
+    pub(super) fn is_exact(memory: &Memory, entry: Entry, kind: HostKind, host: &[u8], path: &[u8]) -> bool {
+        let at = offset(entry.blob) + 4 * usize::from(entry.key);
+        let Some((header, rest)) =
+            memory.bytes(at, KEY_HEADER + host.len() + path.len()).split_first_chunk::<KEY_HEADER>()
+        else {
+            return false;
+        };
+        let Some((found_host, found_path)) = rest.split_at_checked(host.len()) else { return false };
+        let (Ok(host_length), Ok(path_length)) = (u16::try_from(host.len()), u16::try_from(path.len())) else {
+            return false;
+        };
+        let ([a, b], [c, d]) = (host_length.to_ne_bytes(), path_length.to_ne_bytes());
+        // No literals to ask for, no segments, nothing captured.
+        let wanted = [0, 0, 0, 0, 0, End::Exact as u8, kind as u8, 0, a, b, c, d];
+        header.first_chunk() == Some(&wanted) && hash::same(found_path, path) && hash::same(found_host, host)
+    }
+
+    /// The hash under which it stands in the trie.
+    pub(super) fn hash(&self, memory: &Memory) -> u64 {
+        key_hash(self.host_kind, self.host(memory), self.shape, self.path(memory))
     }
 
     #[inline(always)]

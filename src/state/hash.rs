@@ -21,14 +21,6 @@ pub(super) const fn pair(a: u64, b: u64) -> u64 {
     fold(a ^ OTHER, b.rotate_left(23) ^ ODD)
 }
 
-#[inline(always)]
-fn word(bytes: &[u8]) -> u64 {
-    match bytes.first_chunk::<8>() {
-        Some(eight) => u64::from_le_bytes(*eight),
-        None => short(bytes),
-    }
-}
-
 /// Up to seven bytes as a word, zeros behind them.
 #[inline(always)]
 fn short(bytes: &[u8]) -> u64 {
@@ -47,16 +39,70 @@ fn short(bytes: &[u8]) -> u64 {
     }
 }
 
-/// The hash of `bytes`; `seed` tells spaces of keys apart.
-#[inline]
+/// The hash of `bytes`; `seed` tells spaces of keys apart. Sixteen bytes a step, the last ones overlap those before.
+#[inline(always)]
 pub(super) fn bytes(seed: u64, bytes: &[u8]) -> u64 {
-    let mut hash = fold(seed ^ ODD, bytes.len() as u64 ^ OTHER);
+    let hash = seed ^ ODD;
+    let (low, high) = match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        (Some(first), Some(last)) if bytes.len() <= 16 => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        (Some(_), Some(_)) => return long(hash, bytes),
+        _ => (short(bytes), 0),
+    };
+    finish(fold(low ^ OTHER, high ^ hash), bytes.len())
+}
+
+#[inline]
+fn long(seed: u64, bytes: &[u8]) -> u64 {
+    let mut hash = seed;
     let mut rest = bytes;
-    while let Some((eight, behind)) = rest.split_first_chunk::<8>() {
-        hash = fold(hash ^ u64::from_le_bytes(*eight), ODD);
+    while let Some((sixteen, behind)) = rest.split_first_chunk::<16>()
+        && !behind.is_empty()
+    {
+        let (low, high) = halves(sixteen);
+        hash = fold(low ^ OTHER, high ^ hash);
         rest = behind;
     }
-    fold(hash ^ word(rest), OTHER)
+    let (low, high) = bytes.last_chunk::<16>().map_or((0, 0), halves);
+    finish(fold(low ^ OTHER, high ^ hash), bytes.len())
+}
+
+#[inline(always)]
+const fn finish(hash: u64, length: usize) -> u64 {
+    fold(hash ^ OTHER, length as u64 ^ ODD)
+}
+
+#[inline(always)]
+const fn halves(bytes: &[u8; 16]) -> (u64, u64) {
+    let whole = u128::from_le_bytes(*bytes);
+    (whole as u64, (whole >> 64) as u64)
+}
+
+/// Whether two strings are equal. They are short and mostly are, so no byte is looked at to leave early.
+#[inline(always)]
+pub(super) fn same(one: &[u8], other: &[u8]) -> bool {
+    if one.len() != other.len() {
+        return false;
+    }
+    let (Some(a), Some(b)) = (one.last_chunk::<8>(), other.last_chunk::<8>()) else {
+        return short(one) == short(other);
+    };
+    let mut odd = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
+    for (a, b) in one.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0) {
+        odd |= u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
+    }
+    odd == 0
+}
+
+const LOW: u64 = 0x0101_0101_0101_0101;
+/// The highest bit of each byte.
+pub(super) const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// Marks, by their highest bits, the bytes of `word` that are `byte`. The lowest mark is exact; above it a byte that
+/// differs in its last bit alone may be marked too.
+#[inline(always)]
+pub(super) const fn marks(word: u64, byte: u8) -> u64 {
+    let different = word ^ (LOW * byte as u64);
+    different.wrapping_sub(LOW) & !different & HIGH
 }
 
 /// A path in pieces: `/a/b` is `a`, `b`; `/a/` is `a` and an empty one; `/` is one empty segment, nothing is none.
@@ -89,17 +135,19 @@ impl Segments {
             return false;
         }
         let mut start = 1;
+        let mut seed = ODD;
         let mut more = true;
         for (index, (slot, hash)) in self.starts.iter_mut().zip(&mut self.hashes).enumerate() {
             *slot = start as u16;
             if !more {
+                self.count = index;
                 return true;
             }
-            let (length, found) = segment(rest, index as u64);
-            *hash = found;
+            let length;
+            (length, *hash) = segment(path, rest, seed);
             self.empty |= u32::from(length == 0) << index;
-            self.count += 1;
             start += length + 1;
+            seed = seed.wrapping_add(OTHER);
             match rest.get(length + 1..) {
                 Some(behind) => rest = behind,
                 None => more = false,
@@ -109,39 +157,48 @@ impl Segments {
         if let Some(slot) = self.starts.get_mut(SEGMENTS_MAX) {
             *slot = start as u16;
         }
-        self.count += usize::from(more);
+        self.count = SEGMENTS_MAX + usize::from(more);
         true
     }
 }
 
-/// The length of the segment that `bytes` begins with, and its hash at `position`. One pass: a word with a slash in
-/// it is cut there.
+/// The length of the segment that `rest`, the end of `path`, begins with, and its hash. One pass: a word with a slash
+/// in it is cut there.
 #[inline(always)]
-fn segment(bytes: &[u8], position: u64) -> (usize, u64) {
-    const LOW: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
-    const SLASHES: u64 = LOW * b'/' as u64;
-    let mut hash = fold(position ^ ODD, OTHER);
-    let mut rest = bytes;
+fn segment(path: &[u8], rest: &[u8], seed: u64) -> (usize, u64) {
+    let mut hash = seed;
+    let mut rest = rest;
     let mut length = 0;
-    while let Some((eight, behind)) = rest.split_first_chunk::<8>() {
+    let (word, found) = loop {
+        let Some((eight, behind)) = rest.split_first_chunk::<8>() else {
+            let word = tail(path, rest);
+            // The end of the path is as good as a slash.
+            break (word, marks(word, b'/') | 0x80 << (8 * (rest.len() & 7)));
+        };
         let word = u64::from_le_bytes(*eight);
-        let different = word ^ SLASHES;
-        let found = different.wrapping_sub(LOW) & !different & HIGH;
+        let found = marks(word, b'/');
         if found != 0 {
-            // The lowest mark is exact; bytes from it on are cut off.
-            let inside = found.trailing_zeros() as usize / 8;
-            let kept = word & ((1 << (8 * inside)) - 1);
-            length += inside;
-            return (length, fold(hash ^ kept, ODD ^ length as u64));
+            break (word, found);
         }
         hash = fold(hash ^ word, ODD);
         length += 8;
         rest = behind;
+    };
+    // The lowest mark is exact; bytes from it on are cut off.
+    let bits = found.trailing_zeros() & 56;
+    let kept = word & ((1 << bits) - 1);
+    length += bits as usize / 8;
+    (length, fold(hash ^ kept, ODD ^ length as u64))
+}
+
+/// `rest`, the last seven bytes of `path` or fewer, as a word with zeros behind.
+#[inline(always)]
+fn tail(path: &[u8], rest: &[u8]) -> u64 {
+    match path.last_chunk::<8>() {
+        // In two steps, for there may be nothing.
+        Some(last) => u64::from_le_bytes(*last) >> 8 >> (56 - 8 * (rest.len() & 7)),
+        None => short(rest),
     }
-    let inside = rest.iter().position(|&byte| byte == b'/').unwrap_or(rest.len());
-    length += inside;
-    (length, fold(hash ^ short(rest.get(..inside).unwrap_or_default()), ODD ^ length as u64))
 }
 
 #[cfg(test)]
@@ -150,15 +207,29 @@ mod tests {
 
     #[test]
     fn a_segment_hashes_alike_wherever_it_ends() {
+        let segment = |path: &str, seed| segment(path.as_bytes(), &path.as_bytes()[1..], seed);
         for name in ["", "a", "abc", "abcd", "abcdefg", "abcdefgh", "abcdefghi", "abcdefghijklmnopq"] {
-            let alone = segment(name.as_bytes(), 3);
+            let alone = segment(&format!("/{name}"), 3);
             assert_eq!(alone.0, name.len());
-            for behind in ["/", "/x", "/xxxxxxxxxxxxxxxxxx", "//////////"] {
-                assert_eq!(segment(format!("{name}{behind}").as_bytes(), 3), alone, "{name}{behind}");
+            for behind in ["/", "/x", "/xxxxxxxxxxxxxxxxxx", "//////////", "/.", "/./."] {
+                assert_eq!(segment(&format!("/{name}{behind}"), 3), alone, "{name}{behind}");
             }
-            assert_ne!(segment(name.as_bytes(), 4).1, alone.1);
+            assert_ne!(segment(&format!("/{name}"), 4).1, alone.1);
         }
-        assert_ne!(segment(b"a\0", 0).1, segment(b"a", 0).1);
+        assert_ne!(segment("/a\0", 0).1, segment("/a", 0).1);
+    }
+
+    #[test]
+    fn equal_is_what_is_equal() {
+        for length in 0..40 {
+            let text = vec![7; length];
+            assert!(same(&text, &text.clone()) && !same(&text, &vec![7; length + 1]));
+            for at in 0..length {
+                let mut other = text.clone();
+                other[at] = 8;
+                assert!(!same(&text, &other), "{length} {at}");
+            }
+        }
     }
 
     fn of(path: &[u8]) -> Option<Segments> {

@@ -112,12 +112,33 @@ impl Shape {
         }
         hash::pair(sum, u64::from(self.literal) << 32 | u64::from(self.count) << 8 | self.end as u64)
     }
+
+    /// The bit that stands for the last literal segment in a filter over the keys of this shape; without literals,
+    /// the first segment's.
+    #[inline(always)]
+    pub(super) fn filter_bit(self, segments: &Segments) -> u32 {
+        let index = (self.literal | 1).ilog2() as usize;
+        1 << (segments.hashes.get(index).copied().unwrap_or(0) >> 59)
+    }
 }
 
 /// The hash of a host in the space of its kind.
 #[inline(always)]
 pub(super) fn host_hash(kind: HostKind, host: &[u8]) -> u64 {
     hash::bytes(kind as u64, host)
+}
+
+/// The hash of a key as it stands in the tree.
+pub(super) fn key_hash(host_kind: u8, host: &[u8], shape: Shape, path: &[u8]) -> u64 {
+    let path = if shape.end == End::Exact { exact_hash(path) } else { shape_hash(shape, path) };
+    hash::pair(hash::bytes(host_kind.into(), host), path)
+}
+
+fn shape_hash(shape: Shape, path: &[u8]) -> u64 {
+    // A parameter hashes to something, but no shape looks at it.
+    let mut segments = Segments::new();
+    segments.take_apart(path);
+    shape.hash(&segments)
 }
 
 /// The hash of an exact path.
@@ -160,7 +181,9 @@ impl Key {
             Host::Exact(name) => (HostKind::Exact, &name[..]),
         };
         let bare = host_kind != HostKind::Any && host.is_empty();
-        if bare || host.len() > HOST_MAX || host.iter().any(|&byte| byte <= b' ' || byte == 0x7f) {
+        // Without an early end, so that the compiler looks at many bytes at once.
+        let controls = host.iter().fold(false, |any, &byte| any | (byte <= b' ') | (byte == 0x7f));
+        if bare || host.len() > HOST_MAX || controls {
             return Err(Refusal::Host);
         }
         if host_kind == HostKind::Wildcard && host.iter().filter(|&&byte| byte == b'.').count() >= LABELS_MAX {
@@ -187,7 +210,8 @@ impl Key {
             Path::Pattern { segments, tail } => key.pattern(segments, tail)?,
             Path::Regex(text) => key.regex(text)?,
         }
-        let controls = key.path.iter().any(|&byte| byte < b' ' && byte != PARAM || byte == 0x7f);
+        let is_control = |byte: u8| (byte < b' ') & (byte != PARAM) | (byte == 0x7f);
+        let controls = key.path.iter().fold(false, |any, &byte| any | is_control(byte));
         let params = key.path.iter().filter(|&&byte| byte == PARAM).count();
         // A parameter is counted once in the shape: more marks than that were control bytes of a literal.
         if key.path.len() > PATH_MAX || controls || params != key.params() {
@@ -256,6 +280,11 @@ impl Key {
         if segments.len() > SEGMENTS_MAX {
             return Err(Refusal::Path);
         }
+        let length = |segment: &Segment| match segment {
+            Segment::Literal(bytes) => 1 + bytes.len(),
+            Segment::Param(_) => 2,
+        };
+        self.path.reserve_exact(segments.iter().map(length).sum());
         for (index, segment) in segments.iter().enumerate() {
             self.path.push(b'/');
             match segment {
@@ -293,14 +322,23 @@ impl Key {
 
     /// The key's place in the hash trie of paths.
     pub(super) fn hash(&self) -> u64 {
-        let host = host_hash(self.host_kind, &self.host);
+        key_hash(self.host_kind as u8, &self.host, self.shape, &self.path)
+    }
+
+    /// The same, and the filter of its shape if it were the only key.
+    pub(super) fn hash_and_filter(&self) -> (u64, u32) {
         if self.shape.end == End::Exact {
-            return hash::pair(host, exact_hash(&self.path));
+            return (self.hash(), 0);
         }
-        // A parameter hashes to something, but no shape looks at it.
         let mut segments = Segments::new();
         segments.take_apart(&self.path);
-        hash::pair(host, self.shape.hash(&segments))
+        let filter = if self.shape.literal == 0 { u32::MAX } else { self.shape.filter_bit(&segments) };
+        (hash::pair(host_hash(self.host_kind, &self.host), self.shape.hash(&segments)), filter)
+    }
+
+    /// How many bytes [`Key::encode`] appends at most.
+    pub(super) fn encoded_len(&self) -> usize {
+        KEY_HEADER + self.host.len() + self.path.len() + self.regex.as_ref().map_or(0, |regex| 2 + regex.text.len()) + 3
     }
 
     /// Whether both keys match the same: they end in the same leaf, and there in the same expression.

@@ -95,7 +95,7 @@ impl Marker {
         let count = bucket::count(&self.memory, node);
         self.resize(node, bucket::size(count))?;
         for index in 0..count {
-            let word = bucket::word(&self.memory, node, count, index);
+            let word = bucket::word(&self.memory, node, index);
             match (record, Place(word).block()) {
                 (Record::Leaf, None) => self.entries.push(Entry::from_word(word)),
                 (Record::Leaf, Some(leaf)) => self.record(leaf, record)?,

@@ -11,8 +11,9 @@ use std::ops::ControlFlow;
 use crate::router::pattern::Rule;
 use crate::types::{Id, Method, Methods, Object};
 
-use super::block::{self, Entry, Place, StoredKey, blob, host};
-use super::hash::{SEGMENTS_MAX, Segments, pair};
+use super::block::host::{self, Listed};
+use super::block::{self, Entry, Place, Root, StoredKey, blob};
+use super::hash::{SEGMENTS_MAX, Segments, pair, same};
 use super::key::{CAPTURES_MAX, End, HOST_MAX, HostKind, LABELS_MAX, PARAM, Shape, exact_hash, host_hash};
 use super::mem::{Memory, Ref};
 use super::tree::{Blob, Tree};
@@ -163,10 +164,10 @@ impl<'v> Tree<'v> {
         captures: &mut Captures,
         mut accept: impl FnMut(RouteRef<'v>) -> bool,
     ) -> Lookup<'v> {
-        let mut walk = Walk::new(self, host, path);
+        let walk = Walk::new(self, host, path);
         let wanted = Methods::NONE.with(method).0;
         let mut missed = false;
-        let found = walk.run(&mut |entry: Entry| {
+        let mut offer = |entry: Entry| {
             if entry.methods & wanted == 0 {
                 missed = true;
                 return ControlFlow::Continue(());
@@ -175,12 +176,18 @@ impl<'v> Tree<'v> {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
-        });
-        if let Some(entry) = found {
-            walk.capture(entry, captures);
+        };
+        captures.count = 0;
+        // Most requests end here: at the exact path of the host that is asked first.
+        let first = walk.first();
+        if let Some(at) = first
+            && let Some(entry) = walk.offer_exact(at, &mut offer)
+        {
             return Lookup::Found(self.reference(entry));
         }
-        captures.count = 0;
+        if let Some(entry) = walk.run(first, captures, &mut offer) {
+            return Lookup::Found(self.reference(entry));
+        }
         if !missed {
             return Lookup::None;
         }
@@ -193,7 +200,7 @@ impl<'v> Tree<'v> {
     /// Shows every route whose host and path a request reaches to `each`, in order of precedence, whatever its methods;
     /// as in [`Tree::route`], an expression has yet to be searched for.
     pub fn candidates(&self, host: &[u8], path: &[u8], each: &mut dyn FnMut(RouteRef<'v>)) {
-        Walk::new(self, host, path).run(&mut |entry: Entry| {
+        Walk::new(self, host, path).run(None, &mut Captures::new(), &mut |entry: Entry| {
             each(self.reference(entry));
             ControlFlow::Continue(())
         });
@@ -223,13 +230,34 @@ type Flow = ControlFlow<()>;
 
 /// One request's way through the tree.
 struct Walk<'t> {
-    tree: &'t Tree<'t>,
+    memory: Memory,
+    root: &'t Root,
     host: &'t [u8],
     path: &'t [u8],
     exact: u64,
-    /// Taken apart when a host with shapes is met; whether that was done, and could be.
+}
+
+/// The path taken apart, which is done when a host with shapes is met.
+struct Apart {
     segments: Segments,
-    taken_apart: Option<bool>,
+    /// Whether it was tried, and could be.
+    done: Option<bool>,
+}
+
+impl Apart {
+    #[inline(always)]
+    const fn new() -> Self {
+        Self { segments: Segments::new(), done: None }
+    }
+
+    #[inline(always)]
+    fn of(&mut self, path: &[u8]) -> Option<&Segments> {
+        let done = match self.done {
+            Some(done) => done,
+            None => *self.done.insert(self.segments.take_apart(path)),
+        };
+        done.then_some(&self.segments)
+    }
 }
 
 /// The host record being walked, or for exact paths just a host.
@@ -245,29 +273,57 @@ impl<'t> Walk<'t> {
     fn new(tree: &'t Tree<'_>, host: &'t [u8], path: &'t [u8]) -> Self {
         // No host is longer, and the labels of one that were would cost.
         let host = if host.len() > HOST_MAX { &[] } else { host };
-        Self { tree, host, path, exact: exact_hash(path), segments: Segments::new(), taken_apart: None }
+        Self { memory: tree.memory, root: &tree.root, host, path, exact: exact_hash(path) }
     }
 
-    /// Calls `offer` with one candidate after the other and returns the one at which it broke off.
+    /// The host whose exact path wins whatever else there is, which is so where nothing has a priority.
     #[inline(always)]
-    fn run(&mut self, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
-        let root = &self.tree.root;
-        let memory = &self.tree.memory;
-        if !self.host.is_empty() && root.hosts != 0 {
-            let name = self.host;
-            let at = At { kind: HostKind::Exact, name, hash: host_hash(HostKind::Exact, name) };
-            // Without priorities an exact path of an exact host wins whatever else its host has.
-            let plain = root.prioritised == 0;
-            if plain && let Some(entry) = self.offer_exact(at, offer) {
-                return Some(entry);
-            }
-            let record =
-                block::find_record(memory, root.hosts, at.hash, |record| host::is(memory, record, at.kind, name));
-            if let Some(entry) = record.and_then(|record| self.host(at, record, plain, offer)) {
+    fn first(&self) -> Option<At<'t>> {
+        let root = self.root;
+        match (root.prioritised, self.asks_hosts(), root.any) {
+            (0, true, _) => Some(self.at(HostKind::Exact, self.host)),
+            (0, false, any) if any != 0 => Some(self.at(HostKind::Any, &[])),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    fn asks_hosts(&self) -> bool {
+        !self.host.is_empty() && self.root.hosts != 0
+    }
+
+    #[inline(always)]
+    fn at(&self, kind: HostKind, name: &'t [u8]) -> At<'t> {
+        At { kind, name, hash: host_hash(kind, name) }
+    }
+
+    /// Calls `offer` with one candidate after the other and returns the one at which it broke off; the exact path of
+    /// `first` was offered already.
+    #[inline(never)]
+    fn run(
+        &self,
+        first: Option<At<'t>>,
+        captures: &mut Captures,
+        offer: &mut impl FnMut(Entry) -> Flow,
+    ) -> Option<Entry> {
+        let mut apart = Apart::new();
+        let entry = self.hosts(first, &mut apart, offer)?;
+        self.capture(entry, &apart.segments, captures);
+        Some(entry)
+    }
+
+    #[inline(always)]
+    fn hosts(&self, first: Option<At<'t>>, apart: &mut Apart, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
+        let root = self.root;
+        if self.asks_hosts() {
+            let at = first.unwrap_or_else(|| self.at(HostKind::Exact, self.host));
+            if let Some(record) = self.record(at)
+                && let Some(entry) = self.host(at, record, first.is_some(), apart, offer)
+            {
                 return Some(entry);
             }
             if root.wildcards != 0
-                && let Some(entry) = self.wildcards(offer)
+                && let Some(entry) = self.wildcards(apart, offer)
             {
                 return Some(entry);
             }
@@ -275,15 +331,21 @@ impl<'t> Walk<'t> {
         if root.any == 0 {
             return None;
         }
-        let at = At { kind: HostKind::Any, name: &[], hash: host_hash(HostKind::Any, &[]) };
-        self.host(at, root.any, false, offer)
+        let at = self.at(HostKind::Any, &[]);
+        self.host(at, root.any, first.is_some_and(|first| first.kind == HostKind::Any), apart, offer)
+    }
+
+    #[inline(always)]
+    fn record(&self, at: At<'_>) -> Option<Ref> {
+        let memory = &self.memory;
+        block::find_record(memory, self.root.hosts, at.hash, |record| host::is(memory, record, at.kind, at.name))
     }
 
     /// The methods of every candidate that `accept` takes.
     #[cold]
-    fn allowed(&mut self, accept: &mut dyn FnMut(Entry) -> bool) -> Methods {
+    fn allowed(&self, accept: &mut dyn FnMut(Entry) -> bool) -> Methods {
         let mut allowed = Methods::NONE;
-        self.run(&mut |entry: Entry| {
+        self.hosts(None, &mut Apart::new(), &mut |entry: Entry| {
             if accept(entry) {
                 allowed = allowed.union(Methods(entry.methods));
             }
@@ -292,9 +354,8 @@ impl<'t> Walk<'t> {
         allowed
     }
 
-    fn wildcards(&mut self, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
-        let root = &self.tree.root;
-        let memory = &self.tree.memory;
+    fn wildcards(&self, apart: &mut Apart, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
+        let root = self.root;
         let labels = 1 + self.host.iter().filter(|&&byte| byte == b'.').count();
         let mut rest = self.host;
         for left in (1..labels).rev() {
@@ -304,41 +365,9 @@ impl<'t> Walk<'t> {
             if rest.len() + 1 == self.host.len() || left > LABELS_MAX || root.label_counts >> left & 1 == 0 {
                 continue;
             }
-            let at = At { kind: HostKind::Wildcard, name: rest, hash: host_hash(HostKind::Wildcard, rest) };
-            let record =
-                block::find_record(memory, root.hosts, at.hash, |record| host::is(memory, record, at.kind, rest));
-            if let Some(entry) = record.and_then(|record| self.host(at, record, false, offer)) {
-                return Some(entry);
-            }
-        }
-        None
-    }
-
-    /// Walks one host; `exact_done` when its exact path was offered already.
-    #[inline(always)]
-    fn host(
-        &mut self,
-        at: At<'_>,
-        record: Ref,
-        exact_done: bool,
-        offer: &mut impl FnMut(Entry) -> Flow,
-    ) -> Option<Entry> {
-        let memory = &self.tree.memory;
-        if host::prioritised(memory, record) != 0 {
-            return self.by_priority(at, record, offer);
-        }
-        if !exact_done
-            && host::exact(memory, record) != 0
-            && let Some(entry) = self.offer_exact(at, offer)
-        {
-            return Some(entry);
-        }
-        if host::shapes(memory, record) == 0 || !self.take_apart() {
-            return None;
-        }
-        for (shape, _) in host::iter(memory, record) {
-            if let Some(place) = self.shaped(at, shape)
-                && let Some(entry) = self.offer_place(place, shape.end, offer)
+            let at = self.at(HostKind::Wildcard, rest);
+            if let Some(record) = self.record(at)
+                && let Some(entry) = self.host(at, record, false, apart, offer)
             {
                 return Some(entry);
             }
@@ -346,11 +375,46 @@ impl<'t> Walk<'t> {
         None
     }
 
+    /// Walks one host; `exact_done` when its exact path was offered already.
+    fn host(
+        &self,
+        at: At<'_>,
+        record: Ref,
+        exact_done: bool,
+        apart: &mut Apart,
+        offer: &mut impl FnMut(Entry) -> Flow,
+    ) -> Option<Entry> {
+        let memory = &self.memory;
+        if host::prioritised(memory, record) != 0 {
+            return self.by_priority(at, record, apart, offer);
+        }
+        if !exact_done
+            && host::exact(memory, record) != 0
+            && let Some(entry) = self.offer_exact(at, offer)
+        {
+            return Some(entry);
+        }
+        if host::shapes(memory, record) == 0 {
+            return None;
+        }
+        let segments = apart.of(self.path)?;
+        host::fitting(memory, record, segments.count, |listed| {
+            let place = self.shaped(at, listed, segments)?;
+            self.offer_place(place, listed.shape.end, segments, offer)
+        })
+    }
+
     /// Collects every place of the host that matches and merges them by priority; at one priority the earlier place
     /// is the better one.
     #[cold]
-    fn by_priority(&mut self, at: At<'_>, record: Ref, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
-        let memory = &self.tree.memory;
+    fn by_priority(
+        &self,
+        at: At<'_>,
+        record: Ref,
+        apart: &mut Apart,
+        offer: &mut impl FnMut(Entry) -> Flow,
+    ) -> Option<Entry> {
+        let memory = &self.memory;
         let mut places: [(Place, u32); host::SHAPES_MAX + 1] = [(Place(0), 0); host::SHAPES_MAX + 1];
         let mut count = 0;
         let mut add = |place: Option<Place>| {
@@ -360,9 +424,9 @@ impl<'t> Walk<'t> {
             }
         };
         add(self.exact_place(at));
-        if self.take_apart() {
-            for (shape, _) in host::iter(memory, record) {
-                add(self.shaped(at, shape));
+        if let Some(segments) = apart.of(self.path) {
+            for listed in host::iter(memory, record) {
+                add(self.shaped(at, listed, segments));
             }
         }
         let places = places.get_mut(..count)?;
@@ -382,42 +446,34 @@ impl<'t> Walk<'t> {
             if let Some((_, next)) = places.get_mut(index) {
                 *next += 1;
             }
-            if self.fits(entry) && offer(entry).is_break() {
+            if fits(memory, entry, self.path, &apart.segments) && offer(entry).is_break() {
                 return Some(entry);
             }
         }
     }
 
     #[inline(always)]
-    fn take_apart(&mut self) -> bool {
-        match self.taken_apart {
-            Some(done) => done,
-            None => *self.taken_apart.insert(self.segments.take_apart(self.path)),
-        }
-    }
-
-    #[inline(always)]
     fn offer_exact(&self, at: At<'_>, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
-        self.offer_place(self.exact_place(at)?, End::Exact, offer)
+        let place = self.exact_place(at)?;
+        let memory = &self.memory;
+        (0..place.count(memory)).map(|index| place.entry(memory, index)).find(|entry| offer(*entry).is_break())
     }
 
     #[inline(always)]
     fn exact_place(&self, at: At<'_>) -> Option<Place> {
-        let memory = &self.tree.memory;
-        block::find(memory, self.tree.root.paths, pair(at.hash, self.exact), |word| {
-            let key = StoredKey::of(memory, Place(word).entry(memory, 0));
-            key.path(memory) == self.path
-                && key.shape.end == End::Exact
-                && key.host_kind == at.kind as u8
-                && key.host(memory) == at.name
+        let memory = &self.memory;
+        block::find(memory, self.root.paths, pair(at.hash, self.exact), |word| {
+            StoredKey::is_exact(memory, Place(word).entry(memory, 0), at.kind, at.name, self.path)
         })
         .map(Place)
     }
 
-    /// Where `shape` leads the request.
+    /// Where a shape leads the request.
     #[inline(always)]
-    fn shaped(&self, at: At<'_>, shape: Shape) -> Option<Place> {
-        let segments = &self.segments;
+    fn shaped(&self, at: At<'_>, Listed { shape, filter, .. }: Listed, segments: &Segments) -> Option<Place> {
+        if filter & shape.filter_bit(segments) == 0 {
+            return None;
+        }
         let count = usize::from(shape.count);
         let all = ((1_u64 << count) - 1) as u32;
         let fits = match shape.end {
@@ -431,77 +487,59 @@ impl<'t> Walk<'t> {
         if !fits || segments.empty & all & !shape.literal != 0 {
             return None;
         }
-        let memory = &self.tree.memory;
-        block::find(memory, self.tree.root.paths, pair(at.hash, shape.hash(segments)), |word| {
+        let hash = shape.hash(segments);
+        let memory = &self.memory;
+        block::find(memory, self.root.paths, pair(at.hash, hash), |word| {
             let key = StoredKey::of(memory, Place(word).entry(memory, 0));
             key.shape == shape
                 && key.host_kind == at.kind as u8
-                && key.host(memory) == at.name
-                && self.has_literals(shape, key.path(memory))
+                && same(key.host(memory), at.name)
+                && self.has_literals(shape, key.path(memory), segments)
         })
         .map(Place)
     }
 
-    /// Whether the literal segments of `key` are those of the request.
+    /// Whether `key`, which is of that shape, is the request's path with a mark for each parameter. What stands
+    /// between two parameters is compared at once, slashes and all.
     #[inline(always)]
-    fn has_literals(&self, shape: Shape, key: &[u8]) -> bool {
-        let segments = &self.segments;
-        let count = usize::from(shape.count);
-        if shape.literal.count_ones() as usize == count {
-            // Literals alone: the request begins with them, and a segment ends there.
-            let end = usize::from(segments.starts.get(count).copied().unwrap_or(0)).saturating_sub(1);
-            return self.path.get(..end) == Some(key);
-        }
+    fn has_literals(&self, shape: Shape, key: &[u8], segments: &Segments) -> bool {
+        let starts = &segments.starts;
+        let mut params = !shape.literal & ((1_u64 << shape.count) - 1) as u32;
+        let mut from = 0;
         let mut rest = key;
-        for index in 0..count {
-            let Some((b'/', behind)) = rest.split_first() else { return false };
-            if shape.literal >> index & 1 == 0 {
-                let Some((&PARAM, behind)) = behind.split_first() else { return false };
-                rest = behind;
-                continue;
+        while params != 0 {
+            let index = params.trailing_zeros() as usize;
+            params &= params - 1;
+            let (Some(&start), Some(&next)) = (starts.get(index), starts.get(index + 1)) else { return false };
+            let run = self.path.get(from..usize::from(start)).unwrap_or_default();
+            match rest.split_at_checked(run.len()) {
+                Some((literal, [PARAM, behind @ ..])) if same(literal, run) => rest = behind,
+                _ => return false,
             }
-            let (Some(&start), Some(&next)) = (segments.starts.get(index), segments.starts.get(index + 1)) else {
-                return false;
-            };
-            let segment = self.path.get(usize::from(start)..usize::from(next) - 1).unwrap_or_default();
-            let Some(behind) = behind.strip_prefix(segment) else { return false };
-            rest = behind;
+            from = usize::from(next) - 1;
         }
-        rest.is_empty()
+        let end = usize::from(starts.get(usize::from(shape.count)).copied().unwrap_or(0)).saturating_sub(1);
+        self.path.get(from..end).is_some_and(|run| same(rest, run))
     }
 
     #[inline(always)]
-    fn offer_place(&self, place: Place, end: End, offer: &mut impl FnMut(Entry) -> Flow) -> Option<Entry> {
-        let memory = &self.tree.memory;
-        for index in 0..place.count(memory) {
-            let entry = place.entry(memory, index);
-            if (end != End::Tail || self.fits(entry)) && offer(entry).is_break() {
-                return Some(entry);
-            }
-        }
-        None
-    }
-
-    /// Whether a captured tail has something to capture.
-    fn fits(&self, entry: Entry) -> bool {
-        let key = StoredKey::of(&self.tree.memory, entry);
-        !key.is_captured || self.tail(key.shape).is_some()
-    }
-
-    /// Where the captured tail begins.
-    fn tail(&self, shape: Shape) -> Option<u16> {
-        let segments = &self.segments;
-        let count = usize::from(shape.count);
-        let start = *segments.starts.get(count)?;
-        (segments.count > count && usize::from(start) < self.path.len()).then_some(start)
+    fn offer_place(
+        &self,
+        place: Place,
+        end: End,
+        segments: &Segments,
+        offer: &mut impl FnMut(Entry) -> Flow,
+    ) -> Option<Entry> {
+        let memory = &self.memory;
+        let takes =
+            |entry: &Entry| (end != End::Tail || fits(memory, *entry, self.path, segments)) && offer(*entry).is_break();
+        (0..place.count(memory)).map(|index| place.entry(memory, index)).find(takes)
     }
 
     #[inline(always)]
-    fn capture(&self, entry: Entry, captures: &mut Captures) {
-        captures.count = 0;
-        let key = StoredKey::of(&self.tree.memory, entry);
+    fn capture(&self, entry: Entry, segments: &Segments, captures: &mut Captures) {
+        let key = StoredKey::of(&self.memory, entry);
         let shape = key.shape;
-        let segments = &self.segments;
         if !matches!(shape.end, End::Here | End::Tail) {
             return;
         }
@@ -514,11 +552,24 @@ impl<'t> Walk<'t> {
             }
         }
         if key.is_captured
-            && let Some(start) = self.tail(shape)
+            && let Some(start) = tail(shape, self.path, segments)
         {
             captures.push(start, self.path.len() as u16);
         }
     }
+}
+
+/// Whether a captured tail has something to capture.
+fn fits(memory: &Memory, entry: Entry, path: &[u8], segments: &Segments) -> bool {
+    let key = StoredKey::of(memory, entry);
+    !key.is_captured || tail(key.shape, path, segments).is_some()
+}
+
+/// Where the captured tail begins.
+fn tail(shape: Shape, path: &[u8], segments: &Segments) -> Option<u16> {
+    let count = usize::from(shape.count);
+    let start = *segments.starts.get(count)?;
+    (segments.count > count && usize::from(start) < path.len()).then_some(start)
 }
 
 const _: () = assert!(SEGMENTS_MAX <= 32, "shapes are masks of 32 bits");

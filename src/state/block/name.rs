@@ -24,11 +24,16 @@ pub fn hash(kind: u8, name: &[u8]) -> u64 {
     hash::bytes(0x100 | u64::from(kind), name)
 }
 
+pub fn kind(memory: &Memory, block: Ref) -> u8 {
+    memory.u16(offset(block) + 8) as u8
+}
+
+pub fn bytes<'a>(memory: &Memory, block: Ref) -> &'a [u8] {
+    memory.bytes(offset(block) + HEADER, memory.u16(offset(block) + 10).into())
+}
+
 pub fn is(memory: &Memory, block: Ref, kind: u8, name: &[u8]) -> bool {
-    let at = offset(block);
-    memory.u16(at + 8) == u16::from(kind)
-        && usize::from(memory.u16(at + 10)) == name.len()
-        && memory.bytes(at + HEADER, name.len()) == name
+    self::kind(memory, block) == kind && hash::same(bytes(memory, block), name)
 }
 
 pub fn write(memory: &Memory, block: Ref, id: Id, kind: u8, name: &[u8]) {

@@ -3,7 +3,7 @@
 use super::Draft;
 use crate::state::arena::NoRoom;
 use crate::state::block::{blob, ids, name, offset};
-use crate::state::mem::Ref;
+use crate::state::mem::{Memory, Ref};
 use crate::state::tree::Tree;
 use crate::types::{Id, Kind};
 
@@ -30,7 +30,8 @@ impl Draft {
         let id = Id { slot, birth: self.root.generation };
         let record = self.allocate(name::size(name.len()))?;
         name::write(&self.memory, record, id, kind as u8, name.as_bytes());
-        self.root.names = self.insert(self.root.names, name::hash(kind as u8, name.as_bytes()), record.into())?;
+        self.root.names =
+            self.insert(self.root.names, name::hash(kind as u8, name.as_bytes()), record.into(), hash_of_name)?;
         self.set_slot(slot, 0, id.birth, kind as u8)?;
         Ok((id, true))
     }
@@ -136,11 +137,16 @@ impl Draft {
         Ok(own)
     }
 
-    fn blank(&mut self, size: usize) -> Result<Ref, NoRoom> {
+    pub(super) fn blank(&mut self, size: usize) -> Result<Ref, NoRoom> {
         let block = self.allocate(size)?;
         for at in (0..size).step_by(8) {
             self.memory.put_u64(offset(block) + at, 0);
         }
         Ok(block)
     }
+}
+
+fn hash_of_name(memory: &Memory, word: u64) -> u64 {
+    let record = word as Ref;
+    name::hash(name::kind(memory, record), name::bytes(memory, record))
 }

@@ -4,9 +4,11 @@ use std::cmp::Ordering;
 
 use super::Draft;
 use crate::state::arena::NoRoom;
-use crate::state::block::{self, Entry, Place, StoredKey, blob, host, leaf};
-use crate::state::key::{End, HostKind, Key, Shape, host_hash};
-use crate::state::mem::Ref;
+use crate::state::block::host::{self, Listed};
+use crate::state::block::{self, Entry, Place, StoredKey, blob, leaf};
+use crate::state::hash;
+use crate::state::key::{End, HostKind, Key, host_hash};
+use crate::state::mem::{Memory, Ref};
 
 /// Why a key cannot be added.
 #[derive(Clone, Copy, Debug)]
@@ -25,11 +27,11 @@ impl From<NoRoom> for KeyError {
 impl Draft {
     /// Has `key` lead to the route in `entry`, whose blob is written already.
     pub(in crate::state) fn add_key(&mut self, key: &Key, entry: Entry) -> Result<(), KeyError> {
-        let hash = key.hash();
+        let (hash, filter) = key.hash_and_filter();
         let priority = blob::priority(&self.memory, entry.blob);
-        self.count_key(key, priority, true)?;
+        self.count_key(key, filter, priority, true)?;
         match self.find_place(key, hash) {
-            None => self.root.paths = self.insert(self.root.paths, hash, entry.word())?,
+            None => self.root.paths = self.insert(self.root.paths, hash, entry.word(), hash_of_path)?,
             Some(old) => {
                 let mut entries = self.entries_of(old);
                 let place = entries.partition_point(|other| self.order(*other, entry).is_le());
@@ -42,7 +44,7 @@ impl Draft {
 
     /// `key`, which stands at `at` in the route at `route`, does not lead there any more.
     pub(in crate::state) fn remove_key(&mut self, key: &Key, at: u16, route: Ref) -> Result<(), KeyError> {
-        let hash = key.hash();
+        let (hash, filter) = key.hash_and_filter();
         let Some(old) = self.find_place(key, hash) else { return Ok(()) };
         let mut entries = self.entries_of(old);
         let before = entries.len();
@@ -51,7 +53,7 @@ impl Draft {
             return Ok(());
         }
         self.rewrite(hash, old, &entries)?;
-        self.count_key(key, blob::priority(&self.memory, route), false)
+        self.count_key(key, filter, blob::priority(&self.memory, route), false)
     }
 
     /// `key` leads to `entry` where it led to the route at `old`: both have the same rank and the same keys.
@@ -137,7 +139,7 @@ impl Draft {
     }
 
     /// Counts a key in or out in the record of its host.
-    fn count_key(&mut self, key: &Key, priority: i32, is_in: bool) -> Result<(), KeyError> {
+    fn count_key(&mut self, key: &Key, filter: u32, priority: i32, is_in: bool) -> Result<(), KeyError> {
         let memory = self.memory;
         let hash = host_hash(key.host_kind, &key.host);
         let record = match (key.host_kind, self.root.any) {
@@ -147,30 +149,42 @@ impl Draft {
                 host::is(&memory, record, key.host_kind, &key.host)
             }),
         };
-        let mut exact = record.map_or(0, |record| host::exact(&memory, record));
-        let mut prioritised = record.map_or(0, |record| host::prioritised(&memory, record));
-        let mut shapes: Vec<(Shape, u32)> =
-            record.map_or_else(Vec::new, |record| host::iter(&memory, record).collect());
         let step = |count: u32| if is_in { count + 1 } else { count.saturating_sub(1) };
+        let mut counts = record.map_or([0, 0], |record| [host::exact, host::prioritised].map(|of| of(&memory, record)));
+        let is_exact = key.shape.end == End::Exact;
+        let [exact, prioritised] = &mut counts;
         if priority != 0 {
-            prioritised = step(prioritised);
+            *prioritised = step(*prioritised);
             self.root.prioritised = step(self.root.prioritised);
         }
-        if key.shape.end == End::Exact {
-            exact = step(exact);
-        } else {
-            match shapes.binary_search_by(|(shape, _)| shape.rank(key.shape)) {
+        if is_exact {
+            *exact = step(*exact);
+        }
+        if let Some(record) = record
+            && let Some(own) = self.count_in_place(record, key, filter, counts, is_in)?
+        {
+            match key.host_kind {
+                HostKind::Any => self.root.any = own,
+                _ => self.root.hosts = self.exchange(self.root.hosts, hash, record.into(), own.into())?,
+            }
+            return Ok(());
+        }
+        let mut shapes: Vec<Listed> = record.map_or_else(Vec::new, |record| host::iter(&memory, record).collect());
+        if !is_exact {
+            match shapes.binary_search_by(|listed| listed.shape.rank(key.shape)) {
                 Ok(index) => {
-                    if let Some((_, keys)) = shapes.get_mut(index) {
-                        *keys = step(*keys);
+                    if let Some(listed) = shapes.get_mut(index) {
+                        listed.keys = step(listed.keys);
                     }
                 }
                 Err(_) if shapes.len() >= host::SHAPES_MAX => return Err(KeyError::Shapes),
-                Err(index) => shapes.insert(index, (key.shape, 1)),
+                Err(index) => {
+                    shapes.insert(index, Listed { shape: key.shape, keys: 1, filter });
+                }
             }
-            shapes.retain(|(_, keys)| *keys > 0);
+            shapes.retain(|listed| listed.keys > 0);
         }
-        let wanted = exact > 0 || !shapes.is_empty();
+        let wanted = counts[0] > 0 || !shapes.is_empty();
         let new = match (record, wanted) {
             (None, false) => return Ok(()),
             (Some(record), false) => {
@@ -187,11 +201,11 @@ impl Draft {
             }
         };
         if new != 0 {
-            host::write(&memory, new, key.host_kind, &key.host, [exact, prioritised], &shapes);
+            host::write(&memory, new, key.host_kind, &key.host, counts, &shapes);
         }
         match (key.host_kind, record) {
             (HostKind::Any, _) => self.root.any = new,
-            (_, None) => self.root.hosts = self.insert(self.root.hosts, hash, new.into())?,
+            (_, None) => self.root.hosts = self.insert(self.root.hosts, hash, new.into(), hash_of_host)?,
             (_, Some(old)) if new != 0 => {
                 self.root.hosts = self.exchange(self.root.hosts, hash, old.into(), new.into())?
             }
@@ -201,6 +215,38 @@ impl Draft {
             self.count_wildcard(&key.host, is_in);
         }
         Ok(())
+    }
+
+    /// Counts a key where that leaves the record its shapes; the record, or `None` where it does not.
+    fn count_in_place(
+        &mut self,
+        record: Ref,
+        key: &Key,
+        filter: u32,
+        counts: [u32; 2],
+        is_in: bool,
+    ) -> Result<Option<Ref>, NoRoom> {
+        let memory = self.memory;
+        let found = match key.shape.end {
+            End::Exact => None,
+            _ => {
+                let found = host::iter(&memory, record).enumerate().find(|(_, listed)| listed.shape == key.shape);
+                let Some((index, mut listed)) = found else { return Ok(None) };
+                listed.keys = if is_in { listed.keys + 1 } else { listed.keys.saturating_sub(1) };
+                listed.filter |= filter;
+                Some((index, listed))
+            }
+        };
+        let is_emptied = found.is_some_and(|(_, listed)| listed.keys == 0);
+        if is_emptied || counts[0] == 0 && host::shapes(&memory, record) == 0 {
+            return Ok(None);
+        }
+        let own = self.own(record, host::size_of(&memory, record))?;
+        host::set_counts(&memory, own, counts);
+        if let Some((index, listed)) = found {
+            host::set_listed(&memory, own, index, listed);
+        }
+        Ok(Some(own))
     }
 
     fn count_wildcard(&mut self, name: &[u8], is_in: bool) {
@@ -215,4 +261,13 @@ impl Draft {
             self.root.label_counts = 0;
         }
     }
+}
+
+fn hash_of_path(memory: &Memory, word: u64) -> u64 {
+    StoredKey::of(memory, Place(word).entry(memory, 0)).hash(memory)
+}
+
+fn hash_of_host(memory: &Memory, word: u64) -> u64 {
+    let record = word as Ref;
+    hash::bytes(host::kind(memory, record).into(), host::name(memory, record))
 }

@@ -2,24 +2,27 @@
 
 use super::Draft;
 use crate::state::arena::NoRoom;
-use crate::state::block::bucket::{DEEPEST, MERGE_UP_TO, SPLIT_ABOVE};
+use crate::state::block::bucket::{DEEPEST, MERGE_UP_TO, MOST, SPLIT_ABOVE, tag};
 use crate::state::block::{BRANCH, branch, bucket};
-use crate::state::mem::Ref;
+use crate::state::mem::{Memory, Ref};
 
 /// What becomes of a word.
 #[derive(Clone, Copy)]
 enum Change {
-    /// It is new.
-    Insert(u64),
+    /// It is new. Those that it meets are hashed anew when a bucket is split.
+    Insert(u64, HashOf),
     /// The first makes room for the second.
     Replace(u64, u64),
     Remove(u64),
 }
 
+/// The hash of what a word leads to.
+pub(super) type HashOf = fn(&Memory, u64) -> u64;
+
 impl Draft {
     /// Adds a word that is not there yet; the new root.
-    pub(super) fn insert(&mut self, root: Ref, hash: u64, word: u64) -> Result<Ref, NoRoom> {
-        self.change(root, 0, hash, Change::Insert(word))
+    pub(super) fn insert(&mut self, root: Ref, hash: u64, word: u64, hash_of: HashOf) -> Result<Ref, NoRoom> {
+        self.change(root, 0, hash, Change::Insert(word, hash_of))
     }
 
     /// Puts `new` where `old` is.
@@ -53,51 +56,56 @@ impl Draft {
     }
 
     fn change_bucket(&mut self, node: Ref, depth: u32, hash: u64, change: Change) -> Result<Ref, NoRoom> {
-        let mut entries = self.entries(node);
-        let old = entries.len();
+        let mut held = Entries::of(&self.memory, node);
+        let old = held.len();
         match change {
-            Change::Insert(word) => entries.push((hash, word)),
-            Change::Replace(from, to) => {
-                for entry in &mut entries {
-                    if *entry == (hash, from) {
-                        entry.1 = to;
-                    }
-                }
-            }
-            Change::Remove(word) => entries.retain(|entry| *entry != (hash, word)),
-        }
-        if entries.is_empty() {
-            if node != 0 {
+            Change::Insert(word, hash_of) if old >= SPLIT_ABOVE && depth < DEEPEST => {
+                let memory = self.memory;
+                let mut hashed: Vec<_> = held.list().iter().map(|&(_, word)| (hash_of(&memory, word), word)).collect();
+                hashed.push((hash, word));
+                let split = self.split(&hashed, depth)?;
                 self.release(node);
+                return Ok(split);
             }
-            return Ok(0);
+            Change::Insert(..) if old >= MOST => return Err(NoRoom),
+            Change::Insert(word, _) => held.push((tag(hash), word)),
+            Change::Replace(from, to) => {
+                let Some(index) = held.list().iter().position(|(_, word)| *word == from) else { return Ok(node) };
+                let block = self.own(node, bucket::size(old))?;
+                bucket::set_word(&self.memory, block, index, to);
+                return Ok(block);
+            }
+            Change::Remove(word) => held.remove(word),
         }
-        if entries.len() > SPLIT_ABOVE && depth < DEEPEST {
-            let split = self.build(&entries, depth)?;
-            self.release(node);
-            return Ok(split);
-        }
-        let size = bucket::size(entries.len());
-        let block = match node {
-            0 => self.allocate(size)?,
+        let size = bucket::size(held.len());
+        let block = match (node, held.len()) {
+            (0, 0) => return Ok(0),
+            (_, 0) => {
+                self.release(node);
+                return Ok(0);
+            }
+            (0, _) => self.allocate(size)?,
             _ => self.replace(node, bucket::size(old), size)?,
         };
-        bucket::write(&self.memory, block, &entries);
+        bucket::write(&self.memory, block, held.list());
         Ok(block)
     }
 
-    fn build(&mut self, entries: &[(u64, u64)], depth: u32) -> Result<Ref, NoRoom> {
-        if entries.len() <= SPLIT_ABOVE || depth >= DEEPEST {
-            let block = self.allocate(bucket::size(entries.len()))?;
-            bucket::write(&self.memory, block, entries);
+    fn split(&mut self, hashed: &[(u64, u64)], depth: u32) -> Result<Ref, NoRoom> {
+        if hashed.len() <= SPLIT_ABOVE || depth >= DEEPEST {
+            let block = self.allocate(bucket::size(hashed.len()))?;
+            let entries: Vec<_> = hashed.iter().map(|(hash, word)| (tag(*hash), *word)).collect();
+            bucket::write(&self.memory, block, &entries);
             return Ok(block);
         }
-        let block = self.allocate(branch::SIZE)?;
-        for index in 0..branch::WIDTH {
-            let part: Vec<_> =
-                entries.iter().copied().filter(|(hash, _)| branch::index(*hash, depth) == index).collect();
-            let child = if part.is_empty() { 0 } else { self.build(&part, depth + 1)? };
-            branch::set_child(&self.memory, block, index, child);
+        let block = self.blank(branch::SIZE)?;
+        let place = |hash: u64| branch::index(hash, depth);
+        for &(hash, _) in hashed {
+            if branch::child(&self.memory, block, place(hash)) == 0 {
+                let part: Vec<_> = hashed.iter().copied().filter(|(other, _)| place(*other) == place(hash)).collect();
+                let child = self.split(&part, depth + 1)?;
+                branch::set_child(&self.memory, block, place(hash), child);
+            }
         }
         Ok(block | BRANCH)
     }
@@ -105,40 +113,88 @@ impl Draft {
     /// Makes a bucket of a branch that has little left below it. It takes fewer entries to merge than it took to
     /// split, or a key that comes and goes would have the branch do the same.
     fn merge(&mut self, own: Ref) -> Result<Ref, NoRoom> {
-        let children: [Ref; branch::WIDTH] = std::array::from_fn(|index| branch::child(&self.memory, own, index));
-        let mut count = 0;
-        for child in children {
+        let mut held = Entries::of(&self.memory, 0);
+        for index in 0..branch::WIDTH {
+            let child = branch::child(&self.memory, own, index);
             if child & BRANCH != 0 {
                 return Ok(own | BRANCH);
             }
-            count += if child == 0 { 0 } else { bucket::count(&self.memory, child) };
+            for &entry in Entries::of(&self.memory, child).list() {
+                held.push(entry);
+            }
+            if held.len() > MERGE_UP_TO {
+                return Ok(own | BRANCH);
+            }
         }
-        if count > MERGE_UP_TO {
-            return Ok(own | BRANCH);
-        }
-        let entries: Vec<_> = children.into_iter().flat_map(|child| self.entries(child)).collect();
-        let merged = match entries.len() {
+        let merged = match held.len() {
             0 => 0,
             count => {
                 let block = self.allocate(bucket::size(count))?;
-                bucket::write(&self.memory, block, &entries);
+                bucket::write(&self.memory, block, held.list());
                 block
             }
         };
-        for child in children.into_iter().filter(|child| *child != 0) {
-            self.release(child);
+        for index in 0..branch::WIDTH {
+            let child = branch::child(&self.memory, own, index);
+            if child != 0 {
+                self.release(child);
+            }
         }
         self.release(own);
         Ok(merged)
     }
+}
 
-    fn entries(&self, node: Ref) -> Vec<(u64, u64)> {
-        if node == 0 {
-            return Vec::new();
+/// The tags and words of a bucket: in place, for buckets have few.
+enum Entries {
+    Few([(u8, u64); SPLIT_ABOVE + 1], usize),
+    /// Hashes that agree altogether.
+    Many(Vec<(u8, u64)>),
+}
+
+impl Entries {
+    fn of(memory: &Memory, node: Ref) -> Self {
+        let count = if node == 0 { 0 } else { bucket::count(memory, node) };
+        let entry = |index| (bucket::tag_at(memory, node, index), bucket::word(memory, node, index));
+        if count > SPLIT_ABOVE {
+            return Self::Many((0..count).map(entry).collect());
         }
-        let count = bucket::count(&self.memory, node);
-        (0..count)
-            .map(|index| (bucket::hash(&self.memory, node, index), bucket::word(&self.memory, node, count, index)))
-            .collect()
+        let mut few = [(0, 0); SPLIT_ABOVE + 1];
+        few.iter_mut().take(count).enumerate().for_each(|(index, place)| *place = entry(index));
+        Self::Few(few, count)
+    }
+
+    fn list(&self) -> &[(u8, u64)] {
+        match self {
+            Self::Few(few, count) => few.get(..*count).unwrap_or_default(),
+            Self::Many(many) => many,
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.list().len()
+    }
+
+    fn push(&mut self, entry: (u8, u64)) {
+        match self {
+            Self::Few(few, count) if *count < few.len() => {
+                if let Some(place) = few.get_mut(*count) {
+                    *place = entry;
+                }
+                *count += 1;
+            }
+            Self::Few(few, _) => {
+                let mut many = few.to_vec();
+                many.push(entry);
+                *self = Self::Many(many);
+            }
+            Self::Many(many) => many.push(entry),
+        }
+    }
+
+    fn remove(&mut self, word: u64) {
+        let mut left = self.list().to_vec();
+        left.retain(|(_, other)| *other != word);
+        *self = Self::Many(left);
     }
 }

@@ -14,6 +14,9 @@ use crate::state::mem::Ref;
 use crate::state::tree::Tree;
 use crate::types::{Id, Kind, Methods, NAME_MAX, Object};
 
+/// What most objects take at most, so that their bytes need not move as they grow.
+const PAYLOAD: usize = 512;
+
 /// Changes that all readers will see at once, or never.
 ///
 /// After the first refusal every further change is refused with the same reason, and a commit commits nothing.
@@ -70,7 +73,8 @@ impl Transaction<'_> {
                 }
                 Ok(id)
             }
-            Err(NoRoom) => Err(self.fail(Refusal::Room, name.len())),
+            // A name is nothing without its object.
+            Err(NoRoom) => Err(self.fail(Refusal::Room, blob::HEADER + name.len())),
         }
     }
 
@@ -194,7 +198,8 @@ impl Transaction<'_> {
 
     fn archive<T: Object>(&mut self, value: &T) -> Result<AlignedVec, Full> {
         self.go_on()?;
-        rkyv::to_bytes::<rancor::Error>(value).map_err(|_| self.fail(Refusal::Value, 0))
+        rkyv::api::high::to_bytes_in::<_, rancor::Error>(value, AlignedVec::with_capacity(PAYLOAD))
+            .map_err(|_| self.fail(Refusal::Value, 0))
     }
 
     fn put_any(
@@ -203,7 +208,7 @@ impl Transaction<'_> {
         table: impl FnOnce(&mut Draft, Option<Ref>) -> Result<Ref, NoRoom>,
     ) -> Result<Id, Full> {
         let id = self.id(value.kind, value.name)?;
-        let mut keys = Vec::new();
+        let mut keys = Vec::with_capacity(value.keys.iter().map(Key::encoded_len).sum());
         let mut places = Vec::with_capacity(value.keys.len());
         for key in value.keys {
             places.push(((blob::HEADER + keys.len()) / 4) as u16);
