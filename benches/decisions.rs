@@ -2,12 +2,12 @@
 //! instructions by running `-- count NAME` under callgrind.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod harness;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use std::hint::black_box;
 use std::sync::atomic::AtomicU64;
-use std::time::Instant;
 
 use gateway::auth::{Algorithm, Claims, Jwt, Key, Material, Requirement, Source, Verifier, allows};
 use gateway::balancer::{PickTable, Rng, Seat, Tried};
@@ -22,14 +22,9 @@ use gateway::state::tables::shards::Shard;
 use gateway::state::tables::slot::Slots;
 use gateway::state::{Captures, HeapRegion, Identity, Reader, Writer};
 use gateway::types::{Id, Method, Methods, Now, SECOND};
+use harness::{Asked, Job, Listed, summary, timed};
 use serde_json::json;
 use support::{Fake, SECRET, TestSecrets, at};
-
-/// A decision ready to be taken again and again.
-type Job = Box<dyn FnMut()>;
-
-/// Name, how to prepare it, calls that are counted under callgrind.
-type Listed = (&'static str, fn() -> Job, u32);
 
 const DECISIONS: [Listed; 16] = [
     ("static_route_1k", || route(1_000, "/api/v1/service77/orders"), 1_000),
@@ -51,48 +46,22 @@ const DECISIONS: [Listed; 16] = [
 ];
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().collect();
-    match arguments.iter().position(|argument| argument == "count" || argument == "list") {
-        Some(at) if arguments[at] == "list" => DECISIONS.iter().for_each(|(name, ..)| println!("{name}")),
-        Some(at) => count(&arguments[at + 1]),
-        None => report(arguments.iter().skip(1).find(|argument| !argument.starts_with("--"))),
+    if let Asked::Report(filter) = harness::answer(&DECISIONS) {
+        report(filter.as_deref());
     }
 }
 
-/// The only function in which callgrind collects.
-#[inline(never)]
-fn counted(job: &mut dyn FnMut()) {
-    job();
-}
-
-/// Runs one decision for callgrind and prints how often.
-fn count(name: &str) {
-    let (_, prepare, calls) = DECISIONS.iter().find(|(known, ..)| known == &name).expect("a decision of the list");
-    let mut job = prepare();
-    (0..20.min(*calls)).for_each(|_| job());
-    for _ in 0..*calls {
-        counted(&mut *job);
-    }
-    println!("{calls}");
-}
-
-fn report(filter: Option<&String>) {
+fn report(filter: Option<&str>) {
     println!("{:<26} {:>12} {:>12}", "decision", "ns (best)", "ns (median)");
     for (name, prepare, calls) in DECISIONS {
-        if filter.is_some_and(|filter| !name.contains(filter.as_str())) {
+        if filter.is_some_and(|filter| !name.contains(filter)) {
             continue;
         }
         let mut job = prepare();
         let rounds = if calls < 10 { calls } else { calls * 20 };
-        let mut samples: Vec<f64> = (0..15)
-            .map(|_| {
-                let start = Instant::now();
-                (0..rounds).for_each(|_| job());
-                start.elapsed().as_nanos() as f64 / f64::from(rounds)
-            })
-            .collect();
-        samples.sort_by(f64::total_cmp);
-        println!("{name:<26} {:>12.1} {:>12.1}", samples[0], samples[7]);
+        let turn = |_| timed(rounds as usize, || (0..rounds).for_each(|_| job()));
+        let (best, median) = summary((0..15).map(turn).collect());
+        println!("{name:<26} {best:>12.1} {median:>12.1}");
     }
 }
 
