@@ -114,7 +114,7 @@ pub fn run(data: &[u8]) {
     let readers = [&edited, &fresh].map(|region| Reader::claim(region.region(), Identity::current()).unwrap());
     let numbers: Vec<u8> = model.keys().copied().collect();
     let naive = Naive::new(model.into_values().collect()).unwrap();
-    for _ in 0..1 + source.below(16) {
+    for _ in 0..1 + source.below(8) {
         let asked = source.of(&ASKED);
         let mut path: Vec<u8> = (0..source.below(6)).flat_map(|_| source.of(&PIECES).bytes()).collect();
         if !path.starts_with(b"/") {
@@ -190,7 +190,7 @@ fn host_of(source: &mut Source<'_>) -> Host {
 }
 
 fn path_of(source: &mut Source<'_>) -> Path {
-    if source.below(5) == 4 {
+    if source.below(16) == 15 {
         return Path::parse(source.of(&REGEXES)).unwrap();
     }
     let mut text = String::new();
