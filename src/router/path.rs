@@ -51,8 +51,19 @@ fn is_resolved(path: &[u8]) -> bool {
 /// A hidden file is neither control byte nor dot segment.
 #[cold]
 fn is_resolved_after_all(path: &[u8]) -> bool {
-    !scan::has_below_or_del(path, 0x20)
-        && !path.split(|&byte| byte == b'/').any(|segment| matches!(segment, b"." | b".."))
+    !scan::has_below_or_del(path, 0x20) && !has_dot_segment(path)
+}
+
+/// Of a path that begins with a slash. One pass, since a path of 10 KiB may be made of hidden files.
+fn has_dot_segment(path: &[u8]) -> bool {
+    let mut rest = path;
+    while let [first, after @ ..] = rest {
+        if *first == b'/' && matches!(after, [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..]) {
+            return true;
+        }
+        rest = after;
+    }
+    false
 }
 
 #[inline]
