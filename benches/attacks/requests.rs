@@ -14,7 +14,8 @@ pub fn document() -> String {
         r#"version: 1
 auth:
   - {name: staff, jwt: {issuer: "https://a", audience: api, keys: [{alg: HS256, secret: "$env://SECRET"}],
-      source: ["header", "cookie:sid", "query:token"]}}
+      source: ["header", "cookie:sid", "query:token"],
+      claims: {headers: {X-User-Id: sub, X-User-Name: name, X-User-Mail: mail, X-User-Team: team}}}}
 limiters:
   - {name: by-header, key: ["header:x-key"], rate: 1000000/s}
   - {name: by-cookie, key: ["cookie:visitor"], rate: 1000000/s}
@@ -73,7 +74,7 @@ pub fn hostile() -> Vec<(&'static str, Fake)> {
     let padded = format!(r#"{{"alg":"HS256","x":"{}"}}"#, fill("\\u0041", 11_000));
     let keys = format!(r#"{{"alg":"HS256"{}}}"#, many(|n| format!(r#","k{n}":{n}"#), 900));
     let nested = format!(r#"{{"alg":"HS256","x":{}{}}}"#, fill("[", 5_500), fill("]", 5_500));
-    let headers = (0..200).fold(ordinary(), |fake, n| fake.header(&format!("x-kez-{n:040}"), "v"));
+    let headers = (0..200).fold(ordinary(), |fake, n| fake.header(&format!("x-user_n{n:040}"), "v"));
     let lines = (0..200).fold(Fake::get("/orders/1"), |fake, n| fake.header("x-key", &format!("{n:040}")));
     vec![
         ("segments_5000", Fake::get(&deep)),
