@@ -51,7 +51,7 @@ fn main() {
     }
     let named = hostile!(
         "segments_5000" "slashes" "shapes_127" "shapes_127_priority" "tail_10k" "dots_encoded" "dots_twice_encoded"
-        "percents_stripped" "semicolons_stripped" "hidden_files" "escapes_10k" "host_10k" "host_labels" "query_1000"
+        "percents_stripped" "semicolons_stripped" "hidden_files" "escapes_10k" "no_text_stripped" "host_10k" "host_labels" "query_1000"
         "query_ampersands" "headers_200" "header_lines_200" "header_10k" "key_10k" "cookie_8k" "cookie_8k_semicolons"
         "token_16k" "token_16k_one_piece" "token_16k_dots" "token_16k_escapes" "token_16k_keys" "token_16k_nested"
         "token_17k" "authorization_spaces"

@@ -76,6 +76,11 @@ pub fn hostile() -> Vec<(&'static str, Fake)> {
     let nested = format!(r#"{{"alg":"HS256","x":{}{}}}"#, fill("[", 5_500), fill("]", 5_500));
     let headers = (0..200).fold(ordinary(), |fake, n| fake.header(&format!("x-user_n{n:040}"), "v"));
     let lines = (0..200).fold(Fake::get("/orders/1"), |fake, n| fake.header("x-key", &format!("{n:040}")));
+    // What is decoded need not be text.
+    let bytes = Fake {
+        path: [b"/strip/".as_slice(), &[0xff; SIZE / 3]].concat(),
+        ..Fake::get(&format!("/strip/{}", fill("%ff", SIZE)))
+    };
     vec![
         ("segments_5000", Fake::get(&deep)),
         ("slashes", Fake::get(&fill("/", SIZE))),
@@ -97,6 +102,7 @@ pub fn hostile() -> Vec<(&'static str, Fake)> {
             "escapes_10k",
             decoded(format!("/strip/{}", fill("\u{fc}", SIZE / 3)), format!("/strip/{}", fill("%c3%bc", SIZE))),
         ),
+        ("no_text_stripped", bytes),
         ("host_10k", Fake::get("/orders/1").host(&fill("a.", SIZE))),
         ("host_labels", Fake::get("/nowhere").host(&format!("{}example", fill("a.", 240)))),
         ("query_1000", Fake::get(&format!("/secured/x?{}", many(|n| format!("tokem={n}&"), 1_000)))),

@@ -59,6 +59,11 @@ fn climbs(path: &[u8]) -> bool {
             (b'.', Segment::Dot) => Segment::TwoDots,
             _ => Segment::Other,
         };
+        if matches!(segment, Segment::Other | Segment::DotsAndMore) {
+            // Nothing but its end matters any more.
+            let end = memchr::memchr3(b'/', b'\\', b'%', rest).unwrap_or(rest.len());
+            rest = rest.get(end..).unwrap_or_default();
+        }
     }
     matches!(segment, Segment::Dot | Segment::TwoDots | Segment::DotsAndMore)
 }
