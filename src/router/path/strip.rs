@@ -43,42 +43,52 @@ pub fn recheck(path: &[u8]) -> Result<Stripped<'_>, Reason> {
     if is_fit { Ok(Stripped(path)) } else { Err(Reason::PathRefused) }
 }
 
-/// Whether a lenient server finds a dot segment. A path of 10 KiB may be made for this loop: it looks at each byte once.
+/// Whether a lenient server finds a dot segment. A path of 10 KiB may be made for this loop, so a byte costs it two
+/// look-ups.
+#[allow(clippy::indexing_slicing, reason = "the tables have an entry for every index that is possible")]
 fn climbs(path: &[u8]) -> bool {
-    let mut segment = Segment::Empty;
+    let mut segment = EMPTY;
     let mut rest = path;
     while let [first, after @ ..] = rest {
         let byte;
         (byte, rest) = if *first == b'%' { decoded(after) } else { (*first, after) };
-        segment = match (byte, segment) {
-            (b'/' | b'\\', Segment::Dot | Segment::TwoDots | Segment::DotsAndMore) => return true,
-            (b'/' | b'\\', _) => Segment::Empty,
-            (_, Segment::Other | Segment::DotsAndMore) => segment,
-            (b';', Segment::Dot | Segment::TwoDots) => Segment::DotsAndMore,
-            (b'.', Segment::Empty) => Segment::Dot,
-            (b'.', Segment::Dot) => Segment::TwoDots,
-            _ => Segment::Other,
-        };
-        if matches!(segment, Segment::Other | Segment::DotsAndMore) {
-            // Nothing but its end matters any more.
-            let end = memchr::memchr3(b'/', b'\\', b'%', rest).unwrap_or(rest.len());
-            rest = rest.get(end..).unwrap_or_default();
-        }
+        segment = NEXT[usize::from(segment % 8)][usize::from(CLASS[usize::from(byte)] % 4)];
     }
-    matches!(segment, Segment::Dot | Segment::TwoDots | Segment::DotsAndMore)
+    matches!(segment, DOT | TWO_DOTS | DOTS_AND_MORE | CLIMBS)
 }
 
-/// What of a segment has been seen.
-#[derive(Clone, Copy)]
-enum Segment {
-    Empty,
-    Dot,
-    TwoDots,
-    /// One or two dots, then a `;`: what follows is dropped by some.
-    DotsAndMore,
-    /// No dot segment, whatever follows.
-    Other,
-}
+/// What of a segment has been seen: nothing; no dot segment, whatever follows; dots; dots and a `;`, behind which some
+/// drop what follows. The last one is for the whole path.
+const EMPTY: u8 = 0;
+const OTHER: u8 = 1;
+const DOT: u8 = 2;
+const TWO_DOTS: u8 = 3;
+const DOTS_AND_MORE: u8 = 4;
+const CLIMBS: u8 = 5;
+
+/// What a byte is: 0 anything else, 1 a separator to some, 2 a dot, 3 a `;`.
+#[allow(clippy::indexing_slicing, reason = "runs in the compiler")]
+const CLASS: [u8; 256] = {
+    let mut table = [0; 256];
+    table[b'/' as usize] = 1;
+    table[b'\\' as usize] = 1;
+    table[b'.' as usize] = 2;
+    table[b';' as usize] = 3;
+    table
+};
+
+/// The next state, by state and by the class of the next byte.
+const NEXT: [[u8; 4]; 8] = [
+    [OTHER, EMPTY, DOT, OTHER],
+    [OTHER, EMPTY, OTHER, OTHER],
+    [OTHER, CLIMBS, TWO_DOTS, DOTS_AND_MORE],
+    [OTHER, CLIMBS, OTHER, DOTS_AND_MORE],
+    [DOTS_AND_MORE, CLIMBS, DOTS_AND_MORE, DOTS_AND_MORE],
+    [CLIMBS; 4],
+    // No state; with eight rows no bound has to be checked.
+    [CLIMBS; 4],
+    [CLIMBS; 4],
+];
 
 /// The byte behind a `%`, decoded as often as it was encoded, and what follows it; a `%` that encodes nothing is one.
 #[inline]
