@@ -12,7 +12,9 @@ MODULE      := target/ngx_http_gateway_module.so
 
 export TEST_NGINX_BINARY ?= $(NGINX)
 
-.PHONY: help deps nginx-tree module build run schema test test-rust test-nginx bench lint lint-rust lint-scripts install clean
+FUZZ_SECONDS ?= 300
+
+.PHONY: help deps nginx-tree module build run schema test test-rust test-nginx bench fuzz lint lint-rust lint-scripts install clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -55,17 +57,22 @@ bench: module ## side by side with a bare proxy_pass; writes target/bench.json
 	@# Fails above the bounds in benches/instructions.toml.
 	timeout 1200 benches/instructions
 
+fuzz: deps ## libFuzzer on paths, hosts, router, document: FUZZ_SECONDS=300 each
+	@tests/fuzz/run $(FUZZ_SECONDS)
+
 lint: lint-rust lint-scripts ## format, clippy, layering, licences, perl, shell
 
 lint-rust: nginx-tree
 	cargo fmt --all --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked -p ngx-http-gateway-module -p gateway-lua -- -D warnings
+	@# The fuzz targets, so that they do not rot; tests/fuzz.rs runs them.
+	$(CARGO) check --locked --no-default-features --manifest-path tests/fuzz/Cargo.toml --target-dir target
 	@if [ -f tests/layering.rs ]; then $(CARGO) test --locked --test layering; fi
 	@if cargo deny --version > /dev/null 2>&1; then timeout 300 cargo deny check; \
 	 else echo "cargo-deny is not installed: licences not checked"; fi
 
-SCRIPTS := .ci/run .ci/deps .ci/nginx-tree conf/demo/run conf/demo/check docker/chroot-test
+SCRIPTS := .ci/run .ci/deps .ci/nginx-tree conf/demo/run conf/demo/check docker/chroot-test tests/fuzz/run
 
 lint-scripts: deps
 	@for f in t/lib/Test/Nginx/*.pm t/Gateway.pm; do perl -It -It/lib -c $$f || exit 1; done

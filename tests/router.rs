@@ -5,14 +5,19 @@
 
 #[path = "router/allocations.rs"]
 mod allocations;
+#[path = "router/documents.rs"]
+mod documents;
 #[path = "router/model.rs"]
 mod model;
 #[path = "router/paths.rs"]
 mod paths;
+#[path = "router/payloads.rs"]
+mod payloads;
 #[path = "router/precedence.rs"]
 mod precedence;
 #[path = "router/properties.rs"]
 mod properties;
+mod support;
 #[path = "router/tree.rs"]
 mod tree;
 #[path = "router/vectors.rs"]

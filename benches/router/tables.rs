@@ -104,6 +104,15 @@ pub fn object() -> Route {
         strip: Vec::new(),
         parameters: Vec::new(),
         protocols: [true, false, false],
+        strict: false,
+        conditions: Vec::new(),
+        deny: None,
+        allow: None,
+        cors: None,
+        answer: None,
+        rewrite: None,
+        headers: Vec::new(),
+        labels: Vec::new(),
     }
 }
 

@@ -163,8 +163,24 @@ impl Sink {
     }
 
     fn problem(&self, place: Place, path: String, message: String) -> Problem {
+        let (path, message) = (printable(path), printable(message));
         Problem { file: self.file.clone(), line: place.line, column: place.column, path, message }
     }
+}
+
+/// A line for terminals and logs, whatever of the document it repeats.
+fn printable(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for found in text.chars() {
+        match found.is_control() {
+            true => out.extend(found.escape_debug()),
+            false => out.push(found),
+        }
+    }
+    out
 }
 
 /// `text` for use in a message: in backquotes, cut when long, control characters escaped. Never for secrets.
@@ -215,6 +231,13 @@ mod tests {
         ] {
             assert_eq!(sink.suggestion(word, names.into_iter()), expected, "for {word}");
         }
+    }
+
+    #[test]
+    fn what_is_repeated_of_a_document_stays_on_its_line() {
+        let sink = Sink::new("f");
+        sink.error(Place { line: 1, column: 1 }, "a.\u{7}".into(), "cannot read `/x\n\u{1b}[2J`".into());
+        assert_eq!(sink.finish().unwrap_err().to_string(), "f:1: a.\\u{7}: cannot read `/x\\n\\u{1b}[2J`");
     }
 
     #[test]

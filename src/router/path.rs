@@ -51,8 +51,19 @@ fn is_resolved(path: &[u8]) -> bool {
 /// A hidden file is neither control byte nor dot segment.
 #[cold]
 fn is_resolved_after_all(path: &[u8]) -> bool {
-    !scan::has_below_or_del(path, 0x20)
-        && !path.split(|&byte| byte == b'/').any(|segment| matches!(segment, b"." | b".."))
+    !scan::has_below_or_del(path, 0x20) && !has_dot_segment(path)
+}
+
+/// Of a path that begins with a slash. One pass, since a path of 10 KiB may be made of hidden files.
+fn has_dot_segment(path: &[u8]) -> bool {
+    let mut rest = path;
+    while let [first, after @ ..] = rest {
+        if *first == b'/' && matches!(after, [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..]) {
+            return true;
+        }
+        rest = after;
+    }
+    false
 }
 
 #[inline]
@@ -80,11 +91,12 @@ fn is_encoding_plain(target: &[u8]) -> bool {
 
 #[cold]
 fn is_encoding_of(path: &[u8], target: &[u8]) -> bool {
-    let mut raw = origin_form(target);
+    // A query may hold `://` and slashes of its own.
+    let mut raw = origin_form(without_query(target));
     for &byte in path {
         let (found, after) = match raw {
             [b'%', high, low, after @ ..] => (hex(*high, *low), after),
-            [b'?' | b'#', ..] | [] => return false,
+            [b'#', ..] | [] => return false,
             [found, after @ ..] => (Some(*found), after),
         };
         if found != Some(byte) {
@@ -92,7 +104,7 @@ fn is_encoding_of(path: &[u8], target: &[u8]) -> bool {
         }
         raw = after;
     }
-    matches!(raw, [] | [b'?', ..])
+    raw.is_empty()
 }
 
 /// What of a target begins with the path: all, or in absolute form what follows scheme and host.
@@ -191,6 +203,9 @@ mod tests {
             ("/a", "/a%2", false),
             ("/", "http://gw.example", false),
             ("/", "http://gw.example?a", false),
+            ("/", "http://gw.example?a/", false),
+            ("/", "http://gw.example?a://b/", false),
+            ("/", "?a://b/", false),
             ("/", "", false),
         ] {
             assert_eq!(is_verbatim(path.as_bytes(), target.as_bytes()), expected, "{path:?} {target:?}");

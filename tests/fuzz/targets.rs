@@ -1,0 +1,41 @@
+//! What each fuzz target asserts. `fuzz_targets/` hands these functions to libFuzzer, `tests/fuzz.rs` hands them the
+//! corpus.
+#![allow(dead_code, reason = "each target uses a part")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests may")]
+
+#[path = "document.rs"]
+mod documents;
+#[path = "host.rs"]
+mod hosts;
+#[path = "../router/model.rs"]
+mod model;
+#[path = "path.rs"]
+mod paths;
+#[path = "router.rs"]
+mod routers;
+
+/// A target: fails on an input by panicking.
+pub type Target = fn(&[u8]);
+
+/// Every target with its name, which is that of its folder of the corpus.
+pub const TARGETS: [(&str, Target); 4] = [("path", path), ("host", host), ("router", router), ("document", document)];
+
+/// A request target through nginx, our checks and what is sent, to a lenient server.
+pub fn path(data: &[u8]) {
+    paths::run(data);
+}
+
+/// A `Host` header.
+pub fn host(data: &[u8]) {
+    hosts::run(data);
+}
+
+/// Edits of routes, and requests: the tree against the naive matcher and against a fresh tree.
+pub fn router(data: &[u8]) {
+    routers::run(data);
+}
+
+/// A document, raw or as edits of the example.
+pub fn document(data: &[u8]) {
+    documents::run(data);
+}
