@@ -111,7 +111,7 @@ impl Root {
     }
 
     fn checksum(memory: &Memory, block: Ref) -> u64 {
-        hash::bytes(u64::from(block), memory.bytes(offset(block) + 8, Self::SIZE - 8))
+        hash::bytes(hash::Seed::NONE, u64::from(block), memory.bytes(offset(block) + 8, Self::SIZE - 8))
     }
 }
 
@@ -366,7 +366,7 @@ impl StoredKey {
 
     /// The hash under which it stands in the trie.
     pub(super) fn hash(&self, memory: &Memory) -> u64 {
-        key_hash(self.host_kind, self.host(memory), self.shape, self.path(memory))
+        key_hash(memory.seed(), self.host_kind, self.host(memory), self.shape, self.path(memory))
     }
 
     #[inline(always)]

@@ -1,10 +1,20 @@
 //! Hashes over what operators put into the tree: hosts, paths, names; and the checksum of blocks.
 //!
-//! Folded multiplication, a word at a time. Nobody but an operator puts keys in, so a bucket cannot be attacked, and
-//! what a request brings is compared in full before it is believed.
+//! Folded multiplication, a word at a time, under the region's secret: whoever may write documents, or have some
+//! written, cannot work out which keys meet in one bucket. What a request brings is compared in full before it is
+//! believed.
 
 const ODD: u64 = 0x9e37_79b9_7f4a_7c15;
 const OTHER: u64 = 0xd6e8_feb8_6659_fd93;
+
+/// What hashes of one region are keyed with; both halves go into every multiplication, so neither factor is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seed(pub u64, pub u64);
+
+impl Seed {
+    /// For checksums, which nobody aims at.
+    pub(super) const NONE: Self = Self(0, 0);
+}
 
 /// How many segments of a path patterns and prefixes can tell apart.
 pub(super) const SEGMENTS_MAX: usize = 32;
@@ -39,31 +49,32 @@ fn short(bytes: &[u8]) -> u64 {
     }
 }
 
-/// The hash of `bytes`; `seed` tells spaces of keys apart. Sixteen bytes a step, the last ones overlap those before.
+/// The hash of `bytes`; `space` tells spaces of keys apart. Sixteen bytes a step, the last ones overlap those before.
 #[inline(always)]
-pub(super) fn bytes(seed: u64, bytes: &[u8]) -> u64 {
-    let hash = seed ^ ODD;
+pub(super) fn bytes(seed: Seed, space: u64, bytes: &[u8]) -> u64 {
+    let hash = seed.0 ^ space ^ ODD;
+    let other = seed.1 ^ OTHER;
     let (low, high) = match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
         (Some(first), Some(last)) if bytes.len() <= 16 => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
-        (Some(_), Some(_)) => return long(hash, bytes),
+        (Some(_), Some(_)) => return long(hash, other, bytes),
         _ => (short(bytes), 0),
     };
-    finish(fold(low ^ OTHER, high ^ hash), bytes.len())
+    finish(fold(low ^ other, high ^ hash), bytes.len())
 }
 
 #[inline]
-fn long(seed: u64, bytes: &[u8]) -> u64 {
+fn long(seed: u64, other: u64, bytes: &[u8]) -> u64 {
     let mut hash = seed;
     let mut rest = bytes;
     while let Some((sixteen, behind)) = rest.split_first_chunk::<16>()
         && !behind.is_empty()
     {
         let (low, high) = halves(sixteen);
-        hash = fold(low ^ OTHER, high ^ hash);
+        hash = fold(low ^ other, high ^ hash);
         rest = behind;
     }
     let (low, high) = bytes.last_chunk::<16>().map_or((0, 0), halves);
-    finish(fold(low ^ OTHER, high ^ hash), bytes.len())
+    finish(fold(low ^ other, high ^ hash), bytes.len())
 }
 
 #[inline(always)]
@@ -126,7 +137,7 @@ impl Segments {
 
     /// Takes `path` apart; false for one that does not begin with a slash or is longer than spans can say.
     #[inline]
-    pub(super) fn take_apart(&mut self, path: &[u8]) -> bool {
+    pub(super) fn take_apart(&mut self, seed: Seed, path: &[u8]) -> bool {
         if path.is_empty() {
             return true;
         }
@@ -135,7 +146,8 @@ impl Segments {
             return false;
         }
         let mut start = 1;
-        let mut seed = ODD;
+        let odd = seed.1 | 1;
+        let mut seed = seed.0 ^ ODD;
         let mut more = true;
         for (index, (slot, hash)) in self.starts.iter_mut().zip(&mut self.hashes).enumerate() {
             *slot = start as u16;
@@ -144,7 +156,7 @@ impl Segments {
                 return true;
             }
             let length;
-            (length, *hash) = segment(path, rest, seed);
+            (length, *hash) = segment(path, rest, seed, odd);
             self.empty |= u32::from(length == 0) << index;
             start += length + 1;
             seed = seed.wrapping_add(OTHER);
@@ -165,7 +177,7 @@ impl Segments {
 /// The length of the segment that `rest`, the end of `path`, begins with, and its hash. One pass: a word with a slash
 /// in it is cut there.
 #[inline(always)]
-fn segment(path: &[u8], rest: &[u8], seed: u64) -> (usize, u64) {
+fn segment(path: &[u8], rest: &[u8], seed: u64, odd: u64) -> (usize, u64) {
     let mut hash = seed;
     let mut rest = rest;
     let mut length = 0;
@@ -180,7 +192,7 @@ fn segment(path: &[u8], rest: &[u8], seed: u64) -> (usize, u64) {
         if found != 0 {
             break (word, found);
         }
-        hash = fold(hash ^ word, ODD);
+        hash = fold(hash ^ word, odd);
         length += 8;
         rest = behind;
     };
@@ -188,7 +200,7 @@ fn segment(path: &[u8], rest: &[u8], seed: u64) -> (usize, u64) {
     let bits = found.trailing_zeros() & 56;
     let kept = word & ((1 << bits) - 1);
     length += bits as usize / 8;
-    (length, fold(hash ^ kept, ODD ^ length as u64))
+    (length, fold(hash ^ kept, odd ^ (length as u64) << 1))
 }
 
 /// `rest`, the last seven bytes of `path` or fewer, as a word with zeros behind.
@@ -207,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_segment_hashes_alike_wherever_it_ends() {
-        let segment = |path: &str, seed| segment(path.as_bytes(), &path.as_bytes()[1..], seed);
+        let segment = |path: &str, seed| segment(path.as_bytes(), &path.as_bytes()[1..], seed, 0x5851_f42d_4c95_7f2d);
         for name in ["", "a", "abc", "abcd", "abcdefg", "abcdefgh", "abcdefghi", "abcdefghijklmnopq"] {
             let alone = segment(&format!("/{name}"), 3);
             assert_eq!(alone.0, name.len());
@@ -234,7 +246,7 @@ mod tests {
 
     fn of(path: &[u8]) -> Option<Segments> {
         let mut segments = Segments::new();
-        segments.take_apart(path).then_some(segments)
+        segments.take_apart(Seed(1, 2), path).then_some(segments)
     }
 
     #[test]
@@ -259,15 +271,36 @@ mod tests {
         assert_eq!((all.count, all.starts[32], all.empty), (32, 33, u32::MAX));
     }
 
+    /// A factor of zero takes whatever the other one says; without the secret nobody can write it.
+    #[test]
+    fn what_meets_under_one_secret_does_not_under_another() {
+        let aimed = |front: u8| [&[front; 8][..], &(7 ^ ODD).to_le_bytes(), &[0; 24]].concat();
+        let (one, other) = (aimed(1), aimed(2));
+        assert_eq!(bytes(Seed::NONE, 7, &one), bytes(Seed::NONE, 7, &other));
+        assert_ne!(bytes(Seed(3, 4), 7, &one), bytes(Seed(3, 4), 7, &other));
+        let factor = |front: u8| [&[9; 16][..], &OTHER.to_le_bytes(), &[front; 8], &[0; 24]].concat();
+        assert_eq!(bytes(Seed::NONE, 7, &factor(1)), bytes(Seed::NONE, 7, &factor(2)));
+        assert_ne!(bytes(Seed(3, 4), 7, &factor(1)), bytes(Seed(3, 4), 7, &factor(2)));
+        // Of segments: a word equal to the hash before it.
+        let segments = |seed, odd, front: u8| {
+            let hash = ODD;
+            let first = fold(hash ^ u64::from_le_bytes([front; 8]), 1);
+            let path = [b"/", &[front; 8][..], &first.to_le_bytes(), b"xyz"].concat();
+            segment(&path, &path[1..], seed, odd).1
+        };
+        assert_eq!(segments(ODD, 1, 0x41), segments(ODD, 1, 0x42));
+        assert_ne!(segments(ODD ^ 3, 5, 0x41), segments(ODD ^ 3, 5, 0x42));
+    }
+
     #[test]
     fn every_byte_counts() {
         let mut seen = std::collections::HashSet::new();
         for length in 0..40 {
             let mut text = vec![0; length];
-            assert!(seen.insert(bytes(1, &text)));
+            assert!(seen.insert(bytes(Seed(1, 2), 1, &text)));
             for at in 0..length {
                 text[at] = 1;
-                assert!(seen.insert(bytes(1, &text)), "{length} {at}");
+                assert!(seen.insert(bytes(Seed(1, 2), 1, &text)), "{length} {at}");
                 text[at] = 0;
             }
         }

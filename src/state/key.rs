@@ -8,7 +8,7 @@
 use crate::router::pattern::{Host, Path, Rule, Segment, Tail};
 use crate::router::regex;
 
-use super::hash::{self, SEGMENTS_MAX, Segments};
+use super::hash::{self, SEGMENTS_MAX, Seed, Segments};
 use super::write::Refusal;
 
 /// The longest path of a rule in bytes.
@@ -124,27 +124,27 @@ impl Shape {
 
 /// The hash of a host in the space of its kind.
 #[inline(always)]
-pub(super) fn host_hash(kind: HostKind, host: &[u8]) -> u64 {
-    hash::bytes(kind as u64, host)
+pub(super) fn host_hash(seed: Seed, kind: HostKind, host: &[u8]) -> u64 {
+    hash::bytes(seed, kind as u64, host)
 }
 
 /// The hash of a key as it stands in the tree.
-pub(super) fn key_hash(host_kind: u8, host: &[u8], shape: Shape, path: &[u8]) -> u64 {
-    let path = if shape.end == End::Exact { exact_hash(path) } else { shape_hash(shape, path) };
-    hash::pair(hash::bytes(host_kind.into(), host), path)
+pub(super) fn key_hash(seed: Seed, host_kind: u8, host: &[u8], shape: Shape, path: &[u8]) -> u64 {
+    let path = if shape.end == End::Exact { exact_hash(seed, path) } else { shape_hash(seed, shape, path) };
+    hash::pair(hash::bytes(seed, host_kind.into(), host), path)
 }
 
-fn shape_hash(shape: Shape, path: &[u8]) -> u64 {
+fn shape_hash(seed: Seed, shape: Shape, path: &[u8]) -> u64 {
     // A parameter hashes to something, but no shape looks at it.
     let mut segments = Segments::new();
-    segments.take_apart(path);
+    segments.take_apart(seed, path);
     shape.hash(&segments)
 }
 
 /// The hash of an exact path.
 #[inline(always)]
-pub(super) fn exact_hash(path: &[u8]) -> u64 {
-    hash::bytes(7, path)
+pub(super) fn exact_hash(seed: Seed, path: &[u8]) -> u64 {
+    hash::bytes(seed, 7, path)
 }
 
 /// One rule, ready for the tree.
@@ -321,19 +321,19 @@ impl Key {
     }
 
     /// The key's place in the hash trie of paths.
-    pub(super) fn hash(&self) -> u64 {
-        key_hash(self.host_kind as u8, &self.host, self.shape, &self.path)
+    pub(super) fn hash(&self, seed: Seed) -> u64 {
+        key_hash(seed, self.host_kind as u8, &self.host, self.shape, &self.path)
     }
 
     /// The same, and the filter of its shape if it were the only key.
-    pub(super) fn hash_and_filter(&self) -> (u64, u32) {
+    pub(super) fn hash_and_filter(&self, seed: Seed) -> (u64, u32) {
         if self.shape.end == End::Exact {
-            return (self.hash(), 0);
+            return (self.hash(seed), 0);
         }
         let mut segments = Segments::new();
-        segments.take_apart(&self.path);
+        segments.take_apart(seed, &self.path);
         let filter = if self.shape.literal == 0 { u32::MAX } else { self.shape.filter_bit(&segments) };
-        (hash::pair(host_hash(self.host_kind, &self.host), self.shape.hash(&segments)), filter)
+        (hash::pair(host_hash(seed, self.host_kind, &self.host), self.shape.hash(&segments)), filter)
     }
 
     /// How many bytes [`Key::encode`] appends at most.

@@ -11,6 +11,8 @@ use std::slice;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 
+use super::hash::Seed;
+
 /// A block of the arena, in units of 16 bytes from the base; 0 = none.
 pub(super) type Ref = u32;
 
@@ -19,7 +21,7 @@ pub(super) const UNIT: usize = 16;
 /// "gwregion", as the first eight bytes of a little-endian machine; a big-endian one refuses the file, as it must.
 const MAGIC: u64 = u64::from_le_bytes(*b"gwregion");
 /// Changes whenever the meaning of a byte of the region does.
-const LAYOUT: u64 = 4;
+const LAYOUT: u64 = 5;
 
 const PAGE: usize = 4096;
 /// How many threads can read at a time in all but small zones: twice the workers of a large machine, since old ones
@@ -191,6 +193,12 @@ impl Memory {
         let at = self.at(offset, 2, 2)?;
         // SAFETY: as for `atomic`.
         Some(unsafe { AtomicU16::from_ptr(at.cast().as_ptr()) })
+    }
+
+    /// What hashes in this region are keyed with.
+    #[inline(always)]
+    pub(super) fn seed(&self) -> Seed {
+        Seed(self.u64(field::SECRET), self.u64(field::SECRET + 8))
     }
 
     /// The eight bytes at `offset`; 0 outside the region, like the others.

@@ -13,7 +13,7 @@ use crate::types::{Id, Method, Methods, Object};
 
 use super::block::host::{self, Listed};
 use super::block::{self, Entry, Place, Root, StoredKey, blob};
-use super::hash::{SEGMENTS_MAX, Segments, pair, same};
+use super::hash::{SEGMENTS_MAX, Seed, Segments, pair, same};
 use super::key::{CAPTURES_MAX, End, HOST_MAX, HostKind, LABELS_MAX, PARAM, Shape, exact_hash, host_hash};
 use super::mem::{Memory, Ref};
 use super::tree::{Blob, Tree};
@@ -235,6 +235,7 @@ struct Walk<'t> {
     host: &'t [u8],
     path: &'t [u8],
     exact: u64,
+    seed: Seed,
 }
 
 /// The path taken apart, which is done when a host with shapes is met.
@@ -251,10 +252,10 @@ impl Apart {
     }
 
     #[inline(always)]
-    fn of(&mut self, path: &[u8]) -> Option<&Segments> {
+    fn of(&mut self, seed: Seed, path: &[u8]) -> Option<&Segments> {
         let done = match self.done {
             Some(done) => done,
-            None => *self.done.insert(self.segments.take_apart(path)),
+            None => *self.done.insert(self.segments.take_apart(seed, path)),
         };
         done.then_some(&self.segments)
     }
@@ -273,7 +274,8 @@ impl<'t> Walk<'t> {
     fn new(tree: &'t Tree<'_>, host: &'t [u8], path: &'t [u8]) -> Self {
         // No host is longer, and the labels of one that were would cost.
         let host = if host.len() > HOST_MAX { &[] } else { host };
-        Self { memory: tree.memory, root: &tree.root, host, path, exact: exact_hash(path) }
+        let seed = tree.memory.seed();
+        Self { memory: tree.memory, root: &tree.root, host, path, exact: exact_hash(seed, path), seed }
     }
 
     /// The host whose exact path wins whatever else there is, which is so where nothing has a priority.
@@ -294,7 +296,7 @@ impl<'t> Walk<'t> {
 
     #[inline(always)]
     fn at(&self, kind: HostKind, name: &'t [u8]) -> At<'t> {
-        At { kind, name, hash: host_hash(kind, name) }
+        At { kind, name, hash: host_hash(self.seed, kind, name) }
     }
 
     /// Calls `offer` with one candidate after the other and returns the one at which it broke off; the exact path of
@@ -397,7 +399,7 @@ impl<'t> Walk<'t> {
         if host::shapes(memory, record) == 0 {
             return None;
         }
-        let segments = apart.of(self.path)?;
+        let segments = apart.of(self.seed, self.path)?;
         host::fitting(memory, record, segments.count, |listed| {
             let place = self.shaped(at, listed, segments)?;
             self.offer_place(place, listed.shape.end, segments, offer)
@@ -424,7 +426,7 @@ impl<'t> Walk<'t> {
             }
         };
         add(self.exact_place(at));
-        if let Some(segments) = apart.of(self.path) {
+        if let Some(segments) = apart.of(self.seed, self.path) {
             for listed in host::iter(memory, record) {
                 add(self.shaped(at, listed, segments));
             }

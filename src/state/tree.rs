@@ -112,7 +112,7 @@ impl<'v> Tree<'v> {
     }
 
     pub(super) fn name_record(&self, kind: Kind, name: &str) -> Option<Ref> {
-        let hash = name::hash(kind as u8, name.as_bytes());
+        let hash = name::hash(self.memory.seed(), kind as u8, name.as_bytes());
         block::find_record(&self.memory, self.root.names, hash, |record| {
             name::is(&self.memory, record, kind as u8, name.as_bytes())
         })

@@ -124,8 +124,8 @@ pub fn payload<'a>(memory: &Memory, block: Ref) -> &'a [u8] {
 /// The fold over all bytes but the checksum itself.
 pub fn checksum(memory: &Memory, block: Ref) -> u64 {
     let at = offset(block);
-    let head = hash::bytes(memory.u64(at), memory.bytes(at + 16, HEADER - 16));
-    hash::bytes(head, memory.bytes(at + HEADER, size_of(memory, block).saturating_sub(HEADER)))
+    let head = hash::bytes(hash::Seed::NONE, memory.u64(at), memory.bytes(at + 16, HEADER - 16));
+    hash::bytes(hash::Seed::NONE, head, memory.bytes(at + HEADER, size_of(memory, block).saturating_sub(HEADER)))
 }
 
 pub fn is_intact(memory: &Memory, block: Ref) -> bool {

@@ -20,8 +20,8 @@ pub fn id(memory: &Memory, block: Ref) -> Id {
     Id { slot: memory.u32(at), birth: memory.u32(at + 4) }
 }
 
-pub fn hash(kind: u8, name: &[u8]) -> u64 {
-    hash::bytes(0x100 | u64::from(kind), name)
+pub fn hash(seed: hash::Seed, kind: u8, name: &[u8]) -> u64 {
+    hash::bytes(seed, 0x100 | u64::from(kind), name)
 }
 
 pub fn kind(memory: &Memory, block: Ref) -> u8 {

@@ -30,8 +30,12 @@ impl Draft {
         let id = Id { slot, birth: self.root.generation };
         let record = self.allocate(name::size(name.len()))?;
         name::write(&self.memory, record, id, kind as u8, name.as_bytes());
-        self.root.names =
-            self.insert(self.root.names, name::hash(kind as u8, name.as_bytes()), record.into(), hash_of_name)?;
+        self.root.names = self.insert(
+            self.root.names,
+            name::hash(self.memory.seed(), kind as u8, name.as_bytes()),
+            record.into(),
+            hash_of_name,
+        )?;
         self.set_slot(slot, 0, id.birth, kind as u8)?;
         Ok((id, true))
     }
@@ -40,7 +44,8 @@ impl Draft {
     pub(in crate::state) fn remove_name(&mut self, kind: Kind, name: &str) -> Result<(), NoRoom> {
         let Some(record) = self.tree().name_record(kind, name) else { return Ok(()) };
         let id = name::id(&self.memory, record);
-        self.root.names = self.remove(self.root.names, name::hash(kind as u8, name.as_bytes()), record.into())?;
+        self.root.names =
+            self.remove(self.root.names, name::hash(self.memory.seed(), kind as u8, name.as_bytes()), record.into())?;
         self.release(record);
         self.set_slot(id.slot, 0, 0, 0)?;
         self.freed_slots.push(id.slot);
@@ -148,5 +153,5 @@ impl Draft {
 
 fn hash_of_name(memory: &Memory, word: u64) -> u64 {
     let record = word as Ref;
-    name::hash(name::kind(memory, record), name::bytes(memory, record))
+    name::hash(memory.seed(), name::kind(memory, record), name::bytes(memory, record))
 }

@@ -27,7 +27,7 @@ impl From<NoRoom> for KeyError {
 impl Draft {
     /// Has `key` lead to the route in `entry`, whose blob is written already.
     pub(in crate::state) fn add_key(&mut self, key: &Key, entry: Entry) -> Result<(), KeyError> {
-        let (hash, filter) = key.hash_and_filter();
+        let (hash, filter) = key.hash_and_filter(self.memory.seed());
         let priority = blob::priority(&self.memory, entry.blob);
         self.count_key(key, filter, priority, true)?;
         match self.find_place(key, hash) {
@@ -44,7 +44,7 @@ impl Draft {
 
     /// `key`, which stands at `at` in the route at `route`, does not lead there any more.
     pub(in crate::state) fn remove_key(&mut self, key: &Key, at: u16, route: Ref) -> Result<(), KeyError> {
-        let (hash, filter) = key.hash_and_filter();
+        let (hash, filter) = key.hash_and_filter(self.memory.seed());
         let Some(old) = self.find_place(key, hash) else { return Ok(()) };
         let mut entries = self.entries_of(old);
         let before = entries.len();
@@ -58,7 +58,7 @@ impl Draft {
 
     /// `key` leads to `entry` where it led to the route at `old`: both have the same rank and the same keys.
     pub(in crate::state) fn swap_key(&mut self, key: &Key, old: Ref, entry: Entry) -> Result<(), KeyError> {
-        let hash = key.hash();
+        let hash = key.hash(self.memory.seed());
         let Some(place) = self.find_place(key, hash) else { return Ok(()) };
         let mut entries = self.entries_of(place);
         for other in entries.iter_mut().filter(|other| other.blob == old && other.key == entry.key) {
@@ -141,7 +141,7 @@ impl Draft {
     /// Counts a key in or out in the record of its host.
     fn count_key(&mut self, key: &Key, filter: u32, priority: i32, is_in: bool) -> Result<(), KeyError> {
         let memory = self.memory;
-        let hash = host_hash(key.host_kind, &key.host);
+        let hash = host_hash(self.memory.seed(), key.host_kind, &key.host);
         let record = match (key.host_kind, self.root.any) {
             (HostKind::Any, 0) => None,
             (HostKind::Any, record) => Some(record),
@@ -269,5 +269,5 @@ fn hash_of_path(memory: &Memory, word: u64) -> u64 {
 
 fn hash_of_host(memory: &Memory, word: u64) -> u64 {
     let record = word as Ref;
-    hash::bytes(host::kind(memory, record).into(), host::name(memory, record))
+    hash::bytes(memory.seed(), host::kind(memory, record).into(), host::name(memory, record))
 }
