@@ -189,6 +189,7 @@ fn settings(keys: Vec<Key>) -> Jwt {
         permissions_claim: Some("scope".into()),
         roles_claim: None,
         headers: Vec::new(),
+        revocation_file: None,
     }
 }
 

@@ -166,6 +166,7 @@ fn hs256() -> Job {
         source: vec![Source::Header],
         consumer_claim: "sub".into(),
         permissions_claim: None,
+        revocation_file: None,
         roles_claim: None,
         headers: Vec::new(),
     };

@@ -730,6 +730,7 @@ fn settings() -> Jwt {
         permissions_claim: None,
         roles_claim: None,
         headers: Vec::new(),
+        revocation_file: None,
     }
 }
 

@@ -58,6 +58,7 @@ fn nothing_is_allocated_when_warm() {
         permissions_claim: None,
         roles_claim: None,
         headers: Vec::new(),
+        revocation_file: None,
     };
     let verifier = Verifier::from_settings(&jwt).unwrap();
     let requirement = Requirement::new(true, vec!["orders:read".into(), "orders:write".into()]).unwrap();

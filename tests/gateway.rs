@@ -23,6 +23,8 @@ mod limits;
 mod model;
 #[path = "gateway/outcomes.rs"]
 mod outcomes;
+#[path = "gateway/revocation.rs"]
+mod revocation;
 #[path = "gateway/routing.rs"]
 mod routing;
 #[path = "gateway/tries.rs"]

@@ -202,15 +202,19 @@ fn lead() -> bool {
         }
         let Some(leader) = slot.as_mut() else { return false };
         leader.tick(now(), &mut |event: Event| {
-            let level = match event.severity {
-                Severity::Error => Level::Error,
-                Severity::Warning => Level::Warning,
-                Severity::Notice => Level::Notice,
-            };
-            raw::log(level, log, &event.text);
+            raw::log(level(event.severity), log, &event.text);
         });
         true
     })
+}
+
+/// An event's severity as nginx has it.
+pub const fn level(severity: Severity) -> Level {
+    match severity {
+        Severity::Error => Level::Error,
+        Severity::Warning => Level::Warning,
+        Severity::Notice => Level::Notice,
+    }
 }
 
 /// The worker's own tick: keeps its counters tidy, and leads where nobody else does.

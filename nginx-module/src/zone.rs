@@ -84,6 +84,8 @@ fn prepare(zone: *mut ngx_shm_zone_t, reload: bool, main: &MainConf, log: *mut n
             for warning in done.warnings {
                 raw::log(Level::Warning, log, &warning);
             }
+            // What is revoked is so from the first request on.
+            leader.follow(now, &mut |event| raw::log(process::level(event.severity), log, &event.text));
             Ok(())
         }
         // The process that leads the running gateway watches the same document and applies it.

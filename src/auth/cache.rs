@@ -68,6 +68,13 @@ impl TokenCache {
         self.places.get(found.0).map(|place| &place.claims)
     }
 
+    /// The claims of a token that was found, to note something in.
+    #[inline]
+    #[must_use]
+    pub fn claims_mut(&mut self, found: Found) -> Option<&mut Claims> {
+        self.places.get_mut(found.0).map(|place| &mut place.claims)
+    }
+
     /// Keeps `token`, verified at `wall` and good until `until`, and takes its claims; `claims` holds the former
     /// occupant's buffers afterwards, without its claims. `None`: the token is not kept, and its claims stay where
     /// they are.

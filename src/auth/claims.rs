@@ -14,6 +14,8 @@ pub struct Claims {
     pub(super) signature: Vec<u8>,
     pub(super) memo: Memo,
     pub(super) times: Times,
+    /// The keys under which the token may be revoked: its id, its subject, itself; 0 = has none. `None` until asked for.
+    pub(super) marks: Option<[u64; 3]>,
 }
 
 /// The header that this worker accepted last. An issuer's headers are all alike, so most are known by their bytes.
@@ -45,6 +47,21 @@ impl Claims {
     pub fn clear(&mut self) {
         self.payload.clear();
         self.times = Times::default();
+        self.marks = None;
+    }
+
+    /// The keys under which the token may be revoked: its id, its subject, itself; 0 = it has none. `make` finds them once
+    /// a token.
+    #[inline]
+    pub fn marks(&mut self, make: impl FnOnce(&Self) -> [u64; 3]) -> [u64; 3] {
+        match self.marks {
+            Some(marks) => marks,
+            None => {
+                let marks = make(self);
+                self.marks = Some(marks);
+                marks
+            }
+        }
     }
 
     /// The token's subject, `sub`; it holds no control characters.

@@ -18,6 +18,7 @@ pub mod json;
 mod key;
 mod pem;
 mod permission;
+pub mod revocation;
 mod settings;
 mod source;
 mod verifier;

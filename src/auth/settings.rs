@@ -84,6 +84,8 @@ pub struct Jwt {
     pub roles_claim: Option<String>,
     /// Request headers to set: name in lower case, claim.
     pub headers: Vec<(String, String)>,
+    /// The absolute path of the list of what is revoked, if there is one.
+    pub revocation_file: Option<String>,
 }
 
 /// An `auth` entry of the document.

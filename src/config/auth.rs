@@ -93,7 +93,27 @@ fn jwt(at: &At<'_>, context: &Context<'_>) -> Option<Jwt> {
         permissions_claim: claim("permissions"),
         roles_claim: claim("roles"),
         headers: headers.into_iter().map(|(name, claim)| (name.to_ascii_lowercase(), claim)).collect(),
+        revocation_file: revocation(at, context),
     })
+}
+
+/// The list is read and followed by whoever leads; here it is seen that it can be.
+fn revocation(at: &At<'_>, context: &Context<'_>) -> Option<String> {
+    let object = at.object("revocation")?;
+    let Some(file) = object.get("file") else {
+        object.error("needs `file`: the path of a list such as `jti ID`, `sub SUBJECT before TIME`");
+        return None;
+    };
+    // What is no path has been reported.
+    let path = file.node.text().filter(|path| path.starts_with('/'))?;
+    let read = context.secrets.list(path).map_err(|error| format!("cannot read `{path}`: {error}")).and_then(|bytes| {
+        let text = std::str::from_utf8(&bytes).map_err(|_| format!("`{path}` is not UTF-8"))?;
+        crate::auth::revocation::parse(text, super::time).map_err(|error| format!("`{path}`: {error}"))
+    });
+    if let Err(message) = read {
+        file.error(message);
+    }
+    Some(path.to_owned())
 }
 
 fn sources(at: &At<'_>) -> Option<Vec<Source>> {

@@ -11,7 +11,7 @@ use super::shape::{Form, Resource, Shape};
 use super::tables;
 
 /// Resources that are defined once, by the name that `$defs` give them.
-static DEFINED: [(&str, &Resource); 21] = [
+static DEFINED: [(&str, &Resource); 22] = [
     ("auth", &tables::AUTH),
     ("ban", &tables::BAN),
     ("breaker", &tables::BREAKER),
@@ -20,6 +20,7 @@ static DEFINED: [(&str, &Resource); 21] = [
     ("cors", &tables::CORS),
     ("jwt", &tables::JWT),
     ("api_key", &tables::API_KEY),
+    ("revocation", &tables::REVOCATION),
     ("key", &tables::KEY),
     ("limiter", &tables::LIMITER),
     ("list", &tables::LIST),

@@ -1,15 +1,21 @@
 //! Who sends a request: credentials looked for, verified or known from a moment ago, and held against what is required.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::decision::{Challenges, Reply};
 use super::explain::{Recorder, Step, tell};
+use super::leader::counter;
 use super::object::{ApiKey, Consumer, Role, Route};
+use super::revoke::seconds;
 use super::ticket::{Passed, Ticket};
+use crate::auth::revocation;
 use crate::auth::{
     ArchivedApiKey, ArchivedAuth, ArchivedJwt, ArchivedRequirement, ArchivedScheme, Auth, Claims, Found, List, Lookup,
     TokenCache, Verifier, allows, digest, find_key, find_token, holds, is_token, matches,
 };
-use crate::state::{Blob, View};
-use crate::types::{Id, Now, Reason, Request};
+use crate::state::tables::revocations::{FOR_EVER, Revocations};
+use crate::state::{Blob, Region, View};
+use crate::types::{Id, Now, Reason, Request, SECOND};
 
 /// What one process knows of callers. Crypto keys cannot live in shared memory, and neither do parsed claims.
 #[derive(Default)]
@@ -71,6 +77,7 @@ impl Callers {
     /// Any of the route's `auth` entries lets a request in. `None`: it is anonymous, and may be.
     pub(super) fn authenticate<'v>(
         &mut self,
+        region: &Region,
         view: &'v View<'_>,
         route: &Blob<'v, Route>,
         request: &impl Request,
@@ -87,7 +94,7 @@ impl Callers {
         for id in route.auth.iter() {
             let auth = view.object::<Auth>(id.id()).ok_or(Reply::new(Reason::Internal))?;
             let outcome = match &auth.scheme {
-                ArchivedScheme::Jwt(jwt) => self.jwt(view, &auth, jwt, request, now, ticket),
+                ArchivedScheme::Jwt(jwt) => self.jwt(region, view, &auth, jwt, request, now, ticket),
                 ArchivedScheme::ApiKey(settings) => self.api_key(view, settings, request, ticket),
             };
             match outcome {
@@ -116,6 +123,7 @@ impl Callers {
 
     fn jwt(
         &mut self,
+        region: &Region,
         view: &View<'_>,
         auth: &Blob<'_, Auth>,
         jwt: &ArchivedJwt,
@@ -129,6 +137,9 @@ impl Callers {
             Lookup::Found(token) => token,
         };
         self.verify(auth, token, now)?;
+        if jwt.revocation_file.is_some() && self.is_revoked(region, auth, token, now) {
+            return Err(Reason::AuthRevoked);
+        }
         let claims = self.claims();
         let consumer = claims.consumer(&jwt.consumer_claim);
         if let Some(name) = consumer
@@ -139,6 +150,39 @@ impl Callers {
         ticket.names.consumer.set_text(consumer.or_else(|| claims.subject()).unwrap_or_default());
         self.known = Some(auth.id().slot);
         Ok(Seen::Caller)
+    }
+
+    /// Whether a good token is on the list of its entry. The table is asked each time, also for tokens that are known.
+    fn is_revoked(&mut self, region: &Region, auth: &Blob<'_, Auth>, token: &[u8], now: Now) -> bool {
+        let kinds = region.counters().get(counter::REVOKED).map_or(0, |word| word.load(Relaxed));
+        if kinds == 0 {
+            return false;
+        }
+        let claims = match self.found {
+            Some(found) => self.tokens.claims_mut(found),
+            None => Some(&mut self.scratch),
+        };
+        let Some(claims) = claims else { return false };
+        let (secret, scope) = (region.secret(), auth.id().word());
+        let [id, subject, whole] = claims.marks(|claims| {
+            let mark = |kind, text: Option<&str>| {
+                text.map_or(0, |text| revocation::key(secret, scope, kind, text.as_bytes()).max(1))
+            };
+            let digest = revocation::token_digest(token);
+            [
+                mark(revocation::ID, claims.id()),
+                mark(revocation::SUBJECT, claims.subject()),
+                revocation::key(secret, scope, revocation::TOKEN, &digest).max(1),
+            ]
+        });
+        let issued = claims.issued().map_or(0, |issued| issued / SECOND);
+        let table = Revocations::new(region.revocation_words());
+        let now = seconds(now);
+        let has = |kind: u64, key: u64| {
+            let found = (kinds & kind != 0 && key != 0).then(|| table.find(key, now)).flatten();
+            found.is_some_and(|before| before == FOR_EVER || issued < u64::from(before))
+        };
+        has(revocation::ID, id) || has(revocation::SUBJECT, subject) || has(revocation::TOKEN, whole)
     }
 
     fn api_key(

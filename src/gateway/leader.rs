@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::object::Upstream;
 use super::publish::{PublishError, Published, publish};
+use super::revoke::Lists;
 use super::worker::inherit;
 use crate::balancer::{PickTable, Seat};
 use crate::config::{self, Checked, Secrets, SystemSecrets};
@@ -31,6 +32,8 @@ pub(super) mod counter {
     pub const ARENA: usize = 9;
     /// How full the table of rate keys is, millionths.
     pub const RATES: usize = 10;
+    /// Which kinds of revocations there are, a bit each.
+    pub const REVOKED: usize = 11;
 }
 
 /// Something that an operator should read in the log.
@@ -61,6 +64,9 @@ pub struct Leader {
     /// A reader of its own, for the pick tables; without one they wait for the next tick.
     reader: Option<Reader>,
     watch: Option<Watch>,
+    revoked: Lists,
+    /// The generation whose lists are followed.
+    followed: u32,
     walk: Walk,
     /// When seats and averages were last looked after, microseconds.
     tended: u64,
@@ -85,7 +91,17 @@ impl Leader {
         if let Some(reader) = &reader {
             inherit(&region, reader.slot());
         }
-        Ok(Some(Self { region, identity, writer, reader, watch: None, walk: Walk::default(), tended: 0 }))
+        Ok(Some(Self {
+            region,
+            identity,
+            writer,
+            reader,
+            watch: None,
+            revoked: Lists::default(),
+            followed: 0,
+            walk: Walk::default(),
+            tended: 0,
+        }))
     }
 
     /// Makes `document` the live policy.
@@ -110,7 +126,7 @@ impl Leader {
 
     /// Follows the document at `path` from now on.
     pub fn watch(&mut self, path: &Path) {
-        self.watch = Some(Watch { path: path.to_owned(), seen: None, taken: None, failing: false });
+        self.watch = Some(Watch::new(path));
     }
 
     /// Does what is due.
@@ -119,6 +135,8 @@ impl Leader {
             self.look(&mut watch, now, log);
             self.watch = Some(watch);
         }
+        self.follow(now, log);
+        self.revoked.look(self.region, now, log);
         if now.mono.saturating_sub(self.tended) >= SECOND {
             self.tended = now.mono;
             self.reap();
@@ -129,6 +147,15 @@ impl Leader {
         self.walk_rates(now);
         let stats = self.writer.stats();
         self.set(counter::ARENA, (stats.arena - stats.free) as u64, stats.arena as u64);
+    }
+
+    /// Takes up what the policy of this generation names beside itself.
+    pub fn follow(&mut self, now: Now, log: &mut dyn FnMut(Event)) {
+        let Some(view) = self.reader.as_ref().and_then(Reader::enter) else { return };
+        if self.followed != view.generation() {
+            self.followed = view.generation();
+            self.revoked.follow(self.region, &view.tree(), now, log);
+        }
     }
 
     /// Takes the slots of workers that were killed, so that nothing of theirs waits for a worker that takes them by
@@ -216,7 +243,7 @@ impl Leader {
 }
 
 /// A file that is followed by looking at it: links are followed, so a mounted Kubernetes volume works.
-struct Watch {
+pub(super) struct Watch {
     path: PathBuf,
     /// What the last look saw.
     seen: Option<Stamp>,
@@ -228,7 +255,7 @@ struct Watch {
 
 /// What tells two versions of a file apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     device: u64,
     inode: u64,
     modified: (i64, i64),
@@ -242,10 +269,20 @@ impl Stamp {
 }
 
 impl Watch {
+    /// Follows `path`; its first version is still to be taken.
+    pub(super) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), seen: None, taken: None, failing: false }
+    }
+
+    /// A version was taken, or refused.
+    pub(super) fn taken(&mut self, stamp: Option<Stamp>) {
+        self.taken = stamp;
+    }
+
     /// The text of a version that was not taken yet, once two looks agree on it: a file that is being written to is
     /// left alone until it rests.
     #[allow(clippy::type_complexity)]
-    fn look(&mut self) -> Option<(Option<Stamp>, Result<String, String>)> {
+    pub(super) fn look(&mut self) -> Option<(Option<Stamp>, Result<String, String>)> {
         let stamp = match fs::metadata(&self.path) {
             Ok(meta) => Stamp::of(&meta),
             Err(error) => {
@@ -290,7 +327,7 @@ fn parse(text: &str, name: &str, secrets: &dyn Secrets) -> Result<Checked, Vec<S
         .map_err(|errors| errors.problems().iter().map(ToString::to_string).collect::<Vec<_>>())
 }
 
-fn read(path: &Path) -> Result<String, String> {
+pub(super) fn read(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(DOCUMENT_MAX + 1).read_to_end(&mut bytes))

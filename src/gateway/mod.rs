@@ -23,6 +23,7 @@ mod metrics;
 mod object;
 mod pick;
 mod publish;
+mod revoke;
 mod route;
 mod ticket;
 mod uuid;

@@ -58,13 +58,15 @@ pub(super) struct Plan {
     shards: (usize, usize),
     shard_count: usize,
     rates: (usize, usize),
+    revocations: (usize, usize),
     /// The rest, up to the end.
     pub(super) arena: (usize, usize),
 }
 
 impl Plan {
     /// Divides `size` bytes: 3/8 to the rate table (a million live keys fill two thirds of it in a zone of 64 MiB),
-    /// 1/16 each to peers and breakers, 1/8 to the metric shards, and what is left, nearly 3/8, to the arena.
+    /// 1/16 each to peers, breakers and revocations (262,144 in a zone of 64 MiB), 1/8 to the metric shards, and what
+    /// is left, nearly 5/16, to the arena.
     fn of(size: usize) -> Self {
         let end = size / PAGE * PAGE;
         let part = |eighths: usize, of: usize| size / of * eighths / PAGE * PAGE;
@@ -81,10 +83,11 @@ impl Plan {
         // The next table begins on a page again.
         take(shards.1.next_multiple_of(PAGE) - shards.1);
         let rates = take(part(3, 8));
-        Self { peers, breakers, shards, shard_count, rates, arena: (at, end.saturating_sub(at)) }
+        let revocations = take(part(1, 16));
+        Self { peers, breakers, shards, shard_count, rates, revocations, arena: (at, end.saturating_sub(at)) }
     }
 
-    fn words(&self) -> [usize; 11] {
+    fn words(&self) -> [usize; 13] {
         [
             self.peers.0,
             self.peers.1,
@@ -95,6 +98,8 @@ impl Plan {
             self.shard_count,
             self.rates.0,
             self.rates.1,
+            self.revocations.0,
+            self.revocations.1,
             self.arena.0,
             self.arena.1,
         ]
@@ -422,6 +427,13 @@ impl Region {
         self.memory.words(self.plan.rates)
     }
 
+    /// The table of revocations, in slots of two words.
+    #[must_use]
+    #[inline]
+    pub fn revocation_words(&self) -> &[AtomicU64] {
+        self.memory.words(self.plan.revocations)
+    }
+
     /// The table of peer statistics, in slots of eight words.
     #[must_use]
     #[inline]
@@ -515,13 +527,13 @@ mod tests {
         for size in [SMALLEST, 1 << 20, 1_040_384, 2_080_768, 8_335_360, 64 << 20, (64 << 20) * 994 / 1000, 1 << 30] {
             let plan = Plan::of(size);
             let mut at = PAGE + SLOTS * SLOT_WORDS * 8;
-            for (start, length) in [plan.peers, plan.breakers, plan.shards, plan.rates, plan.arena] {
+            for (start, length) in [plan.peers, plan.breakers, plan.shards, plan.rates, plan.revocations, plan.arena] {
                 assert_eq!(start % PAGE, 0, "{size}");
                 assert!(start >= at && start < at + PAGE && length > 0, "{size}");
                 at = start + length;
             }
             assert!(at <= size && at + PAGE > size, "{size}");
-            assert!(plan.arena.1 >= size / 3, "{size}: {}", plan.arena.1);
+            assert!(plan.arena.1 >= size * 3 / 10, "{size}: {}", plan.arena.1);
             assert_eq!(plan.shards.1 / plan.shard_count % SHARD_ALIGN, 0);
         }
         assert!(1_000_000.0 / (Plan::of((64 << 20) * 994 / 1000).rates.1 / 16) as f64 <= 0.7);

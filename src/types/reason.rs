@@ -30,11 +30,12 @@ pub enum Reason {
     AccessBanned,
     AccessDenied,
     AuthConsumer,
+    AuthRevoked,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -59,6 +60,7 @@ impl Reason {
         Self::AccessBanned,
         Self::AccessDenied,
         Self::AuthConsumer,
+        Self::AuthRevoked,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -89,6 +91,7 @@ impl Reason {
             Self::AccessBanned => "access.banned",
             Self::AccessDenied => "access.denied",
             Self::AuthConsumer => "auth.consumer",
+            Self::AuthRevoked => "auth.revoked",
         }
     }
 
@@ -103,7 +106,8 @@ impl Reason {
             | Self::AuthExpired
             | Self::AuthNotYet
             | Self::AuthClaims
-            | Self::AuthConsumer => "auth.invalid",
+            | Self::AuthConsumer
+            | Self::AuthRevoked => "auth.invalid",
             Self::AccessBanned => "access.denied",
             other => other.code(),
         }
@@ -122,7 +126,8 @@ impl Reason {
             | Self::AuthExpired
             | Self::AuthNotYet
             | Self::AuthClaims
-            | Self::AuthConsumer => 401,
+            | Self::AuthConsumer
+            | Self::AuthRevoked => 401,
             Self::PermissionMissing | Self::ProtocolRefused | Self::AccessBanned | Self::AccessDenied => 403,
             Self::RouteNone => 404,
             Self::RouteMethod => 405,
@@ -180,7 +185,8 @@ impl Reason {
             | Self::AuthExpired
             | Self::AuthNotYet
             | Self::AuthClaims
-            | Self::AuthConsumer => "The credentials are not valid.",
+            | Self::AuthConsumer
+            | Self::AuthRevoked => "The credentials are not valid.",
             Self::PermissionMissing => "The credentials do not permit this request.",
             Self::LimitExceeded => "Too many requests; see Retry-After.",
             Self::LimitTableFull => "Too many clients at once; see Retry-After.",

@@ -22,7 +22,8 @@ fn everything() -> Value {
             "keys": [
                 {"kid": "k", "alg": "HS256", "secret": "$env://JWT_SECRET"},
             ],
-            "claims": {"consumer": "c", "permissions": "p", "roles": "r", "headers": {"X-User": "sub"}}
+            "claims": {"consumer": "c", "permissions": "p", "roles": "r", "headers": {"X-User": "sub"}},
+            "revocation": {"file": "/etc/lists/revoked", "strict": false}
         }}, {"name": "partners", "api_key": {"header": "X-K", "query": "k", "cookie": "c"}}],
         "consumers": [{
             "name": "acme", "api_key": ["$env://JWT_SECRET"], "permissions": ["a"], "roles": ["admin"], "priority": 3, "labels": {"a": "b"}, "enabled": false

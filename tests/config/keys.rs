@@ -127,6 +127,14 @@ fn the_rest_of_a_jwt_entry() {
         ),
         ("source: [body]", "source[0]: must be `header`, `query:NAME` or `cookie:NAME`"),
         ("max_lifetime: 0s", "max_lifetime: must be above 0"),
+        ("revocation: {}", "revocation: needs `file`: the path of a list such as `jti ID`, `sub SUBJECT before TIME`"),
+        ("revocation: {file: a}", "revocation.file: must be an absolute path"),
+        ("revocation: {file: /none}", "revocation.file: cannot read `/none`: No such file or directory (os error 2)"),
+        (
+            "revocation: {file: /etc/lists/office}",
+            "revocation.file: `/etc/lists/office`: line 1: must be `jti ID`, `sub SUBJECT [before TIME]` or `token sha256:HASH`, each with `until TIME` or not",
+        ),
+        ("revocation: {file: /etc/lists/revoked, strict: true}", "revocation.strict: `true` is not supported yet"),
     ] {
         assert_eq!(with(fields), [format!("f:2: auth[0].jwt.{expected}")], "for {fields}");
     }

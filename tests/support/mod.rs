@@ -160,6 +160,7 @@ impl Gateway {
             Err(errors) => panic!("{errors}"),
         };
         self.leader.publish(&checked.document, now).unwrap();
+        self.leader.follow(now, &mut |_| {});
     }
 
     pub fn access(&mut self, worker: usize, request: &Fake, now: Now) -> (Decision, Ticket) {

@@ -9,7 +9,7 @@ pub(super) fn of(resource: &str, field: &str) -> (&'static str, Option<&'static 
         .map_or(("", None), |(_, description, default)| (description, *default))
 }
 
-const WORDS: [(&str, &str, Option<&str>); 130] = [
+const WORDS: [(&str, &str, Option<&str>); 133] = [
     ("document.version", "The document's version.", None),
     ("document.defaults", "Any route field, for the routes that are silent.", None),
     ("document.auth", "Ways to authenticate.", Some("[]")),
@@ -94,6 +94,13 @@ const WORDS: [(&str, &str, Option<&str>); 130] = [
     ("jwt.require", "Claims that must be there.", Some(r#"["exp"]"#)),
     ("jwt.max_lifetime", "The longest time between `iat` and `exp`; left out, any.", None),
     ("jwt.source", "Where tokens are looked for, in this order.", Some(r#"["header"]"#)),
+    ("jwt.revocation", "Tokens that are refused though they are good.", None),
+    (
+        "revocation.file",
+        "A list, a line each: `jti ID`, `sub SUBJECT before TIME`, `token sha256:HASH`; followed by itself.",
+        None,
+    ),
+    ("revocation.strict", "Whether an unconfirmed list refuses all.", Some("false")),
     ("jwt.claims", "What is taken from a token's claims.", None),
     ("key.kid", "The `kid` that tokens name it by.", None),
     ("key.alg", "The only algorithm that it verifies.", None),

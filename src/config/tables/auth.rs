@@ -1,7 +1,10 @@
 use super::{ALGORITHM, CLAIM, DAY, GRANTED, NAME, POLICIES, PRIORITY, SOME_TEXT, field, needed};
 use crate::config::auth::check_source;
+use crate::config::lists::check_file;
 use crate::config::scalar;
-use crate::config::shape::Shape::{Bool, Duration, Headers, Jwk, Labels, List, Object, Secret, Secrets, Text, Unbuilt};
+use crate::config::shape::Shape::{
+    Bool, Duration, Headers, Jwk, Labels, List, Object, OnlyFalse, Secret, Secrets, Text, Unbuilt,
+};
 use crate::config::shape::{Form, Resource, header};
 use crate::types::SECOND;
 
@@ -46,7 +49,7 @@ pub static JWT: Resource = Resource {
             List(&Text(&Form { words: "`header`, `query:NAME` or `cookie:NAME`", check: check_source }), false),
         ),
         field("claims", Object(&CLAIMS)),
-        field("revocation", Unbuilt),
+        field("revocation", Object(&REVOCATION)),
     ],
     hints: &[
         ("secret", "our word is `keys`, a list of `{kid, alg, secret}`"),
@@ -62,6 +65,12 @@ pub static JWT: Resource = Resource {
         ("maximum_expiration", "our word is `max_lifetime`"),
         ("jwks_uri", "our word is `jwks`"),
     ],
+};
+
+/// What is revoked.
+pub static REVOCATION: Resource = Resource {
+    fields: &[field("file", Text(&Form { words: "an absolute path", check: check_file })), field("strict", OnlyFalse)],
+    hints: &[("list", "our word is `file`")],
 };
 
 /// API keys.

@@ -65,6 +65,9 @@ fn jwt(jwt: &Jwt) -> Value {
     }
     claims.pairs("headers", &jwt.headers);
     inner.put("claims", claims.done());
+    if let Some(file) = &jwt.revocation_file {
+        inner.put("revocation", json!({"file": file}));
+    }
     inner.done()
 }
 
