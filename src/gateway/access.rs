@@ -260,7 +260,7 @@ fn guard<Q: Request>(
 ) -> Result<(), Reply> {
     let early = route.early.to_native() as usize;
     limits.step(route.limits.get(..early), None, ticket, recorder)?;
-    let auth = callers.authenticate(limits.region, view, route, limits.request, limits.now, ticket, recorder)?;
+    let auth = callers.authenticate(view, route, limits.request, limits.now, ticket, recorder)?;
     if let Some(requirement) = route.permissions.as_ref() {
         let granted = auth.as_ref().is_some_and(|auth| callers.permits(view, auth, ticket, requirement));
         if !granted {

@@ -18,8 +18,8 @@ use crate::state::{Blob, Region, View};
 use crate::types::{Id, Now, Reason, Request, SECOND};
 
 /// What one process knows of callers. Crypto keys cannot live in shared memory, and neither do parsed claims.
-#[derive(Default)]
 pub(super) struct Callers {
+    region: Region,
     keys: Keys,
     tokens: TokenCache,
     /// Claims of the token that was verified last and is not in the cache.
@@ -54,6 +54,12 @@ enum Seen {
 }
 
 impl Callers {
+    /// Knows nobody yet.
+    pub(super) fn new(region: Region) -> Self {
+        let (keys, tokens, scratch) = Default::default();
+        Self { region, keys, tokens, scratch, known: None, found: None }
+    }
+
     /// Forgets the last request's caller.
     pub(super) fn forget(&mut self) {
         self.known = None;
@@ -77,7 +83,6 @@ impl Callers {
     /// Any of the route's `auth` entries lets a request in. `None`: it is anonymous, and may be.
     pub(super) fn authenticate<'v>(
         &mut self,
-        region: &Region,
         view: &'v View<'_>,
         route: &Blob<'v, Route>,
         request: &impl Request,
@@ -94,7 +99,7 @@ impl Callers {
         for id in route.auth.iter() {
             let auth = view.object::<Auth>(id.id()).ok_or(Reply::new(Reason::Internal))?;
             let outcome = match &auth.scheme {
-                ArchivedScheme::Jwt(jwt) => self.jwt(region, view, &auth, jwt, request, now, ticket),
+                ArchivedScheme::Jwt(jwt) => self.jwt(view, &auth, jwt, request, now, ticket),
                 ArchivedScheme::ApiKey(settings) => self.api_key(view, settings, request, ticket),
             };
             match outcome {
@@ -123,7 +128,6 @@ impl Callers {
 
     fn jwt(
         &mut self,
-        region: &Region,
         view: &View<'_>,
         auth: &Blob<'_, Auth>,
         jwt: &ArchivedJwt,
@@ -137,7 +141,7 @@ impl Callers {
             Lookup::Found(token) => token,
         };
         self.verify(auth, token, now)?;
-        if jwt.revocation_file.is_some() && self.is_revoked(region, auth, token, now) {
+        if jwt.revocation_file.is_some() && self.is_revoked(auth, token, now) {
             return Err(Reason::AuthRevoked);
         }
         let claims = self.claims();
@@ -153,7 +157,8 @@ impl Callers {
     }
 
     /// Whether a good token is on the list of its entry. The table is asked each time, also for tokens that are known.
-    fn is_revoked(&mut self, region: &Region, auth: &Blob<'_, Auth>, token: &[u8], now: Now) -> bool {
+    fn is_revoked(&mut self, auth: &Blob<'_, Auth>, token: &[u8], now: Now) -> bool {
+        let region = self.region;
         let kinds = region.counters().get(counter::REVOKED).map_or(0, |word| word.load(Relaxed));
         if kinds == 0 {
             return false;

@@ -75,7 +75,7 @@ impl Worker {
             region,
             reader,
             rng: Rng::new(low ^ high.rotate_left(32)),
-            callers: Callers::default(),
+            callers: Callers::new(region),
             expressions: Expressions::default(),
             common: Common::default(),
             out: Out { path: Vec::with_capacity(4_096), ..Out::default() },
