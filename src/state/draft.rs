@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 use super::arena::{Arena, NoRoom};
 use super::block::{Root, offset};
 use super::epoch;
+use super::identity::Identity;
 use super::mem::{Memory, Ref, Region};
 
 pub(super) use routes::KeyError;
@@ -120,11 +121,21 @@ impl Draft {
         let bytes = blocks.iter().map(|&block| self.arena.size_of(block)).sum();
         self.waiting += bytes;
         self.batches.push_back(Batch { tag, blocks, bytes });
-        self.reclaim();
+        self.reclaim_of_the_living();
     }
 
-    /// Frees the batches that no reader can see.
+    /// Frees the batches that no reader can see; readers that are dead see nothing.
     pub(super) fn reclaim(&mut self) {
+        self.free(|word| Identity::from_word(word).is_alive());
+    }
+
+    /// The same without asking the system who is dead, which costs more than a whole transaction: what the dead hold waits
+    /// for the next [`Draft::reclaim`], which comes when room is needed, and now and then.
+    pub(super) fn reclaim_of_the_living(&mut self) {
+        self.free(|_| true);
+    }
+
+    fn free(&mut self, is_alive: impl Fn(u64) -> bool) {
         if self.batches.is_empty() && self.unknown.is_none() {
             return;
         }
@@ -133,7 +144,7 @@ impl Draft {
             0 => self.unknown.unwrap_or(0),
             now => now,
         };
-        let oldest = self.region.oldest_held(now);
+        let oldest = self.region.oldest_held(now, is_alive);
         if self.unknown.is_some_and(|tag| epoch::is_free(tag, oldest)) {
             self.unknown = None;
         }

@@ -243,11 +243,10 @@ impl Region {
 
     /// The oldest generation that a seat holds, those of the dead let go; `now` is a generation that no reader can
     /// enter an older one of any more.
-    pub(super) fn oldest_held(&self, now: u32) -> Option<u32> {
-        let is_alive = |word| Identity::from_word(word).is_alive();
+    pub(super) fn oldest_held(&self, now: u32, is_alive: impl Fn(u64) -> bool) -> Option<u32> {
         (0..self.workers())
             .filter_map(|slot| match self.slot_words(slot) {
-                [announce, owner, ..] => epoch::held(owner, announce, now, is_alive),
+                [announce, owner, ..] => epoch::held(owner, announce, now, &is_alive),
                 _ => None,
             })
             .reduce(|one, two| if epoch::is_older(two, one) { two } else { one })

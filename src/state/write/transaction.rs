@@ -46,7 +46,7 @@ impl<'w> Transaction<'w> {
         let draft = &mut writer.draft;
         // Nothing, unless a transaction was leaked.
         draft.forget(writer.committed);
-        draft.reclaim();
+        draft.reclaim_of_the_living();
         // 0 stands for "no policy": after four thousand million generations they begin anew at 1.
         draft.root.generation = writer.generation.wrapping_add(1).max(1);
         // The record of the new root is had first, so that a commit needs nothing that could be refused.
