@@ -27,7 +27,17 @@ struct Written {
     priority: i32,
     is_enabled: bool,
     is_stripped: bool,
+    /// Places in [`CONDITIONS`].
+    conditions: Vec<usize>,
 }
+
+/// Entries of `match`, each with what must stand in the request for it to hold: what [`Asked::extra`] counts.
+const CONDITIONS: [(&str, Option<usize>); 4] = [
+    (r#"{"header": "X-V", "equals": "2"}"#, Some(1)),
+    (r#"{"header": "X-V", "exists": false}"#, None),
+    (r#"{"query": "beta", "in": ["1", "yes"]}"#, Some(2)),
+    (r#"{"cookie": "c", "regex": "^a+$"}"#, Some(4)),
+];
 
 /// The routes of a document by their names.
 type Routes = BTreeMap<String, Written>;
@@ -44,6 +54,8 @@ struct Asked {
     host: &'static str,
     target: String,
     method: Method,
+    /// Bits: the header, the query parameter, the cookie that conditions ask for.
+    extra: usize,
 }
 
 fn written() -> impl Strategy<Value = Written> {
@@ -65,13 +77,15 @@ fn written() -> impl Strategy<Value = Written> {
     ]);
     let priority = prop::sample::select(vec![0, 0, 0, 0, 7, -7]);
     let flags = (prop::bool::weighted(0.85), prop::bool::weighted(0.3));
-    (vec(host, 0..3), vec(path_text(), 1..4), methods, priority, flags).prop_map(
-        |(mut hosts, mut paths, methods, priority, (is_enabled, is_stripped))| {
+    let conditions = prop::sample::subsequence((0..CONDITIONS.len()).collect::<Vec<_>>(), 0..3);
+    let conditions = prop_oneof![2 => Just(Vec::new()), 1 => conditions];
+    (vec(host, 0..3), vec(path_text(), 1..4), methods, priority, flags, conditions).prop_map(
+        |(mut hosts, mut paths, methods, priority, (is_enabled, is_stripped), conditions)| {
             hosts.sort_unstable();
             hosts.dedup();
             paths.sort_unstable();
             paths.dedup();
-            Written { hosts, paths, methods, priority, is_enabled, is_stripped }
+            Written { hosts, paths, methods, priority, is_enabled, is_stripped, conditions }
         },
     )
 }
@@ -146,11 +160,12 @@ fn asked() -> impl Strategy<Value = Asked> {
         "/\u{fc}",
     ]);
     let query = prop::sample::select(vec!["", "", "?x=/a/b", "?"]);
+    let extra = prop_oneof![Just(0), 0..8_usize];
     let method = prop::sample::select(vec![Method::Get, Method::Post, Method::Put, Method::Other]);
-    (host, vec(piece, 1..6), query, method).prop_map(|(host, pieces, query, method)| Asked {
-        host,
-        target: format!("/{}{query}", pieces.concat().trim_start_matches('/')),
-        method,
+    (host, vec(piece, 1..6), query, method, extra).prop_map(|(host, pieces, query, method, extra)| {
+        let query = if extra & 2 == 0 { query } else { "?x&bet%61=yes" };
+        let target = format!("/{}{query}", pieces.concat().trim_start_matches('/'));
+        Asked { host, target, method, extra }
     })
 }
 
@@ -166,12 +181,17 @@ impl Written {
             ("priority", json!(self.priority), self.priority == 0),
             ("enabled", json!(self.is_enabled), self.is_enabled),
             ("strip_prefix", json!(self.is_stripped), !self.is_stripped),
+            ("match", self.conditions(), self.conditions.is_empty()),
         ] {
             if !is_silent {
                 put(field, value);
             }
         }
         fields
+    }
+
+    fn conditions(&self) -> Value {
+        self.conditions.iter().map(|&place| serde_json::from_str::<Value>(CONDITIONS[place].0).unwrap()).collect()
     }
 
     fn route(&self, name: &str) -> Route {
@@ -191,7 +211,7 @@ impl Written {
             rules: rules.collect(),
             methods,
             priority: self.priority,
-            conditions: Vec::new(),
+            conditions: self.conditions.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -265,7 +285,7 @@ impl Served {
 }
 
 /// What the pages say: checks, the naive matcher, the path to forward.
-fn expected(naive: &Naive, routes: &Routes, request: &Fake) -> Verdict {
+fn expected(naive: &Naive, routes: &Routes, request: &Fake, extra: usize) -> Verdict {
     let refused = |reason| Verdict::Refused(reason, Methods::NONE);
     if let Err(reason) = path::check(&request.path, &request.target) {
         return refused(reason);
@@ -275,7 +295,13 @@ fn expected(naive: &Naive, routes: &Routes, request: &Fake) -> Verdict {
         Ok(host) => host,
         Err(reason) => return refused(reason),
     };
-    match naive.find(host, &request.path, request.method) {
+    let holds = |index: usize| {
+        routes[&naive.routes()[index].name].conditions.iter().all(|&place| match CONDITIONS[place].1 {
+            Some(bit) => extra & bit != 0,
+            None => extra & 1 == 0,
+        })
+    };
+    match naive.find_if(host, &request.path, request.method, holds) {
         Found::None => refused(Reason::RouteNone),
         Found::MethodNotAllowed(allow) => Verdict::Refused(Reason::RouteMethod, allow),
         Found::Route { route, rule, .. } => {
@@ -294,7 +320,13 @@ fn expected(naive: &Naive, routes: &Routes, request: &Fake) -> Verdict {
 
 fn request(asked: &Asked) -> Option<Fake> {
     let parsed = model::nginx(asked.target.as_bytes())?;
-    let fake = Fake::get("/").host(asked.host).method(asked.method);
+    let mut fake = Fake::get("/").host(asked.host).method(asked.method);
+    if asked.extra & 1 != 0 {
+        fake = fake.header("X-V", "2");
+    }
+    if asked.extra & 4 != 0 {
+        fake = fake.header("Cookie", "b=c; c=aaa");
+    }
     Some(Fake { path: parsed.path, target: parsed.target.to_vec(), query: parsed.args.to_vec(), ..fake })
 }
 
@@ -328,7 +360,7 @@ proptest! {
                 let mut fresh = Served::new();
                 fresh.load(text).unwrap();
                 for (asked, request) in asked.iter().filter_map(|asked| Some((asked, request(asked)?))) {
-                    let expected = expected(naive, routes, &request);
+                    let expected = expected(naive, routes, &request, asked.extra);
                     let context = format!("{asked:?}\n{text}");
                     prop_assert_eq!(&edited.ask(&request), &expected, "edited: {}", context);
                     prop_assert_eq!(&fresh.ask(&request), &expected, "fresh: {}", context);
