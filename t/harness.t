@@ -321,7 +321,8 @@ my $seen;
 [
     sub {
         ($seen) = shift =~ /(\d+)/;
-        is(scalar(my @pids = worker_pids()), 2, 'two workers');
+        # One that was just forked has not got its title yet.
+        ok(until_true(5, sub { my @pids = worker_pids(); @pids == 2 }), 'two workers');
         ok(scalar(grep { $_ == $seen } worker_pids()), 'one of them answered');
         ok(reload(), 'reload');
     },
