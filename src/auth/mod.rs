@@ -14,11 +14,13 @@ mod error;
 mod header;
 #[doc(hidden)]
 pub mod json;
+pub mod jwks;
 mod key;
 mod pem;
 mod permission;
 mod settings;
 mod source;
+mod url;
 mod verifier;
 
 pub use api_key::{KEY_MAX, KEY_MIN, KeyDigest, digest, find_key};
@@ -29,8 +31,10 @@ pub use error::KeyError;
 pub use key::KeySet;
 pub use permission::{ArchivedRequirement, PermissionError, Requirement, allows, check_granted, matches};
 pub use settings::{
-    Algorithm, ApiKey, ArchivedAlgorithm, ArchivedApiKey, ArchivedAuth, ArchivedJwt, ArchivedKey, ArchivedKeySource,
-    ArchivedMaterial, ArchivedScheme, ArchivedSource, Auth, Jwt, Key, KeySource, Material, Scheme, Source,
+    Algorithm, ApiKey, ArchivedAlgorithm, ArchivedApiKey, ArchivedAuth, ArchivedJwks, ArchivedJwt, ArchivedKey,
+    ArchivedKeySource, ArchivedMaterial, ArchivedScheme, ArchivedSource, Auth, Jwks, Jwt, Key, KeySource, Material,
+    Scheme, Source,
 };
 pub use source::{Lookup, bearer, cookies, find_token, is_token, parameters, spells};
+pub use url::Url;
 pub use verifier::{TOKEN_MAX, Verifier};

@@ -23,7 +23,8 @@ fn everything() -> Value {
                 {"kid": "k", "alg": "HS256", "secret": "$env://JWT_SECRET"},
             ],
             "claims": {"consumer": "c", "permissions": "p", "roles": "r", "headers": {"X-User": "sub"}}
-        }}, {"name": "partners", "api_key": {"header": "X-K", "query": "k", "cookie": "c"}}],
+        }}, {"name": "idp", "jwt": {"issuer": "i", "audience": "a", "jwks": {"url": "https://i.example/jwks", "ca": "/etc/ca.pem"}}},
+        {"name": "own", "jwt": {"issuer": "i", "audience": "a", "jwks": {"file": "/etc/jwks.json"}}}, {"name": "partners", "api_key": {"header": "X-K", "query": "k", "cookie": "c"}}],
         "consumers": [{
             "name": "acme", "api_key": ["$env://JWT_SECRET"], "permissions": ["a"], "roles": ["admin"], "priority": 3, "labels": {"a": "b"}, "enabled": false
         }],
