@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::key_sets::KeySets;
 use super::object::Upstream;
 use super::publish::{PublishError, Published, publish};
 use super::worker::inherit;
@@ -61,6 +62,7 @@ pub struct Leader {
     /// A reader of its own, for the pick tables; without one they wait for the next tick.
     reader: Option<Reader>,
     watch: Option<Watch>,
+    key_sets: KeySets,
     walk: Walk,
     /// When seats and averages were last looked after, microseconds.
     tended: u64,
@@ -85,7 +87,16 @@ impl Leader {
         if let Some(reader) = &reader {
             inherit(&region, reader.slot());
         }
-        Ok(Some(Self { region, identity, writer, reader, watch: None, walk: Walk::default(), tended: 0 }))
+        Ok(Some(Self {
+            region,
+            identity,
+            writer,
+            reader,
+            watch: None,
+            key_sets: KeySets::default(),
+            walk: Walk::default(),
+            tended: 0,
+        }))
     }
 
     /// Makes `document` the live policy.
@@ -110,7 +121,7 @@ impl Leader {
 
     /// Follows the document at `path` from now on.
     pub fn watch(&mut self, path: &Path) {
-        self.watch = Some(Watch { path: path.to_owned(), seen: None, taken: None, failing: false });
+        self.watch = Some(Watch::new(path));
     }
 
     /// Does what is due.
@@ -119,6 +130,7 @@ impl Leader {
             self.look(&mut watch, now, log);
             self.watch = Some(watch);
         }
+        self.key_sets.tick(&mut self.writer, now, log);
         if now.mono.saturating_sub(self.tended) >= SECOND {
             self.tended = now.mono;
             self.reap();
@@ -216,19 +228,19 @@ impl Leader {
 }
 
 /// A file that is followed by looking at it: links are followed, so a mounted Kubernetes volume works.
-struct Watch {
+pub(super) struct Watch {
     path: PathBuf,
     /// What the last look saw.
     seen: Option<Stamp>,
     /// What was last taken, or refused.
-    taken: Option<Stamp>,
+    pub taken: Option<Stamp>,
     /// Whether the last look failed; each failure is told once.
     failing: bool,
 }
 
 /// What tells two versions of a file apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     device: u64,
     inode: u64,
     modified: (i64, i64),
@@ -242,10 +254,19 @@ impl Stamp {
 }
 
 impl Watch {
+    pub(super) fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), seen: None, taken: None, failing: false }
+    }
+
+    /// Whether the file rests as it was taken.
+    pub(super) fn is_taken(&self) -> bool {
+        self.seen.is_some() && self.seen == self.taken
+    }
+
     /// The text of a version that was not taken yet, once two looks agree on it: a file that is being written to is
     /// left alone until it rests.
     #[allow(clippy::type_complexity)]
-    fn look(&mut self) -> Option<(Option<Stamp>, Result<String, String>)> {
+    pub(super) fn look(&mut self) -> Option<(Option<Stamp>, Result<String, String>)> {
         let stamp = match fs::metadata(&self.path) {
             Ok(meta) => Stamp::of(&meta),
             Err(error) => {

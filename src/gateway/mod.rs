@@ -16,6 +16,7 @@ mod decision;
 mod dump;
 mod explain;
 mod expressions;
+mod key_sets;
 mod leader;
 mod limit;
 mod lines;

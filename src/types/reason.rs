@@ -30,11 +30,12 @@ pub enum Reason {
     AccessBanned,
     AccessDenied,
     AuthConsumer,
+    AuthKeysUnavailable,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -59,6 +60,7 @@ impl Reason {
         Self::AccessBanned,
         Self::AccessDenied,
         Self::AuthConsumer,
+        Self::AuthKeysUnavailable,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -89,6 +91,7 @@ impl Reason {
             Self::AccessBanned => "access.banned",
             Self::AccessDenied => "access.denied",
             Self::AuthConsumer => "auth.consumer",
+            Self::AuthKeysUnavailable => "auth.keys_unavailable",
         }
     }
 
@@ -128,9 +131,12 @@ impl Reason {
             Self::RouteMethod => 405,
             Self::LimitExceeded => 429,
             Self::Internal => 500,
-            Self::LimitTableFull | Self::BreakerOpen | Self::UpstreamNone | Self::UpstreamGone | Self::PolicyNone => {
-                503
-            }
+            Self::LimitTableFull
+            | Self::BreakerOpen
+            | Self::UpstreamNone
+            | Self::UpstreamGone
+            | Self::PolicyNone
+            | Self::AuthKeysUnavailable => 503,
         }
     }
 
@@ -181,6 +187,7 @@ impl Reason {
             | Self::AuthNotYet
             | Self::AuthClaims
             | Self::AuthConsumer => "The credentials are not valid.",
+            Self::AuthKeysUnavailable => "Credentials cannot be checked at the moment; see Retry-After.",
             Self::PermissionMissing => "The credentials do not permit this request.",
             Self::LimitExceeded => "Too many requests; see Retry-After.",
             Self::LimitTableFull => "Too many clients at once; see Retry-After.",

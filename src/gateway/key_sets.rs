@@ -1,0 +1,350 @@
+//! Keys of `jwt` entries that come from elsewhere: the leader fetches them, the tree holds them, workers ask for more.
+//!
+//! A set is an object of its own beside the `auth` entry whose name it has. Nothing on the way of a request waits: a
+//! worker that meets an unknown `kid` raises a flag beside the set, refuses the token, and the leader's next tick sees
+//! the flag. What is fetched when, and what is believed, [`crate::auth::jwks`] decides.
+
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{Receiver, TryRecvError};
+
+use super::leader::{Event, Severity, Watch};
+use super::object::FetchedKeys;
+use super::publish::digest;
+use crate::auth::jwks::{Answer, KEEP, Refresh, Verdict};
+use crate::auth::{Algorithm, ArchivedJwks, ArchivedScheme, Auth, Jwks, Key, KeySet, Scheme};
+use crate::config::Document;
+use crate::net::http;
+use crate::state::{Blob, Full, Tree, View, Writer};
+use crate::types::{Id, Kind, Now, SECOND};
+
+/// What a client is told to wait while there are no keys, microseconds: a second try is mostly enough at a start.
+pub(super) const RETRY_AFTER: u64 = 5 * SECOND;
+
+/// The words beside a set.
+const WANTED: usize = 0;
+const CONFIRMED: usize = 1;
+/// What they mean; another meaning would be another number.
+const WORDS: u64 = 1;
+
+/// Says that a token names a key that `set` has not.
+#[cold]
+pub(super) fn want(view: &View<'_>, set: &Blob<'_, FetchedKeys>) {
+    // Read first: workers under a flood of such tokens must not fight for the line.
+    if let Some(word) = view.tree().pick_table(set).and_then(|words| words.get(WANTED))
+        && word.load(Relaxed) == 0
+    {
+        word.store(1, Relaxed);
+    }
+}
+
+/// The names of the sets in `tree` that go on under `document`: their entries are there and name the same place.
+pub(super) fn kept<'d>(tree: &Tree<'_>, document: &'d Document) -> impl Iterator<Item = &'d str> {
+    document.auth.iter().filter_map(move |auth| {
+        let Scheme::Jwt(jwt) = &auth.scheme else { return None };
+        let source = jwt.jwks.as_ref()?;
+        tree.named::<FetchedKeys>(&auth.name).is_some_and(|set| is_from(&set.source, source)).then_some(&*auth.name)
+    })
+}
+
+fn is_from(archived: &ArchivedJwks, source: &Jwks) -> bool {
+    match (archived, source) {
+        (ArchivedJwks::File(old), Jwks::File(new)) => old.as_str() == new,
+        (ArchivedJwks::Url { url: old, ca: old_ca }, Jwks::Url { url: new, ca: new_ca }) => {
+            old.as_str() == new && old_ca.as_ref().map(|path| path.as_str()) == new_ca.as_deref()
+        }
+        _ => false,
+    }
+}
+
+/// A set as one process found it.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    pub id: Id,
+    /// The generation that wrote it.
+    pub seq: u32,
+}
+
+/// Where one process found the set of each entry, so that a request follows a number and not a name.
+#[derive(Default)]
+pub(super) struct Sets(Vec<Looked>);
+
+struct Looked {
+    auth: Id,
+    /// The generation that was looked at; whatever changes makes another one.
+    generation: u32,
+    found: Option<Found>,
+}
+
+impl Sets {
+    /// The set of an entry; `None` = there is none yet, or none any more.
+    #[inline]
+    pub(super) fn of(&mut self, view: &View<'_>, auth: &Blob<'_, Auth>) -> Option<Found> {
+        let known = self.0.iter().find(|looked| looked.auth == auth.id() && looked.generation == view.generation());
+        match known {
+            Some(looked) => looked.found,
+            None => self.look(view, auth),
+        }
+    }
+
+    #[cold]
+    fn look(&mut self, view: &View<'_>, auth: &Blob<'_, Auth>) -> Option<Found> {
+        let set = view.named::<FetchedKeys>(auth.name());
+        let found = set.map(|set| Found { id: set.id(), seq: set.seq() });
+        // Also those of entries that are gone, whose slots will be others'.
+        self.0.retain(|looked| looked.auth != auth.id() && looked.generation == view.generation());
+        self.0.push(Looked { auth: auth.id(), generation: view.generation(), found });
+        found
+    }
+}
+
+/// The sets that the leader looks after.
+#[derive(Default)]
+pub(super) struct KeySets {
+    /// The generation whose entries these are.
+    generation: u32,
+    sets: Vec<Set>,
+}
+
+struct Set {
+    name: String,
+    source: Jwks,
+    allowed: Vec<Algorithm>,
+    refresh: Refresh,
+    place: Place,
+    /// What was last told of it; the same is not told twice in a row.
+    told: String,
+}
+
+enum Place {
+    File {
+        watch: Watch,
+        /// Whether the file as it was taken is the set that is used.
+        is_good: bool,
+    },
+    Url(Option<Receiver<Result<Answer, String>>>),
+}
+
+impl KeySets {
+    /// Does what is due, and nothing that takes long.
+    pub(super) fn tick(&mut self, writer: &mut Writer, now: Now, log: &mut dyn FnMut(Event)) {
+        if self.generation != writer.view().generation() {
+            self.follow(&writer.view(), now);
+        }
+        for set in &mut self.sets {
+            set.tick(writer, now, log);
+        }
+        // What was written here changed no entry.
+        self.generation = writer.view().generation();
+    }
+
+    /// Takes in the entries of `tree`; those that were there before go on as they were.
+    fn follow(&mut self, tree: &Tree<'_>, now: Now) {
+        let mut before = std::mem::take(&mut self.sets);
+        for auth in tree.each::<Auth>() {
+            let ArchivedScheme::Jwt(jwt) = &auth.scheme else { continue };
+            let Some(source) = jwt.jwks.as_ref().map(read) else { continue };
+            let allowed: Vec<Algorithm> = jwt.algorithms.iter().map(Algorithm::from).collect();
+            let live = tree.named::<FetchedKeys>(auth.name()).filter(|live| is_from(&live.source, &source));
+            let same = |set: &Set| set.name == auth.name() && set.source == source && set.allowed == allowed;
+            let old = before.iter().position(same).map(|index| before.swap_remove(index));
+            // An entry that was away for a moment has lost its keys.
+            if let Some(old) = old.filter(|old| old.refresh.has_set() == live.is_some()) {
+                self.sets.push(old);
+                continue;
+            }
+            let is_remote = matches!(source, Jwks::Url { .. });
+            let mut refresh = Refresh::new(allowed.clone(), is_remote);
+            if let Some(live) = live {
+                let confirmed =
+                    live.table().and_then(|words| words.get(CONFIRMED)).map_or(0, |word| word.load(Relaxed));
+                refresh.resume(now.mono, now.wall.saturating_sub(confirmed));
+            }
+            let place = match &source {
+                Jwks::File(path) => Place::File { watch: Watch::new(path.as_ref()), is_good: false },
+                Jwks::Url { .. } => Place::Url(None),
+            };
+            let name = auth.name().to_owned();
+            self.sets.push(Set { name, source, allowed, refresh, place, told: String::new() });
+        }
+    }
+}
+
+impl Set {
+    fn tick(&mut self, writer: &mut Writer, now: Now, log: &mut dyn FnMut(Event)) {
+        match &mut self.place {
+            Place::File { watch, is_good } => {
+                // Two looks agree; at the start at once, since nobody gets in until then.
+                let first = if watch.taken.is_none() { watch.look() } else { None };
+                match first.or_else(|| watch.look()) {
+                    Some((stamp, Ok(text))) => {
+                        watch.taken = stamp;
+                        *is_good = false;
+                        self.refresh.started(now.mono);
+                        let answer = Answer { status: 200, body: text.into_bytes(), ..Answer::default() };
+                        let is_set = self.answered(&answer, writer, now, log);
+                        if let Place::File { is_good, .. } = &mut self.place {
+                            *is_good = is_set;
+                        }
+                    }
+                    Some((_, Err(why))) => self.failed(&why, now, log),
+                    None if *is_good && watch.is_taken() => {
+                        self.refresh.confirm(now.mono);
+                        self.confirm(writer, now);
+                    }
+                    None => {}
+                }
+            }
+            Place::Url(under_way) => match under_way.as_ref().map(Receiver::try_recv) {
+                None | Some(Err(TryRecvError::Empty)) => {}
+                Some(answer) => {
+                    *under_way = None;
+                    match answer {
+                        Ok(Ok(answer)) => drop(self.answered(&answer, writer, now, log)),
+                        Ok(Err(why)) => self.failed(&why, now, log),
+                        Err(_) => self.failed("fetching ended without an answer", now, log),
+                    }
+                }
+            },
+        }
+        if self.refresh.expire(now.mono) {
+            self.forget(writer, now, log);
+        }
+        if matches!(self.place, Place::Url(_)) {
+            if self.is_wanted(writer) {
+                self.refresh.unknown_kid(now.mono);
+            }
+            if self.refresh.is_due(now.mono) {
+                self.fetch(now, log);
+            }
+        }
+    }
+
+    fn fetch(&mut self, now: Now, log: &mut dyn FnMut(Event)) {
+        let Jwks::Url { url, ca } = &self.source else { return };
+        let etag = self.refresh.started(now.mono).map(str::to_owned);
+        match http::begin(http::Get { url: url.clone(), ca: ca.clone(), etag }) {
+            Ok(receiver) => self.place = Place::Url(Some(receiver)),
+            Err(error) => self.failed(&format!("no thread to fetch it: {error}"), now, log),
+        }
+    }
+
+    /// True when the answer is the set that is used from now on.
+    fn answered(&mut self, answer: &Answer, writer: &mut Writer, now: Now, log: &mut dyn FnMut(Event)) -> bool {
+        match self.refresh.answer(now.mono, answer, now.mono) {
+            Verdict::Set(KeySet { keys, left_out }) => match self.put(writer, keys, now) {
+                Ok(count) => {
+                    if let Some(count) = count {
+                        let keys = if count == 1 { "key" } else { "keys" };
+                        self.tell(Severity::Notice, &format!("{count} {keys} from {}", self.shown()), log);
+                        for error in left_out {
+                            log(self.event(Severity::Warning, &format!("left out: {error}")));
+                        }
+                    }
+                    self.told.clear();
+                    return true;
+                }
+                Err(full) => {
+                    self.refresh.lost(now.mono, now.mono);
+                    self.tell(Severity::Error, &full.to_string(), log);
+                }
+            },
+            Verdict::Confirmed => {
+                self.told.clear();
+                self.confirm(writer, now);
+            }
+            Verdict::Refused(why) => self.refused(&why.to_string(), log),
+        }
+        false
+    }
+
+    fn failed(&mut self, why: &str, now: Now, log: &mut dyn FnMut(Event)) {
+        self.refresh.failed(now.mono, now.mono);
+        self.refused(why, log);
+    }
+
+    fn refused(&mut self, why: &str, log: &mut dyn FnMut(Event)) {
+        let (severity, then) = match self.refresh.has_set() {
+            true => (Severity::Warning, "the last good set stays"),
+            false => (Severity::Error, "there is no set yet"),
+        };
+        self.tell(severity, &format!("{}: {why}; {then}", self.shown()), log);
+    }
+
+    /// Makes `keys` the live set; how many where they are others than before.
+    fn put(&mut self, writer: &mut Writer, keys: Vec<Key>, now: Now) -> Result<Option<usize>, Full> {
+        let count = keys.len();
+        let object = FetchedKeys { source: self.source.clone(), keys };
+        let digest = digest(&(&object.source, &object.keys));
+        if writer.view().digest_of(Kind::KeySet, &self.name) == Some(digest) {
+            self.confirm(writer, now);
+            return Ok(None);
+        }
+        let mut transaction = writer.begin();
+        transaction.put_with_table(&self.name, &object, digest, WORDS, &[0, now.wall])?;
+        transaction.commit();
+        // The words may have been carried over.
+        self.confirm(writer, now);
+        Ok(Some(count))
+    }
+
+    fn forget(&mut self, writer: &mut Writer, now: Now, log: &mut dyn FnMut(Event)) {
+        let mut transaction = writer.begin();
+        match transaction.remove(Kind::KeySet, &self.name) {
+            Ok(_) => {
+                transaction.commit();
+                self.tell(Severity::Error, "was not confirmed for 24 h and is given up", log);
+            }
+            Err(full) => {
+                // Over as it is, the next tick tries again.
+                self.refresh.resume(now.mono, KEEP);
+                self.tell(Severity::Error, &format!("cannot be given up: {full}"), log);
+            }
+        }
+    }
+
+    fn confirm(&self, writer: &Writer, now: Now) {
+        self.word(writer, CONFIRMED, |word| word.store(now.wall, Relaxed));
+    }
+
+    fn is_wanted(&self, writer: &Writer) -> bool {
+        self.word(writer, WANTED, |word| word.load(Relaxed) != 0 && word.swap(0, Relaxed) != 0).unwrap_or(false)
+    }
+
+    fn word<T>(
+        &self,
+        writer: &Writer,
+        index: usize,
+        take: impl FnOnce(&std::sync::atomic::AtomicU64) -> T,
+    ) -> Option<T> {
+        let set = writer.view().named::<FetchedKeys>(&self.name)?;
+        set.table()?.get(index).map(take)
+    }
+
+    fn shown(&self) -> &str {
+        match &self.source {
+            Jwks::File(path) => path,
+            // Some issuers take a secret in the query.
+            Jwks::Url { url, .. } => url.split_once('?').map_or(url, |(place, _)| place),
+        }
+    }
+
+    fn tell(&mut self, severity: Severity, text: &str, log: &mut dyn FnMut(Event)) {
+        if self.told != text {
+            text.clone_into(&mut self.told);
+            log(self.event(severity, text));
+        }
+    }
+
+    fn event(&self, severity: Severity, text: &str) -> Event {
+        Event { severity, text: format!("keys of \"{}\": {text}", self.name) }
+    }
+}
+
+fn read(archived: &ArchivedJwks) -> Jwks {
+    match archived {
+        ArchivedJwks::File(path) => Jwks::File(path.as_str().to_owned()),
+        ArchivedJwks::Url { url, ca } => {
+            Jwks::Url { url: url.as_str().to_owned(), ca: ca.as_ref().map(|path| path.as_str().to_owned()) }
+        }
+    }
+}
