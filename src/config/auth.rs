@@ -94,7 +94,7 @@ fn jwt(at: &At<'_>, context: &Context<'_>) -> Option<Jwt> {
     Some(Jwt {
         issuer,
         audience,
-        keys: Some(keys).filter(|keys| jwks.is_some() != !keys.is_empty())?,
+        keys: Some(keys).filter(|keys| jwks.is_some() == keys.is_empty())?,
         algorithms: algorithms.filter(|_| jwks.is_some()).unwrap_or_default(),
         jwks,
         leeway: at.parsed("leeway", scalar::duration).unwrap_or(60 * SECOND) / SECOND,

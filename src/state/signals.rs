@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn a_thread_keeps_what_it_was_started_with() {
         assert!(!blocked());
-        let thread = without_signals(|| std::thread::spawn(|| blocked()));
+        let thread = without_signals(|| std::thread::spawn(blocked));
         assert!(thread.join().unwrap());
         assert!(!blocked());
         assert!(std::panic::catch_unwind(|| without_signals(|| panic!("on purpose"))).is_err());
