@@ -234,6 +234,8 @@ fn a_new_key_comes_with_the_first_token_that_names_it() {
         bench.log
     );
     assert_eq!(bench.both("es", 1.0), "forward");
+    let scrape = bench.gateway.workers[0].metrics(at(7.5));
+    assert!(scrape.contains("gateway_key_set_age_seconds{auth=\"idp\"} 7.5\n"), "{scrape}");
     // Ticks alone fetch nothing.
     for now in 1..60 {
         bench.tick(f64::from(now));
@@ -249,6 +251,32 @@ fn a_new_key_comes_with_the_first_token_that_names_it() {
     // Both workers had verified this one a moment ago, and know nothing of it any more.
     assert_eq!(bench.both("es", 60.0), "auth.key_unknown");
     assert_eq!(bench.log.len(), 2, "{:?}", bench.log);
+}
+
+#[test]
+fn an_issuer_that_names_no_key_may_change_it_too() {
+    let issuer = Issuer::start();
+    let mut bench = Bench::new(&url(&issuer));
+    let says = |name: &str| {
+        let mut key = key(name).clone();
+        key.as_object_mut().unwrap().remove("kid");
+        issuer.says("200 OK", &json!({ "keys": [key] }).to_string());
+    };
+    says("rs");
+    bench.fetch(0.0);
+    assert_eq!(bench.both("rs", 0.0), "forward");
+    let forged = format!("{}AAAA", &token("rs")[..token("rs").len() - 4]);
+    assert_eq!(bench.gateway.verdict(0, &Fake::get("/a").bearer(&forged), at(1.0)), "auth.signature");
+    bench.settle(&issuer, 1.0);
+    assert_eq!(issuer.asked(), 2);
+    issuer.keys(&["rs"]);
+    assert_eq!(bench.gateway.verdict(0, &Fake::get("/a").bearer(&forged), at(31.0)), "auth.signature");
+    bench.fetch(31.0);
+    assert_eq!(bench.both("rs", 31.0), "forward");
+    // A signature that is wrong under a name that is there is nobody's rotation.
+    assert_eq!(bench.gateway.verdict(0, &Fake::get("/a").bearer(&forged), at(90.0)), "auth.signature");
+    bench.tick(90.0);
+    assert_eq!(issuer.asked(), 3);
 }
 
 #[test]

@@ -148,6 +148,17 @@ impl Verifier {
         verified
     }
 
+    /// Whether a token that was refused with `reason` may have been signed by a key that its issuer has published since:
+    /// it names one that is not here, or its issuer names none.
+    #[must_use]
+    pub fn may_be_outdated(&self, reason: Reason) -> bool {
+        match reason {
+            Reason::AuthKeyUnknown => true,
+            Reason::AuthSignature => self.keys.iter().any(|key| key.kid.is_none()),
+            _ => false,
+        }
+    }
+
     /// Until when, in microseconds since the epoch, the token with these claims is good: its `exp` and the leeway.
     #[must_use]
     pub fn good_until(&self, claims: &Claims) -> u64 {

@@ -204,7 +204,9 @@ impl Callers {
         let keys = set.as_ref().map_or(&*jwt.keys, |set| &*set.get().keys);
         let known = self.keys.verifier(auth, seq, keys).ok_or(Reason::AuthKeyUnknown)?;
         if let Err(reason) = known.verifier.verify(token, now.wall, &mut self.scratch) {
-            if let (Reason::AuthKeyUnknown, Some(set)) = (reason, &set) {
+            if let Some(set) = &set
+                && known.verifier.may_be_outdated(reason)
+            {
                 key_sets::want(view, set);
             }
             return Err(reason);

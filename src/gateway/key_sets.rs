@@ -46,6 +46,16 @@ pub(super) fn kept<'d>(tree: &Tree<'_>, document: &'d Document) -> impl Iterator
     })
 }
 
+/// The names of the sets in `tree`, and how many seconds ago each was last confirmed.
+pub(super) fn ages<'v>(tree: &Tree<'v>, now: Now) -> Vec<(&'v str, f64)> {
+    tree.each::<FetchedKeys>()
+        .filter_map(|set| {
+            let confirmed = set.table()?.get(CONFIRMED)?.load(Relaxed);
+            Some((set.name(), now.wall.saturating_sub(confirmed) as f64 / SECOND as f64))
+        })
+        .collect()
+}
+
 fn is_from(archived: &ArchivedJwks, source: &Jwks) -> bool {
     match (archived, source) {
         (ArchivedJwks::File(old), Jwks::File(new)) => old.as_str() == new,
