@@ -37,6 +37,15 @@ fn commands() {
         "set.json",
         &serde_json::json!({"keys": [good, {"kty": "XYZ", "kid": "q\n"}, {"kty": "RSA", "use": "enc"}]}).to_string(),
     );
+    let folder = env!("CARGO_TARGET_TMPDIR");
+    write(
+        "idp.yaml",
+        &format!(
+            "version: 1\nauth:\n- {{name: f, jwt: {{issuer: i, audience: a, jwks: {{file: \"{folder}/set.json\"}}}}}}\n\
+             - {{name: u, jwt: {{issuer: i, audience: a, jwks: {{url: \"https://i.invalid/jwks\"}}}}}}\n\
+             routes: [{{name: a, paths: [/a], auth: [f]}}, {{name: b, paths: [/b], auth: [u]}}]\n"
+        ),
+    );
     write("none.json", "{\"keys\": []}");
     for (words, code, found) in [
         (
@@ -51,6 +60,12 @@ fn commands() {
         (&["jwks", "check", "nowhere.json"], 2, "cannot read nowhere.json"),
         (&["jwks", "check", "http://127.0.0.1:1/"], 2, "gatewayctl: http://127.0.0.1:1/: "),
         (&["jwks", "check", "https://u@a/"], 2, "gatewayctl: https://u@a/: must be a URL without user and password"),
+        (&["explain", "idp.yaml", "GET", "/a", "-H", "Authorization: Bearer x.y.z"], 1, "refused: 401 auth.malformed"),
+        (
+            &["explain", "idp.yaml", "GET", "/b", "-H", "Authorization: Bearer x.y.z"],
+            1,
+            "refused: 503 auth.keys_unavailable",
+        ),
         (&["jwks"], 2, "`jwks` takes other arguments"),
         (&["check", "a.yaml"], 0, "a.yaml: right; routes 1, upstreams 1, warnings 0\n"),
         (&["check", "a.yaml", "--json"], 0, "\"ok\": true"),

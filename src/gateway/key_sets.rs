@@ -179,6 +179,15 @@ impl KeySets {
     }
 }
 
+/// Reads the sets that come from files, once, and fetches nothing: for tools that decide as a gateway would.
+pub fn read_key_files(writer: &mut Writer, now: Now, log: &mut dyn FnMut(Event)) {
+    let mut files = KeySets::default();
+    files.follow(&writer.view(), now);
+    for set in files.sets.iter_mut().filter(|set| matches!(set.place, Place::File { .. })) {
+        set.tick(writer, now, log);
+    }
+}
+
 impl Set {
     fn tick(&mut self, writer: &mut Writer, now: Now, log: &mut dyn FnMut(Event)) {
         match &mut self.place {
