@@ -181,6 +181,8 @@ fn settings(keys: Vec<Key>) -> Jwt {
         issuer: Some("https://issuer.example".into()),
         audience: Some("api".into()),
         keys,
+        jwks: None,
+        algorithms: Vec::new(),
         leeway: 60,
         require: vec!["exp".into()],
         max_lifetime: 0,

@@ -160,6 +160,8 @@ fn hs256() -> Job {
         issuer: Some("https://a".into()),
         audience: Some("api".into()),
         keys: vec![key],
+        jwks: None,
+        algorithms: Vec::new(),
         leeway: 60,
         require: vec!["exp".into()],
         max_lifetime: 0,

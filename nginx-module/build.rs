@@ -10,6 +10,8 @@ fn main() {
     cfg("ngx_feature", "DEP_NGINX_FEATURES", "DEP_NGINX_FEATURES_CHECK");
     cfg("ngx_os", "DEP_NGINX_OS", "DEP_NGINX_OS_CHECK");
     version();
+    // A worker that ends unloads its modules before it exits, while a thread of ours may still wait for an answer.
+    println!("cargo::rustc-link-arg-cdylib=-Wl,-z,nodelete");
 }
 
 /// Sets `name = "value"` for each of the values found, and tells rustc which ones may come.

@@ -24,4 +24,6 @@ pub mod config;
 #[allow(unsafe_code)]
 pub mod state;
 
+pub mod net;
+
 pub mod gateway;

@@ -8,6 +8,7 @@ use std::hint::black_box;
 
 mod support;
 
+use base64::Engine;
 use gateway::gateway::{Decision, Entry, Outcome, Ticket, TryEnd};
 use gateway::types::{Method, Now};
 use serde_json::json;
@@ -49,6 +50,8 @@ fn document() -> String {
 auth:
   - {name: staff, jwt: {issuer: "https://a", audience: api, keys: [{alg: HS256, secret: "$env://SECRET"}],
       claims: {permissions: permissions, headers: {X-User: sub}}}}
+  - {name: fetched, jwt: {issuer: "https://a", audience: api, jwks: {file: "JWKS"}}}
+  - {name: unfetched, jwt: {issuer: "https://a", audience: api, jwks: {file: "/nowhere/jwks.json"}}}
 consumers: [{name: acme, permissions: ["orders:*"]}]
 limiters:
   - {name: ip, key: [ip], rate: 1000000/s}
@@ -61,6 +64,8 @@ upstreams:
 lists: [{name: office, cidrs: [198.51.100.0/24, "2001:db8::/32"]}]
 bans: [{cidr: 203.0.113.0/24, reason: x}]
 routes:
+  - {name: fetched, paths: ["/fetched"], auth: [fetched]}
+  - {name: unfetched, paths: ["/unfetched"], auth: [unfetched]}
   - {name: limited, paths: ["/limited"], limits: [ip, one]}
   - {name: broken, paths: ["/broken"], upstream: broken}
   - {name: stripped, paths: ["/strip/*"], strip_prefix: true, upstream: u}
@@ -82,11 +87,16 @@ routes:
 }
 
 fn token(sub: &str, permissions: &str) -> String {
+    named(sub, permissions, None)
+}
+
+fn named(sub: &str, permissions: &str, kid: Option<&str>) -> String {
     let claims = json!({
         "iss": "https://a", "aud": "api", "sub": sub, "exp": 4_000_000_000_u64, "permissions": permissions,
     });
     let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
-    jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
+    let header = jsonwebtoken::Header { kid: kid.map(str::to_owned), ..jsonwebtoken::Header::default() };
+    jsonwebtoken::encode(&header, &claims, &key).unwrap()
 }
 
 /// A request from its first to its last call.
@@ -130,7 +140,13 @@ fn run(gateway: &mut Gateway, request: &Fake, now: Now) -> &'static str {
 
 #[test]
 fn a_request_allocates_nothing_after_the_first_few() {
-    let mut gateway = Gateway::new(&document(), 1);
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("allocation-jwks.json");
+    let secret = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(SECRET);
+    let set = json!({"keys": [{"kty": "oct", "kid": "a", "alg": "HS256", "k": secret}]});
+    std::fs::write(&file, set.to_string()).unwrap();
+    let mut gateway = Gateway::new(&document().replace("JWKS", file.to_str().unwrap()), 1);
+    gateway.leader.tick(at(0.0), &mut |_| {});
+    let known = named("acme", "", Some("a"));
     let good = token("acme", "orders:read");
     let poor = token("anna", "a:b orders:write");
     let path = |n: usize| format!("/api/v1/service{n}/orders/4711?page=2");
@@ -139,6 +155,10 @@ fn a_request_allocates_nothing_after_the_first_few() {
     let mut cases: Vec<(Fake, &str)> =
         (0..1_000).step_by(37).map(|n| (Fake::get(&path(n)).bearer(&good), "forward")).collect();
     cases.extend([
+        (Fake::get("/fetched").bearer(&known), "forward"),
+        (Fake::get("/fetched").bearer(&named("acme", "", Some("b"))), "auth.key_unknown"),
+        (Fake::get("/fetched").bearer(&format!("{}AAAA", &known[..known.len() - 4])), "auth.signature"),
+        (Fake::get("/unfetched").bearer(&known), "auth.keys_unavailable"),
         (decoded, "forward"),
         (Fake::get(&path(1)).bearer(&poor), "permission.missing"),
         (Fake::get(&path(1)), "auth.missing"),
@@ -174,8 +194,9 @@ fn a_request_allocates_nothing_after_the_first_few() {
     let (_, mut ticket) = gateway.access(0, &Fake::get("/broken"), at(0.0));
     let failed = Outcome { status: 502, upstream_status: 502, aborted: false };
     gateway.workers[0].complete(&mut ticket, &failed, at(0.0));
-    for (request, _) in &cases {
-        for _ in 0..3 {
+    // In rounds: a token that is kept takes the buffers of the one before along.
+    for _ in 0..3 {
+        for (request, _) in &cases {
             run(&mut gateway, request, at(0.0));
         }
     }

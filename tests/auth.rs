@@ -722,6 +722,8 @@ fn settings() -> Jwt {
         issuer: None,
         audience: None,
         keys: vec![Key { kid: None, algorithm: Algorithm::Hs256, material: Material::Secret(SECRET.to_vec()) }],
+        jwks: None,
+        algorithms: Vec::new(),
         leeway: 0,
         require: Vec::new(),
         max_lifetime: 0,
@@ -771,6 +773,8 @@ fn policy_settings(policy: &Value) -> Jwt {
         issuer: Some("https://issuer.example".into()),
         audience: Some("api".into()),
         keys: keys.collect(),
+        jwks: None,
+        algorithms: Vec::new(),
         leeway: 60,
         require: vec!["exp".into()],
         ..settings()

@@ -50,6 +50,8 @@ fn nothing_is_allocated_when_warm() {
                 material: Material::Secret(secret.to_vec()),
             })
             .into(),
+        jwks: None,
+        algorithms: Vec::new(),
         leeway: 60,
         require: vec!["exp".into()],
         max_lifetime: 0,

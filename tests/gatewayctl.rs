@@ -31,8 +31,43 @@ fn commands() {
          10.0.0.1 - - [24/Nov/2026:09:00:00 +0000] \"GET /a/2 HTTP/1.1\" 200 1 \"-\" \"curl\"\n\
          10.0.0.1 - - [24/Nov/2026:09:00:01 +0000] \"GET /c HTTP/1.1\" 404 1 \"-\" \"-\"\nnonsense\n",
     );
+    let vectors: serde_json::Value = serde_json::from_str(include_str!("data/own/jwks_cases.json")).unwrap();
+    let good = &vectors["meta"]["good_key"];
+    write(
+        "set.json",
+        &serde_json::json!({"keys": [good, {"kty": "XYZ", "kid": "q\n"}, {"kty": "RSA", "use": "enc"}]}).to_string(),
+    );
+    let folder = env!("CARGO_TARGET_TMPDIR");
+    write(
+        "idp.yaml",
+        &format!(
+            "version: 1\nauth:\n- {{name: f, jwt: {{issuer: i, audience: a, jwks: {{file: \"{folder}/set.json\"}}}}}}\n\
+             - {{name: u, jwt: {{issuer: i, audience: a, jwks: {{url: \"https://i.invalid/jwks\"}}}}}}\n\
+             routes: [{{name: a, paths: [/a], auth: [f]}}, {{name: b, paths: [/b], auth: [u]}}]\n"
+        ),
+    );
+    write("none.json", "{\"keys\": []}");
     for (words, code, found) in [
-        (&["check", "a.yaml"][..], 0, "a.yaml: right; routes 1, upstreams 1, warnings 0\n"),
+        (
+            &["jwks", "check", "set.json"][..],
+            0,
+            "\"rsa1\"  RSA  RS256  usable\n\"q\\n\"  XYZ  -  left out: key type or curve \"XYZ\" is not supported\nwithout kid  RSA  -  left out: `use`",
+        ),
+        (&["jwks", "check", "set.json"], 0, "set.json: 1 of 3 keys usable\n"),
+        (&["jwks", "check", "set.json", "--json"], 0, "\"usable\": 1"),
+        (&["jwks", "check", "none.json"], 1, "none.json: refused: no usable key\n"),
+        (&["jwks", "check", "a.yaml"], 1, "a.yaml: refused: the set is not strict JSON\n"),
+        (&["jwks", "check", "nowhere.json"], 2, "cannot read nowhere.json"),
+        (&["jwks", "check", "http://127.0.0.1:1/"], 2, "gatewayctl: http://127.0.0.1:1/: "),
+        (&["jwks", "check", "https://u@a/"], 2, "gatewayctl: https://u@a/: must be a URL without user and password"),
+        (&["explain", "idp.yaml", "GET", "/a", "-H", "Authorization: Bearer x.y.z"], 1, "refused: 401 auth.malformed"),
+        (
+            &["explain", "idp.yaml", "GET", "/b", "-H", "Authorization: Bearer x.y.z"],
+            1,
+            "refused: 503 auth.keys_unavailable",
+        ),
+        (&["jwks"], 2, "`jwks` takes other arguments"),
+        (&["check", "a.yaml"], 0, "a.yaml: right; routes 1, upstreams 1, warnings 0\n"),
         (&["check", "a.yaml", "--json"], 0, "\"ok\": true"),
         (&["check", "secret.yaml"], 1, "the environment variable `JWT_SECRET` is not set"),
         (&["check", "secret.yaml", "--secrets-missing-ok"], 0, "right"),

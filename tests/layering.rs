@@ -42,7 +42,7 @@ const ORDER: [&[&str]; 8] = [
 const UNSAFE: [&str; 2] = ["state", "capi"];
 
 /// Crates that only one folder may name, or none: what needs nginx or Lua is in workspace members of their own.
-const HOMES: [(&str, Option<&str>); 11] = [
+const HOMES: [(&str, Option<&str>); 13] = [
     ("aws_lc_rs", Some("auth")),
     ("jsonwebtoken", Some("auth")),
     ("libc", Some("state")),
@@ -53,7 +53,9 @@ const HOMES: [(&str, Option<&str>); 11] = [
     ("prometheus", Some("metrics")),
     ("rdkafka", Some("net")),
     ("redis", Some("net")),
+    ("rustls", Some("net")),
     ("saphyr_parser", Some("config")),
+    ("ureq", Some("net")),
 ];
 
 #[test]

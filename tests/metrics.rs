@@ -125,6 +125,7 @@ fn what_is_counted_is_what_is_read() {
             age: 1.5,
             fill: vec![("peers", 0.25)],
             breakers: vec![BreakerGauge { upstream: "pool", state: 2 }],
+            key_sets: vec![("idp", 7.5)],
         },
     );
     for (series, expected) in [
@@ -152,6 +153,7 @@ fn what_is_counted_is_what_is_read() {
         ("gateway_config_generation", 12.0),
         ("gateway_config_age_seconds", 1.5),
         (r#"gateway_region_fill_ratio{table="peers"}"#, 0.25),
+        (r#"gateway_key_set_age_seconds{auth="idp"}"#, 7.5),
         ("gateway_panics_total", 1.0),
         ("gateway_config_errors_total", 1.0),
     ] {

@@ -22,6 +22,8 @@ pub enum KeyError {
     AlgorithmDiffers(Algorithm, Algorithm),
     /// An algorithm that is not supported, `none` among them.
     AlgorithmUnknown(String),
+    /// The configuration lists algorithms, and this one is not among them.
+    AlgorithmNotAmong(Algorithm),
     /// An RSA modulus outside 2048 to 8192 bits: its bits.
     RsaSize(usize),
     /// An RSA exponent that is even, 1, or longer than 32 bits.
@@ -59,6 +61,7 @@ impl fmt::Display for KeyError {
                 write!(f, "the key is for {}, the configuration says {}", key.name(), wanted.name())
             }
             Self::AlgorithmUnknown(name) => write!(f, "algorithm {name:?} is not supported"),
+            Self::AlgorithmNotAmong(algorithm) => write!(f, "{} is not among `algorithms`", algorithm.name()),
             Self::RsaSize(bits) => write!(f, "an RSA modulus of {bits} bits; 2048 to 8192 are accepted"),
             Self::RsaExponent => write!(f, "the RSA exponent is even, 1, or too long"),
             Self::RsaWeak => write!(f, "an RSA modulus whose factors can be found (CVE-2017-15361)"),

@@ -105,6 +105,33 @@ impl KeySet {
     /// Text that is not a set; more than 100 keys; two keys with one `kid`; secrets beside public
     /// keys; no usable key.
     pub fn from_json(text: &str, algorithm: Option<Algorithm>, remote: bool) -> Result<Self, KeyError> {
+        Self::read(text, |jwk| from_jwk(jwk, algorithm), remote)
+    }
+
+    /// The same with several algorithms that keys may have, where the list is not empty: those without `alg` get the
+    /// first of them that goes with their kind, the others are left out.
+    ///
+    /// # Errors
+    /// As [`KeySet::from_json`].
+    pub fn from_json_among(text: &str, allowed: &[Algorithm], remote: bool) -> Result<Self, KeyError> {
+        let read = |jwk: Value<'_>| {
+            let plain = from_jwk(jwk, None);
+            match plain {
+                Err(KeyError::AlgorithmMissing) => allowed
+                    .iter()
+                    .map(|algorithm| from_jwk(jwk, Some(*algorithm)))
+                    .find(|key| !matches!(key, Err(KeyError::Kind(_))))
+                    .unwrap_or(Err(KeyError::AlgorithmMissing)),
+                Ok(key) if !allowed.is_empty() && !allowed.contains(&key.algorithm) => {
+                    Err(KeyError::AlgorithmNotAmong(key.algorithm))
+                }
+                plain => plain,
+            }
+        };
+        Self::read(text, read, remote)
+    }
+
+    fn read(text: &str, read: impl Fn(Value<'_>) -> Result<Key, KeyError>, remote: bool) -> Result<Self, KeyError> {
         let mut document = Document::default();
         document.read(text.as_bytes(), usize::MAX).map_err(|_| KeyError::Malformed("the set is not strict JSON"))?;
         let list = document
@@ -118,7 +145,7 @@ impl KeySet {
         let mut set = Self { keys: Vec::new(), left_out: Vec::new() };
         let mut kids = Vec::new();
         for (index, jwk) in list.children().enumerate() {
-            let read = from_jwk(jwk, algorithm);
+            let read = read(jwk);
             // Keys for other purposes may share a name with ours; broken ones may not, who knows what they were.
             if let Some(kid) = jwk.member("kid").and_then(Value::string)
                 && !matches!(read, Err(KeyError::Use | KeyError::Unsupported(_)))

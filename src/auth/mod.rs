@@ -15,12 +15,14 @@ mod grants;
 mod header;
 #[doc(hidden)]
 pub mod json;
+pub mod jwks;
 mod key;
 mod pem;
 mod permission;
 pub mod revocation;
 mod settings;
 mod source;
+mod url;
 mod verifier;
 
 pub use api_key::{KEY_MAX, KEY_MIN, KeyDigest, digest, find_key};
@@ -32,8 +34,10 @@ pub use grants::{ArchivedGrants, Grants};
 pub use key::KeySet;
 pub use permission::{ArchivedRequirement, PermissionError, Requirement, allows, check_granted, holds, matches};
 pub use settings::{
-    Algorithm, ApiKey, ArchivedAlgorithm, ArchivedApiKey, ArchivedAuth, ArchivedJwt, ArchivedKey, ArchivedKeySource,
-    ArchivedMaterial, ArchivedScheme, ArchivedSource, Auth, Jwt, Key, KeySource, Material, Scheme, Source,
+    Algorithm, ApiKey, ArchivedAlgorithm, ArchivedApiKey, ArchivedAuth, ArchivedJwks, ArchivedJwt, ArchivedKey,
+    ArchivedKeySource, ArchivedMaterial, ArchivedScheme, ArchivedSource, Auth, Jwks, Jwt, Key, KeySource, Material,
+    Scheme, Source,
 };
 pub use source::{Lookup, bearer, cookies, find_token, is_token, parameters, spells};
+pub use url::Url;
 pub use verifier::{TOKEN_MAX, Verifier};

@@ -59,15 +59,33 @@ pub enum Source {
     Cookie(String),
 }
 
-/// A `jwt` entry of the document, checked: there is at least one key.
+/// Where a set of keys comes from (RFC 7517, 5).
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Jwks {
+    /// A file; an absolute path.
+    File(String),
+    /// An `https` or `http` URL.
+    Url {
+        /// The URL, checked.
+        url: String,
+        /// The certificates that its server is held against, an absolute path; `None` = those of the system.
+        ca: Option<String>,
+    },
+}
+
+/// A `jwt` entry of the document, checked: there is at least one key, or a place that keys come from.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Jwt {
     /// The `iss` that tokens must have.
     pub issuer: Option<String>,
     /// The `aud` that tokens must have, alone or in an array.
     pub audience: Option<String>,
-    /// The keys.
+    /// The keys; empty where they come from `jwks`.
     pub keys: Vec<Key>,
+    /// Where keys come from; never together with `keys`.
+    pub jwks: Option<Jwks>,
+    /// The algorithms that keys from `jwks` may have; empty = any. `keys` have been held against them already.
+    pub algorithms: Vec<Algorithm>,
     /// How far clocks may disagree, in seconds.
     pub leeway: u64,
     /// Claims that must be there (`exp` unless written otherwise).

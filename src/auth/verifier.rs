@@ -12,7 +12,7 @@ use super::crypto::{Crypto, View};
 use super::error::KeyError;
 use super::header::{self, Header};
 use super::json::{Kind, Value};
-use super::settings::{Algorithm, ArchivedJwt, Jwt};
+use super::settings::{Algorithm, ArchivedAlgorithm, ArchivedJwt, ArchivedKey, Jwt};
 use crate::types::{Reason, SECOND};
 
 /// The longest token that is looked at, in bytes.
@@ -59,7 +59,20 @@ impl Verifier {
     /// # Errors
     /// The first key that cannot be used, by its `kid` or its place in the list.
     pub fn new(jwt: &ArchivedJwt) -> Result<Self, KeyError> {
-        let keys = jwt.keys.iter().map(|key| {
+        Self::with_keys(jwt, &jwt.keys)
+    }
+
+    /// The same with keys from elsewhere, such as a set that was fetched; those of algorithms that the entry does not
+    /// list are left out.
+    ///
+    /// # Errors
+    /// As [`Verifier::new`].
+    pub fn with_keys(jwt: &ArchivedJwt, keys: &[ArchivedKey]) -> Result<Self, KeyError> {
+        let allowed = |algorithm: &ArchivedAlgorithm| {
+            let algorithm = Algorithm::from(algorithm);
+            jwt.algorithms.is_empty() || jwt.algorithms.iter().any(|allowed| Algorithm::from(allowed) == algorithm)
+        };
+        let keys = keys.iter().filter(|key| allowed(&key.algorithm)).map(|key| {
             let material = View::from(&key.material);
             (key.kid.as_ref().map(|kid| kid.as_str()), Algorithm::from(&key.algorithm), material)
         });
@@ -133,6 +146,17 @@ impl Verifier {
             claims.clear();
         }
         verified
+    }
+
+    /// Whether a token that was refused with `reason` may have been signed by a key that its issuer has published since:
+    /// it names one that is not here, or its issuer names none.
+    #[must_use]
+    pub fn may_be_outdated(&self, reason: Reason) -> bool {
+        match reason {
+            Reason::AuthKeyUnknown => true,
+            Reason::AuthSignature => self.keys.iter().any(|key| key.kid.is_none()),
+            _ => false,
+        }
     }
 
     /// Until when, in microseconds since the epoch, the token with these claims is good: its `exp` and the leeway.

@@ -1,6 +1,7 @@
 //! `auth`.
 
 use super::Context;
+use super::jwks;
 use super::read::At;
 use super::scalar;
 use super::secrets::{Secret, fetch};
@@ -49,8 +50,13 @@ fn api_key(at: &At<'_>) -> ApiKey {
 }
 
 fn jwt(at: &At<'_>, context: &Context<'_>) -> Option<Jwt> {
-    if at.get("keys").is_none() && at.get("jwks").is_none() {
-        at.error("needs `keys`: a list of `{kid, alg, secret}`, or with `pem` or `jwk` instead of `secret`");
+    match (at.get("keys"), at.get("jwks")) {
+        (None, None) => at.error(
+            "needs `keys`: a list of `{kid, alg, secret}`, or with `pem` or `jwk` instead of `secret`; or `jwks`: \
+             `{url}` or `{file}`",
+        ),
+        (Some(_), Some(jwks)) => jwks.error("stands beside `keys`; write another entry for other keys"),
+        _ => {}
     }
     let algorithms: Option<Vec<Algorithm>> =
         at.texts("algorithms").map(|words| words.iter().filter_map(|word| Algorithm::parse(word)).collect());
@@ -81,10 +87,16 @@ fn jwt(at: &At<'_>, context: &Context<'_>) -> Option<Jwt> {
     let claim = |name| claims.as_ref().and_then(|at| at.text(name)).map(str::to_owned);
     let headers = claims.as_ref().and_then(|at| at.labels("headers")).unwrap_or_default();
     let keys = keys.into_iter().collect::<Option<Vec<Key>>>()?;
+    let jwks = match at.get("jwks") {
+        Some(at) => Some(jwks::read(&at)?),
+        None => None,
+    };
     Some(Jwt {
         issuer,
         audience,
-        keys: Some(keys).filter(|keys| !keys.is_empty())?,
+        keys: Some(keys).filter(|keys| jwks.is_some() == keys.is_empty())?,
+        algorithms: algorithms.filter(|_| jwks.is_some()).unwrap_or_default(),
+        jwks,
         leeway: at.parsed("leeway", scalar::duration).unwrap_or(60 * SECOND) / SECOND,
         require,
         max_lifetime: at.parsed("max_lifetime", scalar::duration).unwrap_or(0) / SECOND,

@@ -13,6 +13,7 @@ mod consumer;
 mod cors;
 mod diff;
 mod document;
+mod jwks;
 mod limiter;
 mod lists;
 mod names;

@@ -11,13 +11,14 @@ use super::shape::{Form, Resource, Shape};
 use super::tables;
 
 /// Resources that are defined once, by the name that `$defs` give them.
-static DEFINED: [(&str, &Resource); 22] = [
+static DEFINED: [(&str, &Resource); 23] = [
     ("auth", &tables::AUTH),
     ("ban", &tables::BAN),
     ("breaker", &tables::BREAKER),
     ("claims", &tables::CLAIMS),
     ("consumer", &tables::CONSUMER),
     ("cors", &tables::CORS),
+    ("jwks", &tables::JWKS),
     ("jwt", &tables::JWT),
     ("api_key", &tables::API_KEY),
     ("revocation", &tables::REVOCATION),

@@ -4,14 +4,15 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::decision::{Challenges, Reply};
 use super::explain::{Recorder, Step, tell};
+use super::key_sets::{self, Sets};
 use super::leader::counter;
-use super::object::{ApiKey, Consumer, Role, Route};
+use super::object::{ApiKey, Consumer, FetchedKeys, Role, Route};
 use super::revoke::seconds;
 use super::ticket::{Passed, Ticket};
 use crate::auth::revocation;
 use crate::auth::{
-    ArchivedApiKey, ArchivedAuth, ArchivedJwt, ArchivedRequirement, ArchivedScheme, Auth, Claims, Found, List, Lookup,
-    TokenCache, Verifier, allows, digest, find_key, find_token, holds, is_token, matches,
+    ArchivedApiKey, ArchivedAuth, ArchivedJwt, ArchivedKey, ArchivedRequirement, ArchivedScheme, Auth, Claims, Found,
+    List, Lookup, TokenCache, Verifier, allows, digest, find_key, find_token, holds, is_token, matches,
 };
 use crate::state::tables::revocations::{FOR_EVER, Revocations};
 use crate::state::{Blob, Region, View};
@@ -21,6 +22,8 @@ use crate::types::{Id, Now, Reason, Request, SECOND};
 pub(super) struct Callers {
     region: Region,
     keys: Keys,
+    /// Which keys that were fetched belong to which entry.
+    sets: Sets,
     tokens: TokenCache,
     /// Claims of the token that was verified last and is not in the cache.
     scratch: Claims,
@@ -38,7 +41,7 @@ pub(super) struct Keys(Vec<Known>);
 /// An `auth` entry as this process uses it.
 pub(super) struct Known {
     id: Id,
-    /// The generation that wrote the entry; another means that the keys changed.
+    /// The generation that wrote the entry, or its keys where that was later; another means that one of them changed.
     seq: u32,
     pub verifier: Verifier,
     /// Header name in lower case, claim.
@@ -56,8 +59,8 @@ enum Seen {
 impl Callers {
     /// Knows nobody yet.
     pub(super) fn new(region: Region) -> Self {
-        let (keys, tokens, scratch) = Default::default();
-        Self { region, keys, tokens, scratch, known: None, found: None }
+        let (keys, sets, tokens, scratch) = Default::default();
+        Self { region, keys, sets, tokens, scratch, known: None, found: None }
     }
 
     /// Forgets the last request's caller.
@@ -113,7 +116,10 @@ impl Callers {
                     // Another entry may know the caller by something else.
                     self.forget();
                     tell!(recorder, Step::Auth, "\"{}\" refuses: {}", auth.name(), reason.code());
-                    refused = Some(reason);
+                    // What cannot be checked might have been right: the client is to come back with it.
+                    if refused != Some(Reason::AuthKeysUnavailable) {
+                        refused = Some(reason);
+                    }
                 }
             }
         }
@@ -122,6 +128,7 @@ impl Callers {
                 ticket.passed = Passed { route: route.id(), ..Passed::default() };
                 Ok(None)
             }
+            Some(Reason::AuthKeysUnavailable) => Err(Reply::later(Reason::AuthKeysUnavailable, key_sets::RETRY_AFTER)),
             reason => Err(challenge(view, route, reason.unwrap_or(Reason::AuthMissing))),
         }
     }
@@ -140,7 +147,7 @@ impl Callers {
             Lookup::Malformed => return Err(Reason::AuthMalformed),
             Lookup::Found(token) => token,
         };
-        self.verify(auth, token, now)?;
+        self.verify(view, auth, jwt, token, now)?;
         if jwt.revocation_file.is_some() && self.is_revoked(auth, token, now) {
             return Err(Reason::AuthRevoked);
         }
@@ -217,18 +224,44 @@ impl Callers {
     }
 
     /// Verifies `token`, or finds that it was verified a moment ago; its claims are [`Callers::claims`] then.
-    fn verify(&mut self, auth: &Blob<'_, Auth>, token: &[u8], now: Now) -> Result<(), Reason> {
-        self.found = self.tokens.find(auth.id(), auth.seq(), token, now.wall);
+    fn verify(
+        &mut self,
+        view: &View<'_>,
+        auth: &Blob<'_, Auth>,
+        jwt: &ArchivedJwt,
+        token: &[u8],
+        now: Now,
+    ) -> Result<(), Reason> {
+        let set = match jwt.jwks.is_some() {
+            false => None,
+            true => match self.sets.of(view, auth) {
+                None if is_token(token) => return Err(Reason::AuthKeysUnavailable),
+                None => return Err(Reason::AuthMalformed),
+                set => set,
+            },
+        };
+        // Generations only grow: the later of two changes when either does.
+        let seq = set.map_or(auth.seq(), |set| auth.seq().max(set.seq));
+        self.found = self.tokens.find(auth.id(), seq, token, now.wall);
         if self.found.is_some() {
             return Ok(());
         }
         if !is_token(token) {
             return Err(Reason::AuthMalformed);
         }
-        let known = self.keys.verifier(auth).ok_or(Reason::AuthKeyUnknown)?;
-        known.verifier.verify(token, now.wall, &mut self.scratch)?;
+        let set = set.and_then(|set| view.object::<FetchedKeys>(set.id));
+        let keys = set.as_ref().map_or(&*jwt.keys, |set| &*set.get().keys);
+        let known = self.keys.verifier(auth, seq, keys).ok_or(Reason::AuthKeyUnknown)?;
+        if let Err(reason) = known.verifier.verify(token, now.wall, &mut self.scratch) {
+            if let Some(set) = &set
+                && known.verifier.may_be_outdated(reason)
+            {
+                key_sets::want(view, set);
+            }
+            return Err(reason);
+        }
         let until = known.verifier.good_until(&self.scratch);
-        self.found = self.tokens.keep(auth.id(), auth.seq(), token, now.wall, until, &mut self.scratch);
+        self.found = self.tokens.keep(auth.id(), seq, token, now.wall, until, &mut self.scratch);
         Ok(())
     }
 
@@ -280,12 +313,17 @@ pub(super) fn challenge(view: &View<'_>, route: &Blob<'_, Route>, reason: Reason
 }
 
 impl Keys {
-    /// The verifier of an `auth` entry, parsed at its first use and when the entry was written anew.
-    pub(super) fn verifier(&mut self, auth: &Blob<'_, crate::auth::Auth>) -> Option<&Known> {
+    /// The verifier of an `auth` entry with `keys`, parsed at its first use and when `seq` is another one.
+    pub(super) fn verifier(
+        &mut self,
+        auth: &Blob<'_, crate::auth::Auth>,
+        seq: u32,
+        keys: &[ArchivedKey],
+    ) -> Option<&Known> {
         let id = auth.id();
-        let fresh = self.of(id.slot).is_some_and(|known| known.id == id && known.seq == auth.seq());
+        let fresh = self.of(id.slot).is_some_and(|known| known.id == id && known.seq == seq);
         if !fresh {
-            let known = Known::new(id, auth.seq(), auth)?;
+            let known = Known::new(id, seq, auth, keys)?;
             match self.0.binary_search_by_key(&id.slot, |known| known.id.slot) {
                 Ok(index) => *self.0.get_mut(index)? = known,
                 Err(index) => self.0.insert(index, known),
@@ -300,9 +338,9 @@ impl Keys {
 }
 
 impl Known {
-    fn new(id: Id, seq: u32, auth: &ArchivedAuth) -> Option<Self> {
+    fn new(id: Id, seq: u32, auth: &ArchivedAuth, keys: &[ArchivedKey]) -> Option<Self> {
         let ArchivedScheme::Jwt(jwt) = &auth.scheme else { return None };
         let headers = jwt.headers.iter().map(|entry| (Box::from(entry.0.as_str()), Box::from(entry.1.as_str())));
-        Some(Self { id, seq, verifier: Verifier::new(jwt).ok()?, headers: headers.collect() })
+        Some(Self { id, seq, verifier: Verifier::with_keys(jwt, keys).ok()?, headers: headers.collect() })
     }
 }

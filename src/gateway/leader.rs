@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::key_sets::KeySets;
 use super::object::Upstream;
 use super::publish::{PublishError, Published, publish};
 use super::revoke::Lists;
@@ -67,6 +68,7 @@ pub struct Leader {
     revoked: Lists,
     /// The generation whose lists are followed.
     followed: u32,
+    key_sets: KeySets,
     walk: Walk,
     /// When seats and averages were last looked after, microseconds.
     tended: u64,
@@ -99,6 +101,7 @@ impl Leader {
             watch: None,
             revoked: Lists::default(),
             followed: 0,
+            key_sets: KeySets::default(),
             walk: Walk::default(),
             tended: 0,
         }))
@@ -137,6 +140,7 @@ impl Leader {
         }
         self.follow(now, log);
         self.revoked.look(self.region, now, log);
+        self.key_sets.tick(&mut self.writer, now, log);
         if now.mono.saturating_sub(self.tended) >= SECOND {
             self.tended = now.mono;
             self.reap();
@@ -248,7 +252,7 @@ pub(super) struct Watch {
     /// What the last look saw.
     seen: Option<Stamp>,
     /// What was last taken, or refused.
-    taken: Option<Stamp>,
+    pub taken: Option<Stamp>,
     /// Whether the last look failed; each failure is told once.
     failing: bool,
 }
@@ -277,6 +281,11 @@ impl Watch {
     /// A version was taken, or refused.
     pub(super) fn taken(&mut self, stamp: Option<Stamp>) {
         self.taken = stamp;
+    }
+
+    /// Whether the file rests as it was taken.
+    pub(super) fn is_taken(&self) -> bool {
+        self.seen.is_some() && self.seen == self.taken
     }
 
     /// The text of a version that was not taken yet, once two looks agree on it: a file that is being written to is

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::key_sets;
 use super::leader::counter;
 use super::object::{Route, Upstream};
 use super::worker::{Worker, breaker_state};
@@ -43,6 +44,7 @@ impl Worker {
                 ("series", fullest),
             ],
             breakers: breakers.collect(),
+            key_sets: key_sets::ages(&view.tree(), now),
         };
         render(shards, &index, &gauges).unwrap_or_default()
     }

@@ -3,7 +3,7 @@
 use rkyv::with::Niche;
 use rkyv::{Archive, Deserialize, Serialize};
 
-use crate::auth::{Auth, Grants, Requirement};
+use crate::auth::{Auth, Grants, Jwks, Key, Requirement};
 use crate::balancer::{Algorithm, Node, Retries, Timeouts};
 use crate::breaker::Breaker;
 use crate::config::Labels;
@@ -140,6 +140,16 @@ pub struct ApiKey {
     pub consumer: Id,
 }
 
+/// The keys that a `jwt` entry fetched, stored under the entry's name. Beside it stand two words that change: whether
+/// somebody met a token whose `kid` is not among them, and when the set was last confirmed (wall clock, microseconds).
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct FetchedKeys {
+    /// Where they come from; an entry that names another place has no keys.
+    pub source: Jwks,
+    /// At least one.
+    pub keys: Vec<Key>,
+}
+
 /// A named set of permissions.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct Role {
@@ -182,6 +192,10 @@ impl Object for Consumer {
 
 impl Object for ApiKey {
     const KIND: Kind = Kind::ApiKey;
+}
+
+impl Object for FetchedKeys {
+    const KIND: Kind = Kind::KeySet;
 }
 
 impl Object for Role {

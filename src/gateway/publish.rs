@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU64;
 
 use siphasher::sip::SipHasher13;
 
+use super::key_sets;
 use super::object::{Addresses, ApiKey, BANS, Consumer, PeerEntry, Role, Route, SETTINGS, Settings, Upstream};
 use crate::auth::{Grants, Requirement};
 use crate::balancer::{self, PickTable, Seat};
@@ -426,7 +427,7 @@ impl Edit<'_> {
 
     fn remove_missing(&mut self, document: &Document) -> Result<usize, PublishError> {
         // Everything of the document is there by now, so where there is no more than that, nothing is to go.
-        if self.txn.view().len() == objects(document) {
+        if self.txn.view().len() == objects(document) + key_sets::kept(&self.txn.view(), document).count() {
             return Ok(0);
         }
         let mut removed = 0;
@@ -443,6 +444,7 @@ impl Edit<'_> {
                 Kind::Role => document.roles.iter().map(|role| role.name.as_str()).collect(),
                 Kind::List => document.lists.iter().map(|list| list.name.as_str()).collect(),
                 Kind::ApiKey => keys(document).map(String::as_str).collect(),
+                Kind::KeySet => key_sets::kept(&self.txn.view(), document).collect(),
                 Kind::Bans => document.bans.first().map(|_| BANS).into_iter().collect(),
             };
             let gone: Vec<String> =
@@ -462,7 +464,7 @@ fn literal(host: &str) -> Option<IpAddr> {
 }
 
 /// A digest of what an object is made of. It need not withstand an attacker: operators write documents.
-fn digest(source: &impl Hash) -> u64 {
+pub(super) fn digest(source: &impl Hash) -> u64 {
     let mut hasher = SipHasher13::new();
     source.hash(&mut hasher);
     hasher.finish()

@@ -32,6 +32,8 @@ pub struct Gauges<'a> {
     pub fill: Vec<(&'a str, f64)>,
     /// Breakers.
     pub breakers: Vec<BreakerGauge<'a>>,
+    /// Key sets by the name of their `auth` entry, and seconds since each was last confirmed.
+    pub key_sets: Vec<(&'a str, f64)>,
 }
 
 /// The breaker of one upstream.
@@ -79,6 +81,7 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
     let breakers =
         gauges.breakers.iter().map(|breaker| gauge(&[("upstream", breaker.upstream)], f64::from(breaker.state)));
     let fill = gauges.fill.iter().map(|(table, fill)| gauge(&[("table", table)], *fill));
+    let key_sets = gauges.key_sets.iter().map(|(auth, age)| gauge(&[("auth", auth)], *age));
     // A connection that one worker accepted and another closed leaves one count too high and one too low.
     let connections = (sums.connections as i64).max(0) as f64;
     use MetricType::{COUNTER, GAUGE, HISTOGRAM};
@@ -130,6 +133,12 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
             "Time since the configuration in use was published.",
             GAUGE,
             [gauge(&[], gauges.age)],
+        ),
+        Family::new(
+            "gateway_key_set_age_seconds",
+            "Time since the keys of an auth entry were last confirmed by where they come from.",
+            GAUGE,
+            key_sets,
         ),
         Family::new("gateway_region_fill_ratio", "How full the tables of the shared region are, 0 to 1.", GAUGE, fill),
         Family::new(

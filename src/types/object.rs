@@ -19,11 +19,12 @@ pub enum Kind {
     List = 8,
     Bans = 9,
     ApiKey = 10,
+    KeySet = 11,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Settings,
         Self::Route,
         Self::Upstream,
@@ -34,6 +35,7 @@ impl Kind {
         Self::List,
         Self::Bans,
         Self::ApiKey,
+        Self::KeySet,
     ];
 }
 

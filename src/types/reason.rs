@@ -31,11 +31,12 @@ pub enum Reason {
     AccessDenied,
     AuthConsumer,
     AuthRevoked,
+    AuthKeysUnavailable,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -61,6 +62,7 @@ impl Reason {
         Self::AccessDenied,
         Self::AuthConsumer,
         Self::AuthRevoked,
+        Self::AuthKeysUnavailable,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -92,6 +94,7 @@ impl Reason {
             Self::AccessDenied => "access.denied",
             Self::AuthConsumer => "auth.consumer",
             Self::AuthRevoked => "auth.revoked",
+            Self::AuthKeysUnavailable => "auth.keys_unavailable",
         }
     }
 
@@ -133,9 +136,12 @@ impl Reason {
             Self::RouteMethod => 405,
             Self::LimitExceeded => 429,
             Self::Internal => 500,
-            Self::LimitTableFull | Self::BreakerOpen | Self::UpstreamNone | Self::UpstreamGone | Self::PolicyNone => {
-                503
-            }
+            Self::LimitTableFull
+            | Self::BreakerOpen
+            | Self::UpstreamNone
+            | Self::UpstreamGone
+            | Self::PolicyNone
+            | Self::AuthKeysUnavailable => 503,
         }
     }
 
@@ -187,6 +193,7 @@ impl Reason {
             | Self::AuthClaims
             | Self::AuthConsumer
             | Self::AuthRevoked => "The credentials are not valid.",
+            Self::AuthKeysUnavailable => "Credentials cannot be checked at the moment; see Retry-After.",
             Self::PermissionMissing => "The credentials do not permit this request.",
             Self::LimitExceeded => "Too many requests; see Retry-After.",
             Self::LimitTableFull => "Too many clients at once; see Retry-After.",

@@ -24,7 +24,9 @@ fn everything() -> Value {
             ],
             "claims": {"consumer": "c", "permissions": "p", "roles": "r", "headers": {"X-User": "sub"}},
             "revocation": {"file": "/etc/lists/revoked", "strict": false}
-        }}, {"name": "partners", "api_key": {"header": "X-K", "query": "k", "cookie": "c"}}],
+        }},
+        {"name": "idp", "jwt": {"issuer": "i", "audience": "a", "jwks": {"url": "https://i.example/jwks", "ca": "/etc/ca.pem"}}},
+        {"name": "own", "jwt": {"issuer": "i", "audience": "a", "jwks": {"file": "/etc/jwks.json"}}}, {"name": "partners", "api_key": {"header": "X-K", "query": "k", "cookie": "c"}}],
         "consumers": [{
             "name": "acme", "api_key": ["$env://JWT_SECRET"], "permissions": ["a"], "roles": ["admin"], "priority": 3, "labels": {"a": "b"}, "enabled": false
         }],

@@ -78,7 +78,7 @@ fn public_keys() {
         ("keys: []".to_owned(), ".keys: must have at least one entry"),
         (
             "leeway: 1s".to_owned(),
-            ": needs `keys`: a list of `{kid, alg, secret}`, or with `pem` or `jwk` instead of `secret`",
+            ": needs `keys`: a list of `{kid, alg, secret}`, or with `pem` or `jwk` instead of `secret`; or `jwks`: `{url}` or `{file}`",
         ),
     ] {
         assert_eq!(load(&keys(&fields)).unwrap_err(), format!("f:2: auth[0].jwt{expected}"), "for {fields}");
@@ -168,4 +168,59 @@ fn api_keys() {
     );
     let errors = super::load(&twice).unwrap_err().to_string();
     assert_eq!(errors, "f:4: consumers[1].api_key: has an API key that consumers[0] has too");
+}
+
+#[test]
+fn sets_from_elsewhere() {
+    use gateway::auth::{Algorithm, Jwks, Scheme};
+    let entry = |fields: &str| format!("auth: [{{name: a, jwt: {{issuer: i, audience: b, {fields}}}}}]");
+    let url = |url: &str, ca: Option<&str>| Jwks::Url { url: url.to_owned(), ca: ca.map(str::to_owned) };
+    for (fields, source, algorithms, warned) in [
+        ("jwks: {file: /etc/jwks.json}", Jwks::File("/etc/jwks.json".into()), &[][..], None),
+        ("jwks: {url: \"https://i.example/jwks\"}", url("https://i.example/jwks", None), &[], None),
+        (
+            "jwks: {url: \"https://i.example/jwks\", ca: /etc/ca.pem}, algorithms: [RS256, ES256]",
+            url("https://i.example/jwks", Some("/etc/ca.pem")),
+            &[Algorithm::Rs256, Algorithm::Es256],
+            None,
+        ),
+        ("jwks: {url: \"http://127.0.0.1:8080/jwks\"}", url("http://127.0.0.1:8080/jwks", None), &[], None),
+        (
+            "jwks: {url: \"http://i.example/jwks\"}",
+            url("http://i.example/jwks", None),
+            &[],
+            Some(
+                "f:2: auth[0].jwt.jwks.url: is `http`: whoever is on the way can hand us keys and sign tokens; write `https`",
+            ),
+        ),
+    ] {
+        let checked = load(&format!("version: 1\n{}", entry(fields))).unwrap();
+        let Scheme::Jwt(jwt) = &checked.document.auth[0].scheme else { panic!() };
+        assert_eq!((jwt.jwks.as_ref(), &*jwt.algorithms, jwt.keys.len()), (Some(&source), algorithms, 0), "{fields}");
+        let warnings: Vec<String> = checked.warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(warnings, warned.into_iter().collect::<Vec<_>>(), "{fields}");
+    }
+    let key = "keys: [{alg: HS256, secret: $env://JWT_SECRET}]";
+    for (fields, expected) in [
+        (
+            "leeway: 5s",
+            ": needs `keys`: a list of `{kid, alg, secret}`, or with `pem` or `jwk` instead of `secret`; or `jwks`: `{url}` or `{file}`",
+        ),
+        (&*format!("{key}, jwks: {{file: /a}}"), ".jwks: stands beside `keys`; write another entry for other keys"),
+        ("jwks: {}", ".jwks: needs `url` or `file`"),
+        ("jwks: {file: /a, url: \"https://a/\"}", ".jwks: has both `url` and `file`"),
+        ("jwks: {file: a.json}", ".jwks.file: must be an absolute path"),
+        ("jwks: {file: /a, ca: /b}", ".jwks.ca: belongs to a `url`"),
+        ("jwks: {url: \"https://a/\", ca: b}", ".jwks.ca: must be an absolute path"),
+        (
+            "jwks: {url: \"http://a/\", ca: /b}",
+            ".jwks.url: is `http`: there are no certificates that `ca` could be for",
+        ),
+        ("jwks: {url: \"ftp://a/\"}", ".jwks.url: must be a URL that begins with `https://` or `http://`"),
+        ("jwks: {url: \"https://u:p@a/\"}", ".jwks.url: must be a URL without user and password"),
+        ("jwks: {file: /a, uri: \"https://a/\"}", ".jwks: unknown field `uri`; our word is `url`"),
+        ("jwks: https://a/", ".jwks: must be an object, found text"),
+    ] {
+        assert_eq!(errors(&entry(fields)), [format!("f:2: auth[0].jwt{expected}")], "for {fields}");
+    }
 }

@@ -36,7 +36,10 @@ routes:
 
 #[test]
 fn what_went_in_comes_out() {
-    let text = document(DOCUMENT);
+    let idp = "auth:\n  - {name: idp, jwt: {issuer: i, audience: a, algorithms: [ES256], jwks: {url: https://i.example/jwks, ca: /ca.pem}}}\n\
+        \x20 - {name: own, jwt: {issuer: i, audience: a, jwks: {file: /etc/jwks.json}}}\n";
+    let text = document(DOCUMENT).replacen("auth:\n", idp, 1);
+    assert!(text.contains("/etc/jwks.json"));
     let gateway = Gateway::new(&text, 1);
     let read = config::parse(&text, "f", &TestSecrets).unwrap().document;
     let dumped = live(&gateway);

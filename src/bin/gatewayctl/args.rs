@@ -15,6 +15,8 @@ pub struct Args {
     pub headers: Vec<(String, String)>,
     pub client: Option<IpAddr>,
     pub host: Option<String>,
+    /// A file of certificates.
+    pub ca: Option<String>,
 }
 
 impl Args {
@@ -42,6 +44,7 @@ impl Args {
                     let text = value()?;
                     args.client = Some(text.parse().map_err(|_| format!("`{text}` is no address"))?);
                 }
+                "--ca" => args.ca = Some(value()?),
                 "--host" => args.host = Some(value()?),
                 "--" => args.words.extend(words.by_ref()),
                 _ if name.len() > 1 && name.starts_with('-') => {

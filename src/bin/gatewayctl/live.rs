@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use gateway::config::Document;
-use gateway::gateway::{Decision, Entry, Recorder, Ticket, Worker, ZONE_MIN, publish};
+use gateway::gateway::{Decision, Entry, Recorder, Ticket, Worker, ZONE_MIN, publish, read_key_files};
 use gateway::state::{HeapRegion, Identity, Writer};
 use gateway::types::Now;
 
@@ -45,6 +45,7 @@ impl Live {
             .ok_or_else(|| "a fresh region has no room for a writer".to_owned())?;
         publish(region, &mut writer, &document, Now { mono: 1, wall: 0 }).map_err(|error| error.to_string())?;
         let live = writer.stats().live;
+        read_key_files(&mut writer, now(), &mut |event| eprintln!("gatewayctl: {}", event.text));
         let worker = Worker::start(region, identity, [1, 2])
             .ok_or_else(|| "a fresh region has no room for a worker".to_owned())?;
         Ok(Self { worker, live, _owner: owner })

@@ -3,6 +3,7 @@
 mod args;
 mod document;
 mod explain;
+mod jwks;
 mod live;
 mod replay;
 mod request;
@@ -20,16 +21,19 @@ gatewayctl looks at documents of ngx-gateway without an nginx.
   gatewayctl size FILE                      the smallest gateway_zone that holds the document
   gatewayctl explain FILE METHOD URL        what is decided on a request, and why
   gatewayctl replay ACCESS_LOG A B          which requests of a log document B decides otherwise than A
+  gatewayctl jwks check URL|FILE            the keys of a set, and which of them verify
 
 Options
   --json                  output for programs
   --secrets-missing-ok    a secret that is not there is replaced by a random one
   -H 'Name: value'        explain: a header of the request, as often as you like
   --client ADDRESS        explain: the client's address (127.0.0.1)
+  --ca FILE               jwks check: the certificates that the URL's server is held against (the system's)
   --host HOST             replay: the host of lines that name none
   --help, --version
 
-Exit codes: 0 right, or no difference; 1 errors in the document, a refused request, or differences; 2 could not be done.
+Exit codes: 0 right, or no difference; 1 errors in the document, a refused request, no usable key, or differences; 2 could
+not be done.
 Documents are YAML or JSON; an ACCESS_LOG is ours (JSON lines) or nginx's combined format, `-` is standard input.
 ";
 
@@ -64,6 +68,7 @@ fn run(args: &Args) -> Outcome {
         ["size", file] => document::size(file, args),
         ["explain", file, method, url] => explain::run(file, method, url, args),
         ["replay", log, old, new] => replay::run(log, old, new, args),
+        ["jwks", "check", source] => jwks::check(source, args),
         [] => Err("no command; `gatewayctl --help` lists them".to_owned()),
         [command, ..] if COMMANDS.contains(command) => {
             Err(format!("`{command}` takes other arguments; see `gatewayctl --help`"))
@@ -72,7 +77,7 @@ fn run(args: &Args) -> Outcome {
     }
 }
 
-const COMMANDS: [&str; 6] = ["check", "schema", "diff", "size", "explain", "replay"];
+const COMMANDS: [&str; 7] = ["check", "schema", "diff", "size", "explain", "replay", "jwks"];
 
 /// Prints `text`; a reader that has gone away, as `head` does, is no failure.
 fn print(text: &str) {

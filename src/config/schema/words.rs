@@ -9,7 +9,7 @@ pub(super) fn of(resource: &str, field: &str) -> (&'static str, Option<&'static 
         .map_or(("", None), |(_, description, default)| (description, *default))
 }
 
-const WORDS: [(&str, &str, Option<&str>); 133] = [
+const WORDS: [(&str, &str, Option<&str>); 137] = [
     ("document.version", "The document's version.", None),
     ("document.defaults", "Any route field, for the routes that are silent.", None),
     ("document.auth", "Ways to authenticate.", Some("[]")),
@@ -89,6 +89,10 @@ const WORDS: [(&str, &str, Option<&str>); 133] = [
     ("jwt.issuer", "The `iss` that tokens must have.", None),
     ("jwt.audience", "The `aud` that tokens must have, alone or in an array.", None),
     ("jwt.keys", "The keys.", None),
+    ("jwt.jwks", "Where the keys come from, instead of `keys`.", None),
+    ("jwks.url", "A URL; `https`, or `http` on this machine.", None),
+    ("jwks.file", "A file that is watched.", None),
+    ("jwks.ca", "The certificates that the URL's server is held against; left out, the system's.", None),
     ("jwt.algorithms", "Algorithms that keys may have; left out, all.", None),
     ("jwt.leeway", "How far clocks may disagree.", Some(r#""60s""#)),
     ("jwt.require", "Claims that must be there.", Some(r#"["exp"]"#)),

@@ -1,11 +1,11 @@
 use super::{ALGORITHM, CLAIM, DAY, GRANTED, NAME, POLICIES, PRIORITY, SOME_TEXT, field, needed};
 use crate::config::auth::check_source;
 use crate::config::lists::check_file;
-use crate::config::scalar;
 use crate::config::shape::Shape::{
     Bool, Duration, Headers, Jwk, Labels, List, Object, OnlyFalse, Secret, Secrets, Text, Unbuilt,
 };
 use crate::config::shape::{Form, Resource, header};
+use crate::config::{jwks, scalar};
 use crate::types::SECOND;
 
 /// A way to authenticate.
@@ -39,7 +39,7 @@ pub static JWT: Resource = Resource {
         field("issuer", SOME_TEXT),
         field("audience", SOME_TEXT),
         field("keys", List(&Object(&KEY), false)),
-        field("jwks", Unbuilt),
+        field("jwks", Object(&JWKS)),
         field("algorithms", List(&ALGORITHM, false)),
         field("leeway", Duration { min: 0, max: DAY, step: SECOND }),
         field("require", List(&Text(&CLAIM), true)),
@@ -71,6 +71,22 @@ pub static JWT: Resource = Resource {
 pub static REVOCATION: Resource = Resource {
     fields: &[field("file", Text(&Form { words: "an absolute path", check: check_file })), field("strict", OnlyFalse)],
     hints: &[("list", "our word is `file`")],
+};
+
+/// Where a set of keys comes from.
+pub static JWKS: Resource = Resource {
+    fields: &[
+        field("url", Text(&Form { words: "a URL", check: jwks::check_url })),
+        field("file", Text(&Form { words: "an absolute path", check: jwks::check_path })),
+        field("ca", Text(&Form { words: "an absolute path", check: jwks::check_path })),
+    ],
+    hints: &[
+        ("uri", "our word is `url`"),
+        ("jwks_uri", "our word is `url`"),
+        ("path", "our word is `file`"),
+        ("cafile", "our word is `ca`"),
+        ("keys", "keys written out are `keys` of the `jwt` entry"),
+    ],
 };
 
 /// API keys.

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::{Fields, duration};
-use crate::auth::{Algorithm, ApiKey, Auth, Jwt, Key, KeySource, Material, Scheme, Source};
+use crate::auth::{Algorithm, ApiKey, Auth, Jwks, Jwt, Key, KeySource, Material, Scheme, Source};
 use crate::types::SECOND;
 
 /// An entry of `auth` as JSON.
@@ -44,6 +44,10 @@ fn jwt(jwt: &Jwt) -> Value {
         inner.put("audience", audience.as_str());
     }
     inner.list("keys", jwt.keys.iter().map(key));
+    if let Some(source) = &jwt.jwks {
+        inner.put("jwks", jwks(source));
+        inner.list("algorithms", jwt.algorithms.iter().map(|algorithm| algorithm.name().into()));
+    }
     inner.put("leeway", duration(jwt.leeway * SECOND));
     inner.put("require", jwt.require.clone());
     if jwt.max_lifetime > 0 {
@@ -69,6 +73,20 @@ fn jwt(jwt: &Jwt) -> Value {
         inner.put("revocation", json!({"file": file}));
     }
     inner.done()
+}
+
+fn jwks(source: &Jwks) -> Value {
+    let mut fields = Fields::default();
+    match source {
+        Jwks::File(path) => fields.put("file", path.as_str()),
+        Jwks::Url { url, ca } => {
+            fields.put("url", url.as_str());
+            if let Some(ca) = ca {
+                fields.put("ca", ca.as_str());
+            }
+        }
+    }
+    fields.done()
 }
 
 fn key(key: &Key) -> Value {
