@@ -42,8 +42,10 @@ const ORDER: [&[&str]; 8] = [
 const UNSAFE: [&str; 2] = ["state", "capi"];
 
 /// Crates that only one folder may name, or none: what needs nginx or Lua is in workspace members of their own.
-const HOMES: [(&str, Option<&str>); 11] = [
+const HOMES: [(&str, Option<&str>); 15] = [
+    ("argon2", Some("auth")),
     ("aws_lc_rs", Some("auth")),
+    ("bcrypt", Some("auth")),
     ("jsonwebtoken", Some("auth")),
     ("libc", Some("state")),
     ("mlua", None),
@@ -54,6 +56,8 @@ const HOMES: [(&str, Option<&str>); 11] = [
     ("rdkafka", Some("net")),
     ("redis", Some("net")),
     ("saphyr_parser", Some("config")),
+    ("sha_crypt", Some("auth")),
+    ("x509_parser", Some("auth")),
 ];
 
 #[test]

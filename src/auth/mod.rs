@@ -15,6 +15,7 @@ mod header;
 #[doc(hidden)]
 pub mod json;
 mod key;
+mod mtls;
 mod pem;
 mod permission;
 mod settings;
@@ -27,10 +28,12 @@ pub use claims::{Claims, List};
 pub use crypto::verify_message;
 pub use error::KeyError;
 pub use key::KeySet;
+pub use mtls::owner;
 pub use permission::{ArchivedRequirement, PermissionError, Requirement, allows, check_granted, matches};
 pub use settings::{
     Algorithm, ApiKey, ArchivedAlgorithm, ArchivedApiKey, ArchivedAuth, ArchivedJwt, ArchivedKey, ArchivedKeySource,
-    ArchivedMaterial, ArchivedScheme, ArchivedSource, Auth, Jwt, Key, KeySource, Material, Scheme, Source,
+    ArchivedMaterial, ArchivedMtls, ArchivedScheme, ArchivedSource, Auth, CertificateRule, Jwt, Key, KeySource, Mark,
+    Material, Mtls, SanKind, Scheme, Source,
 };
 pub use source::{Lookup, bearer, cookies, find_token, is_token, parameters, spells};
 pub use verifier::{TOKEN_MAX, Verifier};

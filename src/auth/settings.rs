@@ -105,6 +105,8 @@ pub enum Scheme {
     Jwt(Jwt),
     /// Keys of consumers.
     ApiKey(ApiKey),
+    /// Certificates of clients.
+    Mtls(Mtls),
 }
 
 impl Auth {
@@ -113,7 +115,7 @@ impl Auth {
     pub fn headers(&self) -> &[(String, String)] {
         match &self.scheme {
             Scheme::Jwt(jwt) => &jwt.headers,
-            Scheme::ApiKey(_) => &[],
+            Scheme::ApiKey(_) | Scheme::Mtls(_) => &[],
         }
     }
 }
@@ -134,4 +136,42 @@ pub enum KeySource {
 pub struct ApiKey {
     /// Where keys are looked for, in this order.
     pub source: Vec<KeySource>,
+}
+
+/// An `mtls` entry of the document, checked: there is at least one rule, and no two ask for the same.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Mtls {
+    /// Whose certificates are taken, looked at in this order.
+    pub rules: Vec<CertificateRule>,
+}
+
+/// A certificate and its consumer.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CertificateRule {
+    /// What the certificate is known by.
+    pub mark: Mark,
+    /// The consumer's name.
+    pub consumer: String,
+}
+
+/// What a certificate is known by.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Mark {
+    /// The subject's distinguished name as RFC 2253 writes it.
+    Subject(String),
+    /// One of the alternative names (RFC 5280, 4.2.1.6).
+    San(SanKind, String),
+    /// The SHA-256 of the certificate in DER.
+    Fingerprint([u8; 32]),
+}
+
+/// The kinds of alternative names that a rule may ask for.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SanKind {
+    /// `DNS`, in lower case.
+    Dns,
+    /// `URI`.
+    Uri,
+    /// `email`.
+    Email,
 }

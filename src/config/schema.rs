@@ -11,10 +11,11 @@ use super::shape::{Form, Resource, Shape};
 use super::tables;
 
 /// Resources that are defined once, by the name that `$defs` give them.
-static DEFINED: [(&str, &Resource); 21] = [
+static DEFINED: [(&str, &Resource); 23] = [
     ("auth", &tables::AUTH),
     ("ban", &tables::BAN),
     ("breaker", &tables::BREAKER),
+    ("certificate", &tables::CERTIFICATE),
     ("claims", &tables::CLAIMS),
     ("consumer", &tables::CONSUMER),
     ("cors", &tables::CORS),
@@ -24,6 +25,7 @@ static DEFINED: [(&str, &Resource); 21] = [
     ("limiter", &tables::LIMITER),
     ("list", &tables::LIST),
     ("match", &tables::MATCH),
+    ("mtls", &tables::MTLS),
     ("node", &tables::NODE),
     ("permissions", &tables::PERMISSIONS),
     ("redirect", &tables::REDIRECT),

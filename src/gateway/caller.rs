@@ -5,11 +5,11 @@ use super::explain::{Recorder, Step, tell};
 use super::object::{ApiKey, Consumer, Role, Route};
 use super::ticket::{Passed, Ticket};
 use crate::auth::{
-    ArchivedApiKey, ArchivedAuth, ArchivedJwt, ArchivedRequirement, ArchivedScheme, Auth, Claims, Found, List, Lookup,
-    TokenCache, Verifier, allows, digest, find_key, find_token, is_token,
+    ArchivedApiKey, ArchivedAuth, ArchivedJwt, ArchivedMtls, ArchivedRequirement, ArchivedScheme, Auth, Claims, Found,
+    List, Lookup, TokenCache, Verifier, allows, digest, find_key, find_token, is_token, owner,
 };
 use crate::state::{Blob, View};
-use crate::types::{Id, Now, Reason, Request};
+use crate::types::{Certificate, Id, Now, Reason, Request};
 
 /// What one process knows of callers. Crypto keys cannot live in shared memory, and neither do parsed claims.
 #[derive(Default)]
@@ -89,6 +89,7 @@ impl Callers {
             let outcome = match &auth.scheme {
                 ArchivedScheme::Jwt(jwt) => self.jwt(view, &auth, jwt, request, now, ticket),
                 ArchivedScheme::ApiKey(settings) => self.api_key(view, settings, request, ticket),
+                ArchivedScheme::Mtls(settings) => self.certificate(view, settings, request, ticket),
             };
             match outcome {
                 Ok(Seen::Nothing) => optional |= auth.optional,
@@ -167,6 +168,27 @@ impl Callers {
         Ok(Seen::Caller)
     }
 
+    fn certificate(
+        &mut self,
+        view: &View<'_>,
+        settings: &ArchivedMtls,
+        request: &impl Request,
+        ticket: &mut Ticket,
+    ) -> Result<Seen, Reason> {
+        let subject = match request.certificate() {
+            Certificate::Absent => return Ok(Seen::Nothing),
+            Certificate::Failed => return Err(Reason::AuthCertificate),
+            Certificate::Verified { subject } => subject,
+        };
+        let name = owner(settings, subject, || request.certificate_pem()).ok_or(Reason::AuthCertificate)?;
+        if view.named::<Consumer>(name).is_some_and(|consumer| !consumer.enabled) {
+            return Err(Reason::AuthConsumer);
+        }
+        ticket.names.consumer.set_text(name);
+        self.scratch.clear();
+        Ok(Seen::Caller)
+    }
+
     /// Verifies `token`, or finds that it was verified a moment ago; its claims are [`Callers::claims`] then.
     fn verify(&mut self, auth: &Blob<'_, Auth>, token: &[u8], now: Now) -> Result<(), Reason> {
         self.found = self.tokens.find(auth.id(), auth.seq(), token, now.wall);
@@ -194,7 +216,7 @@ impl Callers {
         let claims = self.claims();
         let jwt = match &auth.scheme {
             ArchivedScheme::Jwt(jwt) => Some(jwt),
-            ArchivedScheme::ApiKey(_) => None,
+            ArchivedScheme::ApiKey(_) | ArchivedScheme::Mtls(_) => None,
         };
         let list = jwt.and_then(|jwt| jwt.permissions_claim.as_ref());
         let own = list.map_or_else(List::empty, |claim| claims.list(claim));

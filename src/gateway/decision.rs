@@ -42,8 +42,9 @@ pub struct Reply {
 pub struct Challenges(u8);
 
 impl Challenges {
-    /// In the order of their bits: RFC 6750, and for API keys the name that Kong gives them.
-    const NAMES: [&str; 2] = ["Bearer", "Key"];
+    /// In the order of their bits: RFC 6750, for API keys the name that Kong gives them, and for certificates, which
+    /// have no registered name, what is wanted.
+    const NAMES: [&str; 3] = ["Bearer", "Key", "Certificate"];
 
     /// With that of `scheme`.
     #[must_use]
@@ -53,6 +54,7 @@ impl Challenges {
                 | match scheme {
                     ArchivedScheme::Jwt(_) => 1,
                     ArchivedScheme::ApiKey(_) => 2,
+                    ArchivedScheme::Mtls(_) => 4,
                 },
         )
     }

@@ -30,11 +30,14 @@ pub enum Reason {
     AccessBanned,
     AccessDenied,
     AuthConsumer,
+    AuthCertificate,
+    AuthPassword,
+    AuthBusy,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -59,6 +62,9 @@ impl Reason {
         Self::AccessBanned,
         Self::AccessDenied,
         Self::AuthConsumer,
+        Self::AuthCertificate,
+        Self::AuthPassword,
+        Self::AuthBusy,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -89,6 +95,9 @@ impl Reason {
             Self::AccessBanned => "access.banned",
             Self::AccessDenied => "access.denied",
             Self::AuthConsumer => "auth.consumer",
+            Self::AuthCertificate => "auth.certificate",
+            Self::AuthPassword => "auth.password",
+            Self::AuthBusy => "auth.busy",
         }
     }
 
@@ -103,7 +112,9 @@ impl Reason {
             | Self::AuthExpired
             | Self::AuthNotYet
             | Self::AuthClaims
-            | Self::AuthConsumer => "auth.invalid",
+            | Self::AuthConsumer
+            | Self::AuthCertificate
+            | Self::AuthPassword => "auth.invalid",
             Self::AccessBanned => "access.denied",
             other => other.code(),
         }
@@ -122,15 +133,20 @@ impl Reason {
             | Self::AuthExpired
             | Self::AuthNotYet
             | Self::AuthClaims
-            | Self::AuthConsumer => 401,
+            | Self::AuthConsumer
+            | Self::AuthCertificate
+            | Self::AuthPassword => 401,
             Self::PermissionMissing | Self::ProtocolRefused | Self::AccessBanned | Self::AccessDenied => 403,
             Self::RouteNone => 404,
             Self::RouteMethod => 405,
             Self::LimitExceeded => 429,
             Self::Internal => 500,
-            Self::LimitTableFull | Self::BreakerOpen | Self::UpstreamNone | Self::UpstreamGone | Self::PolicyNone => {
-                503
-            }
+            Self::LimitTableFull
+            | Self::BreakerOpen
+            | Self::UpstreamNone
+            | Self::UpstreamGone
+            | Self::PolicyNone
+            | Self::AuthBusy => 503,
         }
     }
 
@@ -180,13 +196,16 @@ impl Reason {
             | Self::AuthExpired
             | Self::AuthNotYet
             | Self::AuthClaims
-            | Self::AuthConsumer => "The credentials are not valid.",
+            | Self::AuthConsumer
+            | Self::AuthCertificate
+            | Self::AuthPassword => "The credentials are not valid.",
             Self::PermissionMissing => "The credentials do not permit this request.",
             Self::LimitExceeded => "Too many requests; see Retry-After.",
             Self::LimitTableFull => "Too many clients at once; see Retry-After.",
             Self::BreakerOpen => "The service behind this resource is failing; see Retry-After.",
             Self::UpstreamNone => "No server is available for this resource.",
             Self::UpstreamGone => "The service behind this resource was removed.",
+            Self::AuthBusy => "Too many logins at once; see Retry-After.",
             Self::PolicyNone => "The gateway has no configuration yet.",
             Self::Internal => "The gateway failed.",
             Self::AccessBanned | Self::AccessDenied => "Access from this address is not allowed.",

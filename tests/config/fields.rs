@@ -23,7 +23,10 @@ fn everything() -> Value {
                 {"kid": "k", "alg": "HS256", "secret": "$env://JWT_SECRET"},
             ],
             "claims": {"consumer": "c", "permissions": "p", "roles": "r", "headers": {"X-User": "sub"}}
-        }}, {"name": "partners", "api_key": {"header": "X-K", "query": "k", "cookie": "c"}}],
+        }}, {"name": "partners", "api_key": {"header": "X-K", "query": "k", "cookie": "c"}}, {"name": "devices", "mtls": {"consumers": [
+            {"subject": "CN=a", "consumer": "a"}, {"san": "a.example", "consumer": "b"},
+            {"fingerprint": "sha256:0aef3ae9bdb91ee7b9aa37cf2ecbf58deea875b8fb87e6ae6efe4eabcacdf5ef", "consumer": "c"}
+        ]}}],
         "consumers": [{
             "name": "acme", "api_key": ["$env://JWT_SECRET"], "permissions": ["a"], "roles": ["admin"], "priority": 3, "labels": {"a": "b"}, "enabled": false
         }],

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use gateway::config::{self, Secrets};
 use gateway::gateway::{Decision, Entry, Leader, Reply, Ticket, Worker};
 use gateway::state::{HeapRegion, Identity};
-use gateway::types::{Header, Method, Now, Protocol, Request, SECOND};
+use gateway::types::{Certificate, Header, Method, Now, Protocol, Request, SECOND};
 
 /// The secret that documents of the tests refer to as `$env://SECRET`.
 pub const SECRET: &str = "q9Zk2vX7mB4nT8wL1cY6hJ3dF5gR0sPa";
@@ -22,6 +22,8 @@ pub struct Fake {
     pub client: IpAddr,
     pub protocol: Protocol,
     pub headers: Vec<(String, Vec<u8>)>,
+    /// The subject of a verified certificate, `None` in it for one that is not trusted; and its PEM.
+    pub certificate: Option<(Option<String>, &'static str)>,
 }
 
 impl Fake {
@@ -36,6 +38,7 @@ impl Fake {
             client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
             protocol: Protocol::Http,
             headers: Vec::new(),
+            certificate: None,
         }
     }
 
@@ -108,6 +111,18 @@ impl Request for Fake {
 
     fn header_lines(&self, name: &[u8], take: &mut dyn FnMut(&[u8])) {
         self.headers.iter().filter(|(key, _)| key.as_bytes() == name).for_each(|(_, value)| take(value));
+    }
+
+    fn certificate(&self) -> Certificate<'_> {
+        match &self.certificate {
+            None => Certificate::Absent,
+            Some((None, _)) => Certificate::Failed,
+            Some((Some(subject), _)) => Certificate::Verified { subject: subject.as_bytes() },
+        }
+    }
+
+    fn certificate_pem(&self) -> &[u8] {
+        self.certificate.as_ref().map_or(&[], |(_, pem)| pem.as_bytes())
     }
 }
 

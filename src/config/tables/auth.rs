@@ -1,5 +1,5 @@
 use super::{ALGORITHM, CLAIM, DAY, GRANTED, NAME, POLICIES, PRIORITY, SOME_TEXT, field, needed};
-use crate::config::auth::check_source;
+use crate::config::auth::{check_fingerprint, check_san, check_source};
 use crate::config::scalar;
 use crate::config::shape::Shape::{Bool, Duration, Headers, Jwk, Labels, List, Object, Secret, Secrets, Text, Unbuilt};
 use crate::config::shape::{Form, Resource, header};
@@ -14,7 +14,7 @@ pub static AUTH: Resource = Resource {
         field("api_key", Object(&API_KEY)),
         field("basic", Unbuilt),
         field("signature", Unbuilt),
-        field("mtls", Unbuilt),
+        field("mtls", Object(&MTLS)),
     ],
     hints: &[
         ("key_auth", "our word is `api_key`"),
@@ -77,6 +77,27 @@ pub static API_KEY: Resource = Resource {
         ("key_in_query", "our word is `query`"),
         ("keys", "keys belong to `consumers`"),
         ("key", "keys belong to `consumers`"),
+    ],
+};
+
+/// Certificates of clients.
+pub static MTLS: Resource = Resource {
+    fields: &[field("consumers", List(&Object(&CERTIFICATE), false))],
+    hints: &[("ca", "nginx verifies certificates: `ssl_client_certificate` and `ssl_verify_client`")],
+};
+
+/// A certificate's consumer.
+pub static CERTIFICATE: Resource = Resource {
+    fields: &[
+        field("subject", SOME_TEXT),
+        field("san", Text(&Form { words: "a host name, `URI:…` or `email:…`", check: check_san })),
+        field("fingerprint", Text(&Form { words: "`sha256:` and 64 hexadecimal digits", check: check_fingerprint })),
+        needed("consumer", Text(&Form { words: "text", check: scalar::consumer })),
+    ],
+    hints: &[
+        ("name", "our word is `consumer`"),
+        ("dn", "our word is `subject`"),
+        ("sha256", "our word is `fingerprint`"),
     ],
 };
 
