@@ -122,7 +122,7 @@ fn run(gateway: &mut Gateway, request: &Fake, now: Now) -> &'static str {
             outcome = Outcome { status, ..Outcome::default() };
             "respond"
         }
-        Decision::Ask(ask) => match ask {},
+        Decision::Ask(_) => "ask",
     };
     worker.complete(&mut ticket, &outcome, now.plus(1_500));
     code

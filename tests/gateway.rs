@@ -23,6 +23,8 @@ mod limits;
 mod model;
 #[path = "gateway/outcomes.rs"]
 mod outcomes;
+#[path = "gateway/passwords.rs"]
+mod passwords;
 #[path = "gateway/routing.rs"]
 mod routing;
 #[path = "gateway/tries.rs"]

@@ -7,6 +7,7 @@
 
 mod api_key;
 mod base64url;
+mod basic;
 mod cache;
 mod claims;
 mod crypto;
@@ -15,7 +16,9 @@ mod header;
 #[doc(hidden)]
 pub mod json;
 mod key;
+mod logins;
 mod mtls;
+mod password;
 mod pem;
 mod permission;
 mod settings;
@@ -23,17 +26,20 @@ mod source;
 mod verifier;
 
 pub use api_key::{KEY_MAX, KEY_MIN, KeyDigest, digest, find_key};
+pub use basic::{CREDENTIALS_MAX, Credentials, find_credentials};
 pub use cache::{Found, TokenCache};
 pub use claims::{Claims, List};
 pub use crypto::verify_message;
 pub use error::KeyError;
 pub use key::KeySet;
+pub use logins::{Busy, LOGINS_MAX, Login, LoginAnswer, LoginQuestion, Logins};
 pub use mtls::owner;
+pub use password::{check_hash, kind, verify_password};
 pub use permission::{ArchivedRequirement, PermissionError, Requirement, allows, check_granted, matches};
 pub use settings::{
-    Algorithm, ApiKey, ArchivedAlgorithm, ArchivedApiKey, ArchivedAuth, ArchivedJwt, ArchivedKey, ArchivedKeySource,
-    ArchivedMaterial, ArchivedMtls, ArchivedScheme, ArchivedSource, Auth, CertificateRule, Jwt, Key, KeySource, Mark,
-    Material, Mtls, SanKind, Scheme, Source,
+    Algorithm, ApiKey, ArchivedAlgorithm, ArchivedApiKey, ArchivedAuth, ArchivedBasic, ArchivedJwt, ArchivedKey,
+    ArchivedKeySource, ArchivedMaterial, ArchivedMtls, ArchivedScheme, ArchivedSource, Auth, Basic, CertificateRule,
+    Jwt, Key, KeySource, Mark, Material, Mtls, SanKind, Scheme, Source,
 };
 pub use source::{Lookup, bearer, cookies, find_token, is_token, parameters, spells};
 pub use verifier::{TOKEN_MAX, Verifier};

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// The signature algorithms of RFC 7518 and RFC 8037 that are accepted; `none` is not among them.
@@ -107,6 +109,8 @@ pub enum Scheme {
     ApiKey(ApiKey),
     /// Certificates of clients.
     Mtls(Mtls),
+    /// Users and passwords, RFC 7617.
+    Basic(Basic),
 }
 
 impl Auth {
@@ -115,7 +119,7 @@ impl Auth {
     pub fn headers(&self) -> &[(String, String)] {
         match &self.scheme {
             Scheme::Jwt(jwt) => &jwt.headers,
-            Scheme::ApiKey(_) | Scheme::Mtls(_) => &[],
+            Scheme::ApiKey(_) | Scheme::Mtls(_) | Scheme::Basic(_) => &[],
         }
     }
 }
@@ -174,4 +178,19 @@ pub enum SanKind {
     Uri,
     /// `email`.
     Email,
+}
+
+/// A `basic` entry of the document, checked: there is at least one user. The user is the consumer.
+#[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Eq, Hash)]
+pub struct Basic {
+    /// User and hash, sorted by user; no user twice.
+    pub users: Vec<(String, String)>,
+    /// Whose hash stands in for those of users that nobody knows: of the kind and cost that most have.
+    pub decoy: u32,
+}
+
+impl fmt::Debug for Basic {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Basic({} users)", self.users.len())
+    }
 }

@@ -1,5 +1,6 @@
 //! `auth`.
 
+mod basic;
 mod mtls;
 
 use super::Context;
@@ -25,7 +26,7 @@ pub(super) fn read(at: &At<'_>, name: String, context: &Context<'_>) -> Option<A
     let schemes = ["jwt", "api_key", "basic", "signature", "mtls"];
     let written: Vec<&str> = schemes.into_iter().filter(|scheme| at.get(scheme).is_some()).collect();
     match written.as_slice() {
-        [] => at.error("needs a scheme: `jwt`, `api_key` or `mtls`"),
+        [] => at.error("needs a scheme: `jwt`, `api_key`, `basic` or `mtls`"),
         [_] => {}
         [first, second, ..] => {
             at.error(format!("has both `{first}` and `{second}`; each scheme is an entry of its own"))
@@ -35,6 +36,8 @@ pub(super) fn read(at: &At<'_>, name: String, context: &Context<'_>) -> Option<A
         Scheme::Jwt(jwt(&at, context)?)
     } else if let Some(at) = at.object("mtls") {
         Scheme::Mtls(mtls::read(&at)?)
+    } else if let Some(at) = at.object("basic") {
+        Scheme::Basic(basic::read(&at, context.secrets)?)
     } else {
         Scheme::ApiKey(api_key(&at.object("api_key")?))
     };

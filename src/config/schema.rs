@@ -11,9 +11,10 @@ use super::shape::{Form, Resource, Shape};
 use super::tables;
 
 /// Resources that are defined once, by the name that `$defs` give them.
-static DEFINED: [(&str, &Resource); 23] = [
+static DEFINED: [(&str, &Resource); 24] = [
     ("auth", &tables::AUTH),
     ("ban", &tables::BAN),
+    ("basic", &tables::BASIC),
     ("breaker", &tables::BREAKER),
     ("certificate", &tables::CERTIFICATE),
     ("claims", &tables::CLAIMS),

@@ -23,7 +23,7 @@ fn everything() -> Value {
                 {"kid": "k", "alg": "HS256", "secret": "$env://JWT_SECRET"},
             ],
             "claims": {"consumer": "c", "permissions": "p", "roles": "r", "headers": {"X-User": "sub"}}
-        }}, {"name": "partners", "api_key": {"header": "X-K", "query": "k", "cookie": "c"}}, {"name": "devices", "mtls": {"consumers": [
+        }}, {"name": "partners", "api_key": {"header": "X-K", "query": "k", "cookie": "c"}}, {"name": "logins", "basic": {"file": "/etc/htpasswd", "users": {"bob": "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="}}}, {"name": "devices", "mtls": {"consumers": [
             {"subject": "CN=a", "consumer": "a"}, {"san": "a.example", "consumer": "b"},
             {"fingerprint": "sha256:0aef3ae9bdb91ee7b9aa37cf2ecbf58deea875b8fb87e6ae6efe4eabcacdf5ef", "consumer": "c"}
         ]}}],

@@ -9,7 +9,7 @@ pub(super) fn of(resource: &str, field: &str) -> (&'static str, Option<&'static 
         .map_or(("", None), |(_, description, default)| (description, *default))
 }
 
-const WORDS: [(&str, &str, Option<&str>); 136] = [
+const WORDS: [(&str, &str, Option<&str>); 139] = [
     ("document.version", "The document's version.", None),
     ("document.defaults", "Any route field, for the routes that are silent.", None),
     ("document.auth", "Ways to authenticate.", Some("[]")),
@@ -111,6 +111,9 @@ const WORDS: [(&str, &str, Option<&str>); 136] = [
     ("api_key.cookie", "The cookie that holds the key.", None),
     ("auth.api_key", "API keys of consumers.", None),
     ("auth.mtls", "Certificates of clients, which nginx has verified.", None),
+    ("auth.basic", "Users and passwords (RFC 7617).", None),
+    ("basic.file", "An htpasswd file: `user:hash` a line, bcrypt, argon2id, SHA-crypt or `{SHA}`.", None),
+    ("basic.users", "Users and their hashes, each by reference.", None),
     ("mtls.consumers", "Whose certificates are taken, looked at in this order.", None),
     ("certificate.subject", "The subject's distinguished name as `$ssl_client_s_dn` gives it.", None),
     ("certificate.san", "One of the alternative names: a host name, `URI:…` or `email:…`.", None),

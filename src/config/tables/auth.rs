@@ -12,7 +12,7 @@ pub static AUTH: Resource = Resource {
         field("optional", Bool),
         field("jwt", Object(&JWT)),
         field("api_key", Object(&API_KEY)),
-        field("basic", Unbuilt),
+        field("basic", Object(&BASIC)),
         field("signature", Unbuilt),
         field("mtls", Object(&MTLS)),
     ],
@@ -77,6 +77,17 @@ pub static API_KEY: Resource = Resource {
         ("key_in_query", "our word is `query`"),
         ("keys", "keys belong to `consumers`"),
         ("key", "keys belong to `consumers`"),
+    ],
+};
+
+/// Users and passwords.
+pub static BASIC: Resource = Resource {
+    fields: &[field("file", SOME_TEXT), field("users", Labels)],
+    hints: &[
+        ("username", "users are `file`, an htpasswd file, or `users`"),
+        ("password", "passwords stand nowhere in clear: `htpasswd -B` makes hashes"),
+        ("user_file", "our word is `file`"),
+        ("htpasswd", "our word is `file`"),
     ],
 };
 

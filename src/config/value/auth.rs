@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Fields, duration};
 use crate::auth::{
-    Algorithm, ApiKey, Auth, CertificateRule, Jwt, Key, KeySource, Mark, Material, Mtls, SanKind, Scheme, Source,
+    Algorithm, ApiKey, Auth, Basic, CertificateRule, Jwt, Key, KeySource, Mark, Material, Mtls, SanKind, Scheme, Source,
 };
 use crate::types::SECOND;
 
@@ -16,6 +16,7 @@ pub(in crate::config) fn auth(entry: &Auth) -> Value {
         Scheme::Jwt(settings) => ("jwt", jwt(settings)),
         Scheme::ApiKey(settings) => ("api_key", api_key(settings)),
         Scheme::Mtls(settings) => ("mtls", mtls(settings)),
+        Scheme::Basic(settings) => ("basic", basic(settings)),
     };
     let mut fields = Fields::default();
     fields.put("name", entry.name.as_str());
@@ -35,6 +36,14 @@ fn api_key(settings: &ApiKey) -> Value {
             KeySource::Cookie(name) => inner.put("cookie", name.as_str()),
         }
     }
+    inner.done()
+}
+
+fn basic(settings: &Basic) -> Value {
+    let users: Vec<(String, String)> =
+        settings.users.iter().map(|(user, _)| (user.clone(), "(set)".to_owned())).collect();
+    let mut inner = Fields::default();
+    inner.pairs("users", &users);
     inner.done()
 }
 
