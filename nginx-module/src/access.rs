@@ -11,7 +11,7 @@ use crate::context::{self, Context};
 use crate::process::{now, recent, with_worker};
 use crate::raw::{self, Level, bytes, fence, rc};
 use crate::view::View;
-use crate::{answer, conf, forward, reply, variable};
+use crate::{answer, ask, conf, forward, reply, variable};
 
 pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     fence("access", 500, || {
@@ -32,6 +32,9 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: the caller's promise; `r` outlives the view, and nothing changes it while the library reads it.
     unsafe {
         let Some(context) = context::obtain(r) else { return 500 };
+        if context.waiting != 0 {
+            return rc::AGAIN;
+        }
         let uri = (*r).uri;
         let again = context.decided.len != 0;
         // try_files, error_page and named locations come here again: the same URI has been decided, another is routed
@@ -43,8 +46,21 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
         variable::request_id(r, context);
         let view = View::new(r);
         let entry = if again { Entry::Again } else { Entry::First };
+        let answer = context.answer.take();
+        if std::mem::take(&mut context.gave_up) {
+            return refuse(r, context, Reply::later(Reason::AuthBusy, 1));
+        }
+        let mut question = None;
         let decision = with_worker(|worker| {
-            let decision = worker.access(&view, entry, now(), &mut context.ticket);
+            let decision = match answer {
+                Some(answer) => worker.resume(answer, &view, now(), &mut context.ticket),
+                None => worker.access(&view, entry, now(), &mut context.ticket),
+            };
+            if let Decision::Ask(_) = decision {
+                // Nothing is decided: what the client sent is looked at once more.
+                question = worker.question();
+                return decision;
+            }
             // Also where the request is refused: with `satisfy any` another module may let it in all the same.
             let ready = forward::strip(r, worker)
                 && (!matches!(decision, Decision::Forward) || forward::apply(r, worker))
@@ -52,6 +68,15 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
                 && answer::keep(r, context, worker, matches!(decision, Decision::Respond(_)));
             if ready { decision } else { Decision::Reply(Reply::new(Reason::Internal)) }
         });
+        if let Some(Decision::Ask(ask)) = decision {
+            return match ask::wait(r, ask, question) {
+                Some(id) => {
+                    context.waiting = id;
+                    rc::AGAIN
+                }
+                None => refuse(r, context, Reply::new(Reason::Internal)),
+            };
+        }
         // What is stripped or rewritten is not to be routed by what is left of it.
         context.decided = (*r).uri;
         if decision == Some(Decision::Respond(Respond::Route)) {
@@ -63,7 +88,8 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
                 if satisfies_any(r) && context.ticket.is_authenticated() { rc::OK } else { rc::DECLINED }
             }
             Some(Decision::Reply(answer)) => refuse(r, context, answer),
-            Some(Decision::Ask(ask)) => match ask {},
+            // Dealt with above.
+            Some(Decision::Ask(_)) => rc::AGAIN,
             None => refuse(r, context, Reply::new(Reason::PolicyNone)),
         }
     }
@@ -121,8 +147,8 @@ pub unsafe fn decide_subrequest(r: *mut ngx_http_request_t) -> ngx_int_t {
                 raw::log(Level::Error, log, &format!("subrequest \"{uri}\" was refused: {}", answer.reason.code()));
                 answer.reason.status() as ngx_int_t
             }
-            Some(Decision::Ask(ask)) => match ask {},
-            None => 503,
+            // A subrequest shows no credentials, so there is nothing to ask.
+            Some(Decision::Ask(_)) | None => 503,
         }
     }
 }

@@ -3,12 +3,12 @@
 use std::ffi::c_void;
 use std::ptr;
 
-use gateway::gateway::Ticket;
+use gateway::gateway::{Answer, Ticket};
 use nginx_sys::{ngx_http_request_t, ngx_pool_cleanup_add, ngx_str_t};
 
 use crate::answer::Kept;
 use crate::raw::{self, fence};
-use crate::{ngx_http_gateway_module, process};
+use crate::{ask, ngx_http_gateway_module, process};
 
 /// One request's (or subrequest's) record.
 #[repr(C)]
@@ -25,6 +25,12 @@ pub struct Context {
     pub replied: bool,
     /// What the library said of the answer.
     pub kept: Kept,
+    /// The id under which it waits; 0 = it does not.
+    pub waiting: u64,
+    /// What it has waited for …
+    pub answer: Option<Answer>,
+    /// … or that it has waited too long.
+    pub gave_up: bool,
     /// Made once, when something asks for it.
     pub request_id: ngx_str_t,
 }
@@ -85,6 +91,9 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
             completed: false,
             replied: false,
             kept: Kept::NOTHING,
+            waiting: 0,
+            answer: None,
+            gave_up: false,
             request_id: raw::text(b""),
         });
         record.handler = Some(release);
@@ -97,6 +106,10 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
 unsafe extern "C" fn release(data: *mut c_void) {
     fence("request cleanup", (), || {
         let place = data.cast::<Context>();
+        // SAFETY: as below.
+        if let Some(waiting) = unsafe { place.as_ref() }.map(|context| context.waiting).filter(|id| *id != 0) {
+            ask::forget(waiting);
+        }
         // SAFETY: the record's data is the Context that `obtain` wrote; nobody uses it after this last handler.
         unsafe {
             if let Some(context) = place.as_mut()

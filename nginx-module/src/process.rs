@@ -130,6 +130,7 @@ fn start_worker(region: Region) -> bool {
 
 pub unsafe extern "C" fn exit(_: *mut ngx_cycle_t) {
     fence("exit process", (), || {
+        crate::ask::end();
         LEADER.with(RefCell::take);
         WORKER.with(RefCell::take);
     });
