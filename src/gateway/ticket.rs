@@ -222,10 +222,10 @@ impl Ticket {
         self.names.consumer.clear();
     }
 
-    /// Whether `access` refused it.
+    /// Whether `access` did not let it through: it refused, or asked something first.
     #[must_use]
     pub fn was_refused(&self) -> bool {
-        self.stage == Stage::Refused
+        matches!(self.stage, Stage::Refused | Stage::Asking)
     }
 
     /// Whether it has a route to an upstream; true also where it was refused after routing, as another module may let
