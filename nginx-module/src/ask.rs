@@ -29,6 +29,9 @@ use crate::context;
 use crate::process::{now, with_worker};
 use crate::raw::{self, Level, fence, rc};
 
+/// The name of the thread.
+pub const THREAD: &str = "gateway-ask";
+
 /// How long a request waits, milliseconds.
 const WAIT: ngx_msec_t = 30_000;
 /// How long a process that ends waits for its thread, in steps of 10 ms; what it computes is lost anyway.
@@ -196,7 +199,7 @@ fn spawn(shared: Arc<Shared>) -> std::io::Result<JoinHandle<()>> {
         let (mut all, mut before) = (std::mem::zeroed(), std::mem::zeroed());
         libc::sigfillset(&raw mut all);
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
-        let thread = std::thread::Builder::new().name("gateway-ask".to_owned()).spawn(move || work(&shared));
+        let thread = std::thread::Builder::new().name(THREAD.to_owned()).spawn(move || work(&shared));
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut());
         thread
     }
@@ -252,6 +255,9 @@ unsafe extern "C" fn answered(event: *mut ngx_event_t) {
 
 /// Goes on with every request that waits for `answer`.
 fn deliver(answer: Answer) {
+    if answer == Answer::failed(answer.ask()) {
+        crate::process::panicked("a look at a password");
+    }
     let now = now();
     with_worker(|worker| worker.learn(answer, now));
     // One at a time: what a request does next may end another.

@@ -3,9 +3,11 @@
 mod args;
 mod document;
 mod explain;
+mod key;
 mod live;
 mod replay;
 mod request;
+mod token;
 
 use std::process::ExitCode;
 
@@ -20,6 +22,8 @@ gatewayctl looks at documents of ngx-gateway without an nginx.
   gatewayctl size FILE                      the smallest gateway_zone that holds the document
   gatewayctl explain FILE METHOD URL        what is decided on a request, and why
   gatewayctl replay ACCESS_LOG A B          which requests of a log document B decides otherwise than A
+  gatewayctl hash-key [KEY|-]               the hash of an API key for the document; without one, a new key and its hash
+  gatewayctl token --alg ALG ...            a signed token, for trying things out
 
 Options
   --json                  output for programs
@@ -27,6 +31,13 @@ Options
   -H 'Name: value'        explain: a header of the request, as often as you like
   --client ADDRESS        explain: the client's address (127.0.0.1)
   --host HOST             replay: the host of lines that name none
+  --alg ALG               token: HS256, RS256, PS256, ES256, EdDSA or their like
+  --secret-file PATH      token: the secret of HS256, HS384, HS512
+  --key-file PATH         token: the private key of the others, PEM
+  --kid K, --issuer I, --audience A, --sub S
+                          token: what it says of itself
+  --claim name=value      token: another claim, as often as you like; a value that is JSON is taken as such
+  --exp DURATION          token: until when it is good (1h); -1h makes one that has expired
   --help, --version
 
 Exit codes: 0 right, or no difference; 1 errors in the document, a refused request, or differences; 2 could not be done.
@@ -64,6 +75,9 @@ fn run(args: &Args) -> Outcome {
         ["size", file] => document::size(file, args),
         ["explain", file, method, url] => explain::run(file, method, url, args),
         ["replay", log, old, new] => replay::run(log, old, new, args),
+        ["hash-key"] => key::make(args),
+        ["hash-key", key] => key::hash(key, args),
+        ["token"] => token::run(args),
         [] => Err("no command; `gatewayctl --help` lists them".to_owned()),
         [command, ..] if COMMANDS.contains(command) => {
             Err(format!("`{command}` takes other arguments; see `gatewayctl --help`"))
@@ -72,7 +86,7 @@ fn run(args: &Args) -> Outcome {
     }
 }
 
-const COMMANDS: [&str; 6] = ["check", "schema", "diff", "size", "explain", "replay"];
+const COMMANDS: [&str; 8] = ["check", "schema", "diff", "size", "explain", "replay", "hash-key", "token"];
 
 /// Prints `text`; a reader that has gone away, as `head` does, is no failure.
 fn print(text: &str) {

@@ -15,7 +15,7 @@ pub(super) fn read(at: &At<'_>, secrets: &dyn Secrets) -> Option<Basic> {
     let mut is_whole = true;
     if let Some(place) = at.get("file") {
         let path = place.node.text()?;
-        let bytes = secrets.list(path).map_err(|error| format!("cannot read `{path}`: {error}"));
+        let bytes = secrets.htpasswd(path).map_err(|error| format!("cannot read `{path}`: {error}"));
         if let Err(message) = bytes.and_then(|bytes| file(&bytes, path, &mut users)) {
             place.error(message);
             return None;
