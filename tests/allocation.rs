@@ -49,6 +49,8 @@ fn document() -> String {
 auth:
   - {name: staff, jwt: {issuer: "https://a", audience: api, keys: [{alg: HS256, secret: "$env://SECRET"}],
       claims: {permissions: permissions, headers: {X-User: sub}}}}
+  - {name: logins, basic: {file: /htpasswd}}
+  - {name: devices, mtls: {consumers: [{subject: "CN=a", consumer: a}, {subject: "CN=b", consumer: acme}]}}
 consumers: [{name: acme, permissions: ["orders:*"]}]
 limiters:
   - {name: ip, key: [ip], rate: 1000000/s}
@@ -62,6 +64,7 @@ lists: [{name: office, cidrs: [198.51.100.0/24, "2001:db8::/32"]}]
 bans: [{cidr: 203.0.113.0/24, reason: x}]
 routes:
   - {name: limited, paths: ["/limited"], limits: [ip, one]}
+  - {name: login, paths: ["/login"], auth: [devices, logins], limits: [user], upstream: u}
   - {name: broken, paths: ["/broken"], upstream: broken}
   - {name: stripped, paths: ["/strip/*"], strip_prefix: true, upstream: u}
   - {name: rewritten, paths: ["/rewrite/{a}/{b}"], rewrite: "/r/{b}/{a}", headers: {X-A: "{a}-{b}"}, upstream: u}
@@ -93,7 +96,12 @@ fn token(sub: &str, permissions: &str) -> String {
 fn run(gateway: &mut Gateway, request: &Fake, now: Now) -> &'static str {
     let mut ticket = Ticket::new();
     let worker = &mut gateway.workers[0];
-    let decision = worker.access(request, Entry::First, now, &mut ticket);
+    let mut decision = worker.access(request, Entry::First, now, &mut ticket);
+    while let Decision::Ask(_) = decision {
+        let answer = worker.question().unwrap().answer();
+        worker.learn(answer, now);
+        decision = worker.resume(answer, request, now, &mut ticket);
+    }
     black_box(worker.forwarded_path());
     black_box(worker.request_headers().count());
     black_box(worker.is_replaced(b"X-User"));
@@ -166,6 +174,12 @@ fn a_request_allocates_nothing_after_the_first_few() {
         (Fake::get("/near").client(9), "access.denied"),
         (Fake::get("/near").client(99), "access.denied"),
         (Fake { client: "203.0.113.7".parse().unwrap(), ..Fake::get("/near") }, "access.banned"),
+        (Fake::get("/login").basic("ann", "secret"), "forward"),
+        (Fake::get("/login").basic("ann", "wrong"), "auth.password"),
+        (Fake::get("/login").basic("nobody", "secret"), "auth.password"),
+        (Fake::get("/login").basic("ann", "sec\0ret"), "auth.malformed"),
+        (Fake { certificate: Some((Some("CN=b".into()), "")), ..Fake::get("/login") }, "forward"),
+        (Fake { certificate: Some((None, "")), ..Fake::get("/login") }, "auth.certificate"),
         (Fake::get("/limited"), "limit.exceeded"),
         (Fake::get("/broken"), "breaker.open"),
     ]);

@@ -38,8 +38,9 @@ const WAIT: ngx_msec_t = 30_000;
 const JOIN_STEPS: u32 = 20;
 
 thread_local! {
-    static ASKS: RefCell<Option<Asks>> = const { RefCell::new(None) };
+    #[allow(clippy::vec_box, reason = "nginx keeps the address of an armed timer")]
     static WAITING: RefCell<Vec<Box<Waiting>>> = const { RefCell::new(Vec::new()) };
+    static ASKS: RefCell<Option<Asks>> = const { RefCell::new(None) };
     static NEXT: Cell<u64> = const { Cell::new(1) };
 }
 
