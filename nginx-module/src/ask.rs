@@ -119,19 +119,37 @@ pub unsafe fn wait(r: *mut ngx_http_request_t, ask: Ask, question: Option<Questi
     Some(id)
 }
 
-/// The request with this id waits no longer.
+/// The request with this id is over. What nobody waits for any more and nobody has begun with is not begun.
 pub fn forget(id: u64) {
-    let found = WAITING.with(|all| {
+    let Some(ask) = remove(id) else { return };
+    let is_wanted = WAITING.with(|all| all.try_borrow().is_ok_and(|all| all.iter().any(|waiting| waiting.ask == ask)));
+    let dropped = !is_wanted
+        && ASKS
+            .with(|cell| {
+                let slot = cell.try_borrow().ok()?;
+                let mut inner = slot.as_ref()?.shared.lock();
+                let index = inner.questions.iter().position(|question| question.ask() == ask)?;
+                inner.questions.remove(index)
+            })
+            .is_some();
+    if dropped {
+        let now = now();
+        with_worker(|worker| worker.learn(Answer::failed(ask), now));
+    }
+}
+
+/// Takes a request out of those that wait; what it waits for.
+fn remove(id: u64) -> Option<Ask> {
+    let mut waiting = WAITING.with(|all| {
         let mut all = all.try_borrow_mut().ok()?;
         let index = all.iter().position(|waiting| waiting.id == id)?;
         Some(all.swap_remove(index))
-    });
-    if let Some(mut waiting) = found
-        && waiting.timer.timer_set() != 0
-    {
+    })?;
+    if waiting.timer.timer_set() != 0 {
         // SAFETY: the timer is armed and its memory has not moved.
         unsafe { ngx_del_timer(&raw mut waiting.timer) };
     }
+    Some(waiting.ask)
 }
 
 /// Hands `question` to the thread, which is started where there is none; false where that failed.
@@ -270,7 +288,7 @@ fn deliver(answer: Answer) {
             Some((waiting.id, waiting.request))
         });
         let Some((id, r)) = found else { return };
-        forget(id);
+        remove(id);
         // SAFETY: a request that is over has taken its entry away, so this one is live.
         unsafe { resume(r, id, Some(answer)) };
     }
