@@ -13,6 +13,8 @@ use gateway::types::{Method, Now};
 use serde_json::json;
 use support::{Fake, Gateway, SECRET, at};
 
+const PEM: &str = include_str!("../src/auth/mtls/acme.pem");
+
 struct Counting;
 
 thread_local! {
@@ -50,7 +52,7 @@ auth:
   - {name: staff, jwt: {issuer: "https://a", audience: api, keys: [{alg: HS256, secret: "$env://SECRET"}],
       claims: {permissions: permissions, headers: {X-User: sub}}}}
   - {name: logins, basic: {file: /htpasswd}}
-  - {name: devices, mtls: {consumers: [{subject: "CN=a", consumer: a}, {subject: "CN=b", consumer: acme}]}}
+  - {name: devices, mtls: {consumers: [{subject: "CN=a", consumer: a}, {san: acme.example, consumer: named}, {subject: "CN=b", consumer: acme}]}}
 consumers: [{name: acme, permissions: ["orders:*"]}]
 limiters:
   - {name: ip, key: [ip], rate: 1000000/s}
@@ -178,7 +180,7 @@ fn a_request_allocates_nothing_after_the_first_few() {
         (Fake::get("/login").basic("ann", "wrong"), "auth.password"),
         (Fake::get("/login").basic("nobody", "secret"), "auth.password"),
         (Fake::get("/login").basic("ann", "sec\0ret"), "auth.malformed"),
-        (Fake { certificate: Some((Some("CN=b".into()), "")), ..Fake::get("/login") }, "forward"),
+        (Fake { certificate: Some((Some("CN=b".into()), PEM)), ..Fake::get("/login") }, "forward"),
         (Fake { certificate: Some((None, "")), ..Fake::get("/login") }, "auth.certificate"),
         (Fake::get("/limited"), "limit.exceeded"),
         (Fake::get("/broken"), "breaker.open"),

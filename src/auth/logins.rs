@@ -92,15 +92,20 @@ impl std::fmt::Debug for LoginQuestion {
 
 impl Default for Logins {
     fn default() -> Self {
-        let mut key = [0; 16];
-        if aws_lc_rs::rand::fill(&mut key).is_err() {
-            // The system's generator by another way.
-            let word = || RandomState::new().build_hasher().finish();
-            key = (u128::from(word()) << 64 | u128::from(word())).to_le_bytes();
-        }
         let places = vec![[Place::default(); WAYS]; SETS].into_boxed_slice();
-        Self { key, places, under_way: Vec::with_capacity(LOGINS_MAX), answer: None }
+        Self { key: random_key(), places, under_way: Vec::with_capacity(LOGINS_MAX), answer: None }
     }
+}
+
+/// A key for hashes that nobody else can compute.
+pub(super) fn random_key() -> [u8; 16] {
+    let mut key = [0; 16];
+    if aws_lc_rs::rand::fill(&mut key).is_err() {
+        // The system's generator by another way.
+        let word = || RandomState::new().build_hasher().finish();
+        key = (u128::from(word()) << 64 | u128::from(word())).to_le_bytes();
+    }
+    key
 }
 
 impl Logins {

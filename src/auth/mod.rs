@@ -33,7 +33,7 @@ pub use crypto::verify_message;
 pub use error::KeyError;
 pub use key::KeySet;
 pub use logins::{Busy, LOGINS_MAX, Login, LoginAnswer, LoginQuestion, Logins};
-pub use mtls::owner;
+pub use mtls::Certificates;
 pub use password::{check_hash, kind, verify_password};
 pub use permission::{ArchivedRequirement, PermissionError, Requirement, allows, check_granted, matches};
 pub use settings::{

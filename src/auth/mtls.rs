@@ -1,25 +1,70 @@
 //! Certificates of clients: the server verifies them in the TLS handshake, rules say whose they are.
 
+use siphasher::sip128::{Hasher128, SipHasher24};
+use std::hash::Hasher;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use super::logins::random_key;
 use super::pem;
 use super::settings::{ArchivedMark, ArchivedMtls, ArchivedSanKind};
 
-/// The consumer that the first rule which fits gives to a verified certificate; `None` where none fits.
-///
-/// `subject` is its distinguished name as RFC 2253 writes it, `pem` the certificate, which is looked at only if a rule
-/// asks for more than the subject.
-#[must_use]
-pub fn owner<'s, 'r>(settings: &'s ArchivedMtls, subject: &[u8], pem: impl Fn() -> &'r [u8]) -> Option<&'s str> {
-    let mut certificate = None;
-    let rule = settings.rules.iter().find(|rule| match &rule.mark {
-        ArchivedMark::Subject(name) => name.as_bytes() == subject,
-        mark => {
-            certificate.get_or_insert_with(|| Details::read(pem())).as_ref().is_some_and(|details| details.has(mark))
+/// How many certificates a process knows.
+const PLACES: usize = 256;
+
+/// Certificates that were read a moment ago: a client sends hundreds of requests with the same one.
+pub struct Certificates {
+    key: [u8; 16],
+    /// Each under a keyed hash of its PEM, which nobody can aim at.
+    places: Box<[Option<([u8; 16], Details)>]>,
+}
+
+impl Default for Certificates {
+    fn default() -> Self {
+        Self { key: random_key(), places: (0..PLACES).map(|_| None).collect() }
+    }
+}
+
+impl Certificates {
+    /// The consumer that the first rule which fits gives to a verified certificate; `None` where none fits.
+    ///
+    /// `subject` is its distinguished name as RFC 2253 writes it, `pem` the certificate, which is looked at only if a
+    /// rule asks for more than the subject.
+    #[must_use]
+    pub fn owner<'s, 'r>(
+        &mut self,
+        settings: &'s ArchivedMtls,
+        subject: &[u8],
+        pem: impl Fn() -> &'r [u8],
+    ) -> Option<&'s str> {
+        let mut place = None;
+        for rule in settings.rules.iter() {
+            let fits = match &rule.mark {
+                ArchivedMark::Subject(name) => name.as_bytes() == subject,
+                mark => {
+                    let index = *place.get_or_insert_with(|| self.read(pem()));
+                    index.and_then(|index| self.places.get(index)?.as_ref()).is_some_and(|(_, found)| found.has(mark))
+                }
+            };
+            if fits {
+                return Some(rule.consumer.as_str());
+            }
         }
-    })?;
-    Some(rule.consumer.as_str())
+        None
+    }
+
+    /// The place of a certificate, which is read unless it was a moment ago; `None` where it cannot be.
+    fn read(&mut self, pem: &[u8]) -> Option<usize> {
+        let mut hasher = SipHasher24::new_with_key(&self.key);
+        hasher.write(pem);
+        let tag = hasher.finish128().as_bytes();
+        let index = usize::from(tag[0]);
+        let place = self.places.get_mut(index)?;
+        if place.as_ref().is_none_or(|(other, _)| *other != tag) {
+            *place = Some((tag, Details::read(pem)?));
+        }
+        Some(index)
+    }
 }
 
 /// What is read out of a certificate.
@@ -79,7 +124,13 @@ mod tests {
         let settings = Mtls { rules: vec![rule(Mark::Subject("CN=other".into()), "other"), rule(mark, "acme")] };
         let bytes = rkyv::to_bytes::<Error>(&settings).unwrap();
         let archived = rkyv::access::<ArchivedMtls, Error>(&bytes).unwrap();
-        owner(archived, b"CN=acme,O=Acme", || PEM.as_bytes()).map(str::to_owned)
+        let mut certificates = Certificates::default();
+        let first = certificates.owner(archived, b"CN=acme,O=Acme", || PEM.as_bytes()).map(str::to_owned);
+        let again = certificates.owner(archived, b"CN=acme,O=Acme", || PEM.as_bytes()).map(str::to_owned);
+        assert_eq!(first, again);
+        // What was read once is no other certificate's.
+        assert!(certificates.read(b"x").is_none());
+        first
     }
 
     #[test]

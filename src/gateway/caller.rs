@@ -6,8 +6,8 @@ use super::object::{ApiKey, Consumer, Role, Route};
 use super::ticket::{Passed, Ticket};
 use crate::auth::{
     ArchivedApiKey, ArchivedAuth, ArchivedBasic, ArchivedJwt, ArchivedMtls, ArchivedRequirement, ArchivedScheme, Auth,
-    Busy, CREDENTIALS_MAX, Claims, Credentials, Found, List, LoginQuestion, Logins, Lookup, TokenCache, Verifier,
-    allows, digest, find_credentials, find_key, find_token, is_token, owner,
+    Busy, CREDENTIALS_MAX, Certificates, Claims, Credentials, Found, List, LoginQuestion, Logins, Lookup, TokenCache,
+    Verifier, allows, digest, find_credentials, find_key, find_token, is_token,
 };
 use crate::state::{Blob, View};
 use crate::types::{Certificate, Id, Now, Reason, Request, SECOND};
@@ -21,6 +21,7 @@ pub(super) struct Callers {
     keys: Keys,
     tokens: TokenCache,
     pub logins: Logins,
+    certificates: Certificates,
     /// What the request that was looked at last wants to have found out.
     question: Option<LoginQuestion>,
     /// Claims of the token that was verified last and is not in the cache.
@@ -253,7 +254,8 @@ impl Callers {
             Certificate::Failed => return Err(Reason::AuthCertificate),
             Certificate::Verified { subject } => subject,
         };
-        let name = owner(settings, subject, || request.certificate_pem()).ok_or(Reason::AuthCertificate)?;
+        let name =
+            self.certificates.owner(settings, subject, || request.certificate_pem()).ok_or(Reason::AuthCertificate)?;
         if view.named::<Consumer>(name).is_some_and(|consumer| !consumer.enabled) {
             return Err(Reason::AuthConsumer);
         }
