@@ -15,9 +15,11 @@ const PLACES: usize = 256;
 /// Certificates that were read a moment ago: a client sends hundreds of requests with the same one.
 pub struct Certificates {
     key: [u8; 16],
-    /// Each under a keyed hash of its PEM, which nobody can aim at.
-    places: Box<[Option<([u8; 16], Details)>]>,
+    places: Box<[Place]>,
 }
+
+/// What was read, under a keyed hash of the PEM, which nobody can aim at.
+type Place = Option<([u8; 16], Details)>;
 
 impl Default for Certificates {
     fn default() -> Self {
