@@ -14,6 +14,8 @@ use gateway::types::{Method, Now};
 use serde_json::json;
 use support::{Fake, Gateway, SECRET, at};
 
+const PEM: &str = include_str!("../src/auth/mtls/acme.pem");
+
 struct Counting;
 
 thread_local! {
@@ -52,6 +54,8 @@ auth:
       claims: {permissions: permissions, headers: {X-User: sub}}}}
   - {name: fetched, jwt: {issuer: "https://a", audience: api, jwks: {file: "JWKS"}}}
   - {name: unfetched, jwt: {issuer: "https://a", audience: api, jwks: {file: "/nowhere/jwks.json"}}}
+  - {name: logins, basic: {file: /htpasswd}}
+  - {name: devices, mtls: {consumers: [{subject: "CN=a", consumer: a}, {san: acme.example, consumer: named}, {subject: "CN=b", consumer: acme}]}}
 consumers: [{name: acme, permissions: ["orders:*"]}]
 limiters:
   - {name: ip, key: [ip], rate: 1000000/s}
@@ -67,6 +71,7 @@ routes:
   - {name: fetched, paths: ["/fetched"], auth: [fetched]}
   - {name: unfetched, paths: ["/unfetched"], auth: [unfetched]}
   - {name: limited, paths: ["/limited"], limits: [ip, one]}
+  - {name: login, paths: ["/login"], auth: [devices, logins], limits: [user], upstream: u}
   - {name: broken, paths: ["/broken"], upstream: broken}
   - {name: stripped, paths: ["/strip/*"], strip_prefix: true, upstream: u}
   - {name: rewritten, paths: ["/rewrite/{a}/{b}"], rewrite: "/r/{b}/{a}", headers: {X-A: "{a}-{b}"}, upstream: u}
@@ -103,7 +108,12 @@ fn named(sub: &str, permissions: &str, kid: Option<&str>) -> String {
 fn run(gateway: &mut Gateway, request: &Fake, now: Now) -> &'static str {
     let mut ticket = Ticket::new();
     let worker = &mut gateway.workers[0];
-    let decision = worker.access(request, Entry::First, now, &mut ticket);
+    let mut decision = worker.access(request, Entry::First, now, &mut ticket);
+    while let Decision::Ask(_) = decision {
+        let answer = worker.question().unwrap().answer();
+        worker.learn(answer, now);
+        decision = worker.resume(answer, request, now, &mut ticket);
+    }
     black_box(worker.forwarded_path());
     black_box(worker.request_headers().count());
     black_box(worker.is_replaced(b"X-User"));
@@ -132,7 +142,7 @@ fn run(gateway: &mut Gateway, request: &Fake, now: Now) -> &'static str {
             outcome = Outcome { status, ..Outcome::default() };
             "respond"
         }
-        Decision::Ask(ask) => match ask {},
+        Decision::Ask(_) => "ask",
     };
     worker.complete(&mut ticket, &outcome, now.plus(1_500));
     code
@@ -186,6 +196,12 @@ fn a_request_allocates_nothing_after_the_first_few() {
         (Fake::get("/near").client(9), "access.denied"),
         (Fake::get("/near").client(99), "access.denied"),
         (Fake { client: "203.0.113.7".parse().unwrap(), ..Fake::get("/near") }, "access.banned"),
+        (Fake::get("/login").basic("ann", "secret"), "forward"),
+        (Fake::get("/login").basic("ann", "wrong"), "auth.password"),
+        (Fake::get("/login").basic("nobody", "secret"), "auth.password"),
+        (Fake::get("/login").basic("ann", "sec\0ret"), "auth.malformed"),
+        (Fake { certificate: Some((Some("CN=b".into()), PEM)), ..Fake::get("/login") }, "forward"),
+        (Fake { certificate: Some((None, "")), ..Fake::get("/login") }, "auth.certificate"),
         (Fake::get("/limited"), "limit.exceeded"),
         (Fake::get("/broken"), "breaker.open"),
     ]);

@@ -36,6 +36,7 @@ impl Secrets for Fixed {
         match path {
             "/etc/lists/office" => Ok(b"10.0.0.0/9\n10.128.0.0/9 # both\n".to_vec()),
             "/etc/lists/revoked" => Ok(b"jti 7\nsub anna before 2026-01-01T00:00:00Z\n".to_vec()),
+            "/etc/htpasswd" => Ok(b"ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n".to_vec()),
             "/etc/lists/wrong" => Ok(b"10.0.0.0/8\n10.0.0.1/8\n".to_vec()),
             "/run/secrets/jwt" => Ok(format!("{SECRET}\n").into_bytes()),
             _ => Err("No such file or directory (os error 2)".to_owned()),

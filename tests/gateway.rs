@@ -23,6 +23,8 @@ mod limits;
 mod model;
 #[path = "gateway/outcomes.rs"]
 mod outcomes;
+#[path = "gateway/passwords.rs"]
+mod passwords;
 #[path = "gateway/revocation.rs"]
 mod revocation;
 #[path = "gateway/routing.rs"]

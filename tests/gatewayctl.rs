@@ -47,6 +47,8 @@ fn commands() {
         ),
     );
     write("none.json", "{\"keys\": []}");
+    write("tiny", "tiny\n");
+    write("logins.yaml", "version: 1\nauth: [{name: l, basic: {file: /none/htpasswd}}]\n");
     for (words, code, found) in [
         (
             &["jwks", "check", "set.json"][..],
@@ -71,6 +73,8 @@ fn commands() {
         (&["check", "a.yaml", "--json"], 0, "\"ok\": true"),
         (&["check", "secret.yaml"], 1, "the environment variable `JWT_SECRET` is not set"),
         (&["check", "secret.yaml", "--secrets-missing-ok"], 0, "right"),
+        (&["check", "logins.yaml"], 1, "auth[0].basic.file: cannot read `/none/htpasswd`"),
+        (&["check", "logins.yaml", "--secrets-missing-ok"], 0, "right"),
         (&["check", "none.yaml"], 2, "cannot read none.yaml"),
         (&["schema"], 0, "2020-12/schema"),
         (&["diff", "a.yaml", "a.yaml"], 0, ""),
@@ -93,9 +97,132 @@ fn commands() {
         (&["replay", "log", "a.yaml", "b.yaml", "--json"], 1, "\"different\": 2"),
         (&["frobnicate"], 2, "no command is called `frobnicate`"),
         (&["check"], 2, "`check` takes other arguments"),
+        (
+            &["hash-key", "another-key-of-them"],
+            0,
+            "sha256:53c346188687305e6fc3165956b18a0a4a70c287e5daa3f5c60c83a60143ce2e\n",
+        ),
+        (&["hash-key", "short"], 2, "the key has 5 bytes; 16 to 512 are possible"),
+        (&["hash-key", "with a blank in the middle"], 2, "visible ASCII"),
+        (&["hash-key", "a", "b"], 2, "`hash-key` takes other arguments"),
+        (&["token"], 2, "token needs --alg"),
+        (&["token", "--alg", "none", "--secret-file", "long"], 2, "no algorithm is called `none`"),
+        (&["token", "--alg", "HS256"], 2, "HS256 takes --secret-file, and that alone"),
+        (&["token", "--alg", "RS256", "--secret-file", "long"], 2, "RS256 takes --key-file, and that alone"),
+        (&["token", "--alg", "HS256", "--secret-file", "log"], 0, "eyJ"),
+        (&["token", "--alg", "HS256", "--secret-file", "tiny"], 2, "tiny has 4 bytes"),
+        (&["token", "--alg", "HS256", "--secret-file", "nowhere"], 2, "cannot read nowhere"),
+        (&["token", "--alg", "ES256", "--key-file", "tiny"], 2, "tiny is no private key for ES256"),
+        (&["token", "--alg", "HS256", "--secret-file", "log", "--exp", "soon"], 2, "`soon` is no duration"),
+        (&["token", "--alg", "HS256", "--secret-file", "log", "--claim", "x"], 2, "`x` is no claim"),
         (&["--help"], 0, "gatewayctl replay ACCESS_LOG A B"),
     ] {
         let (status, text) = run(words);
         assert!(status == code && text.contains(found), "{words:?}: {status}\n{text}");
+    }
+}
+
+/// Runs with `input` as standard input.
+fn piped(words: &[&str], input: &str) -> String {
+    use std::io::Write;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatewayctl"));
+    let command = command.args(words).stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn keys() {
+    let (code, made) = run(&["hash-key"]);
+    let (key, hash) = made.strip_prefix("key   ").unwrap().trim_end().split_once("\nhash  ").unwrap();
+    assert_eq!((code, key.len()), (0, 43));
+    assert_eq!(run(&["hash-key", "--", key]).1.trim_end(), hash);
+    assert_eq!(piped(&["hash-key", "-"], &format!("{key}\n")).trim_end(), hash);
+    assert_ne!(run(&["hash-key"]).1, made);
+    write(
+        "keys.yaml",
+        &format!(
+            "version: 1\nauth: [{{name: k, api_key: {{}}}}]\nconsumers: [{{name: acme, api_key: \"{hash}\"}}]\n\
+             routes: [{{name: r, paths: [/*], auth: [k]}}]\n"
+        ),
+    );
+    let header = format!("X-API-Key: {key}");
+    let (code, text) = run(&["explain", "keys.yaml", "GET", "/", "--json", "-H", &header]);
+    assert!(code == 0 && text.contains("\"consumer\": \"acme\""), "{text}");
+}
+
+#[test]
+fn tokens() {
+    write("secret", "a secret that is longer than 32 bytes\n");
+    let folder = env!("CARGO_TARGET_TMPDIR");
+    let mut keys = format!("        - {{kid: HS256, alg: HS256, secret: \"$file://{folder}/secret\"}}\n");
+    for (alg, options) in [
+        ("RS256", &["RSA", "-pkeyopt", "rsa_keygen_bits:2048"][..]),
+        ("PS384", &["RSA", "-pkeyopt", "rsa_keygen_bits:2048"]),
+        ("ES256", &["EC", "-pkeyopt", "ec_paramgen_curve:P-256"]),
+        ("ES384", &["EC", "-pkeyopt", "ec_paramgen_curve:P-384"]),
+        ("EdDSA", &["ED25519"]),
+    ] {
+        let openssl = |words: &[&str]| {
+            let made = Command::new("openssl").args(words).current_dir(folder).output();
+            made.is_ok_and(|out| out.status.success())
+        };
+        let (private, public) = (format!("{alg}.key"), format!("{alg}.pub"));
+        let words = [&["genpkey", "-out", &private, "-algorithm"], options].concat();
+        if !openssl(&words) || !openssl(&["pkey", "-in", &private, "-pubout", "-out", &public]) {
+            eprintln!("skipped: no openssl for {alg}");
+            continue;
+        }
+        keys.push_str(&format!("        - {{kid: {alg}, alg: {alg}, pem: \"$file://{folder}/{public}\"}}\n"));
+    }
+    write(
+        "tokens.yaml",
+        &format!(
+            "version: 1\nauth:\n  - name: t\n    jwt:\n      issuer: i\n      audience: a\n      claims: {{permissions: p}}\n      \
+             keys:\n{keys}routes: [{{name: r, paths: [/*], auth: [t], permissions: {{any: [\"x:y\"]}}}}]\n"
+        ),
+    );
+    let explain = |token: &str| {
+        let header = format!("Authorization: Bearer {}", token.trim_end());
+        run(&["explain", "tokens.yaml", "GET", "/", "--json", "-H", &header])
+    };
+    let common = ["--issuer", "i", "--audience", "a", "--sub", "ada", "--claim", "p=[\"x:y\"]"];
+    let mut tried = 0;
+    for alg in ["HS256", "RS256", "PS384", "ES256", "ES384", "EdDSA"] {
+        if !keys.contains(&format!("kid: {alg}")) {
+            continue;
+        }
+        let file = if alg == "HS256" { "secret".to_owned() } else { format!("{alg}.key") };
+        let option = if alg == "HS256" { "--secret-file" } else { "--key-file" };
+        let words = [&["token", "--alg", alg, option, &file, "--kid", alg], &common[..]].concat();
+        let (code, token) = run(&words);
+        assert_eq!(code, 0, "{alg}: {token}");
+        let (code, text) = explain(&token);
+        assert!(code == 0 && text.contains("\"consumer\": \"ada\""), "{alg}: {text}");
+        let (_, late) = run(&[&words[..], &["--exp", "-1h"]].concat());
+        assert!(explain(&late).1.contains("auth.expired"), "{alg}");
+        tried += 1;
+    }
+    assert!(tried >= 1);
+}
+
+#[test]
+fn a_password_is_looked_at_at_once() {
+    let folder = env!("CARGO_TARGET_TMPDIR");
+    write("htpasswd", "ann:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n");
+    write(
+        "password.yaml",
+        &format!(
+            "version: 1\nauth: [{{name: l, basic: {{file: {folder}/htpasswd}}}}]\nroutes: [{{name: r, paths: [/*], auth: [l]}}]\n"
+        ),
+    );
+    // ann:secret and ann:Secret.
+    for (text, code, found) in
+        [("YW5uOnNlY3JldA==", 0, "\"consumer\": \"ann\""), ("YW5uOlNlY3JldA==", 1, "\"reason\": \"auth.password\"")]
+    {
+        let header = format!("Authorization: Basic {text}");
+        let (status, text) = run(&["explain", "password.yaml", "GET", "/", "--json", "-H", &header]);
+        assert!(status == code && text.contains(found), "{text}");
     }
 }

@@ -42,8 +42,10 @@ const ORDER: [&[&str]; 8] = [
 const UNSAFE: [&str; 2] = ["state", "capi"];
 
 /// Crates that only one folder may name, or none: what needs nginx or Lua is in workspace members of their own.
-const HOMES: [(&str, Option<&str>); 13] = [
+const HOMES: [(&str, Option<&str>); 17] = [
+    ("argon2", Some("auth")),
     ("aws_lc_rs", Some("auth")),
+    ("bcrypt", Some("auth")),
     ("jsonwebtoken", Some("auth")),
     ("libc", Some("state")),
     ("mlua", None),
@@ -56,6 +58,8 @@ const HOMES: [(&str, Option<&str>); 13] = [
     ("rustls", Some("net")),
     ("saphyr_parser", Some("config")),
     ("ureq", Some("net")),
+    ("sha_crypt", Some("auth")),
+    ("x509_parser", Some("auth")),
 ];
 
 #[test]

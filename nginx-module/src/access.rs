@@ -11,7 +11,7 @@ use crate::context::{self, Context};
 use crate::process::{now, recent, with_worker};
 use crate::raw::{self, Level, fence, rc};
 use crate::view::View;
-use crate::{answer, conf, forward, reply, variable};
+use crate::{answer, ask, conf, forward, reply, variable};
 
 pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     fence("access", 500, || {
@@ -32,6 +32,9 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: the caller's promise; `r` outlives the view, and nothing changes it while the library reads it.
     unsafe {
         let Some(context) = context::obtain(r) else { return 500 };
+        if context.waiting != 0 {
+            return rc::AGAIN;
+        }
         let again = context.decided.len != 0;
         // try_files, error_page and named locations come here again: what was left of a URI has been decided, another
         // is routed anew, and in no case is a limit taken twice.
@@ -53,8 +56,21 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
         variable::request_id(r, context);
         let view = View::new(r);
         let entry = if again { Entry::Again } else { Entry::First };
+        let answer = context.answer.take();
+        if std::mem::take(&mut context.gave_up) {
+            return refuse(r, context, Reply::later(Reason::AuthBusy, 1));
+        }
+        let mut question = None;
         let decision = with_worker(|worker| {
-            let decision = worker.access(&view, entry, now(), &mut context.ticket);
+            let decision = match answer {
+                Some(answer) => worker.resume(answer, &view, now(), &mut context.ticket),
+                None => worker.access(&view, entry, now(), &mut context.ticket),
+            };
+            if let Decision::Ask(_) = decision {
+                // Nothing is decided: what the client sent is looked at once more.
+                question = worker.question();
+                return decision;
+            }
             // With `satisfy any` another module may let in whom we refuse; then the request goes the same way.
             let goes_on = match &decision {
                 Decision::Reply(answer) => satisfies_any(r) && is_about_caller(answer.reason),
@@ -71,6 +87,15 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
                 && answer::keep(r, context, worker, responds);
             if ready { decision } else { Decision::Reply(Reply::new(Reason::Internal)) }
         });
+        if let Some(Decision::Ask(ask)) = decision {
+            return match ask::wait(r, ask, question) {
+                Some(id) => {
+                    context.waiting = id;
+                    rc::AGAIN
+                }
+                None => refuse(r, context, Reply::new(Reason::Internal)),
+            };
+        }
         // What is stripped or rewritten is not to be routed by what is left of it.
         context.decided = (*r).uri;
         if answer::is_kept(context) {
@@ -82,7 +107,8 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
                 if satisfies_any(r) && context.ticket.is_authenticated() { rc::OK } else { rc::DECLINED }
             }
             Some(Decision::Reply(answer)) => refuse(r, context, answer),
-            Some(Decision::Ask(ask)) => match ask {},
+            // Dealt with above.
+            Some(Decision::Ask(_)) => rc::AGAIN,
             None => refuse(r, context, Reply::new(Reason::PolicyNone)),
         }
     }
@@ -150,8 +176,8 @@ pub unsafe fn decide_subrequest(r: *mut ngx_http_request_t, late: bool) -> ngx_i
                 raw::log(Level::Error, log, &format!("subrequest \"{uri}\" was refused: {why}"));
                 answer.reason.status() as ngx_int_t
             }
-            Some(Decision::Ask(ask)) => match ask {},
-            None => 503,
+            // A subrequest shows no credentials, so there is nothing to ask.
+            Some(Decision::Ask(_)) | None => 503,
         }
     }
 }

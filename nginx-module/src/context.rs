@@ -3,14 +3,14 @@
 use std::ffi::c_void;
 use std::ptr;
 
-use gateway::gateway::Ticket;
+use gateway::gateway::{Answer, Ticket};
 use gateway::types::Reason;
 use nginx_sys::{ngx_http_request_t, ngx_pool_cleanup_add, ngx_str_t};
 
 use crate::answer::Kept;
 use crate::forward::Changes;
 use crate::raw::{self, fence};
-use crate::{ngx_http_gateway_module, process};
+use crate::{ask, ngx_http_gateway_module, process};
 
 /// One request's (or subrequest's) record.
 #[repr(C)]
@@ -31,6 +31,12 @@ pub struct Context {
     pub changes: Changes,
     /// Why it was refused, where another module may let it in all the same.
     pub weighed: Option<Reason>,
+    /// The id under which it waits; 0 = it does not.
+    pub waiting: u64,
+    /// What it has waited for …
+    pub answer: Option<Answer>,
+    /// … or that it has waited too long.
+    pub gave_up: bool,
     /// Made once, when something asks for it.
     pub request_id: ngx_str_t,
 }
@@ -93,6 +99,9 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
             kept: Kept::NOTHING,
             changes: Changes::new(),
             weighed: None,
+            waiting: 0,
+            answer: None,
+            gave_up: false,
             request_id: raw::text(b""),
         });
         record.handler = Some(release);
@@ -105,6 +114,10 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
 unsafe extern "C" fn release(data: *mut c_void) {
     fence("request cleanup", (), || {
         let place = data.cast::<Context>();
+        // SAFETY: as below.
+        if let Some(waiting) = unsafe { place.as_ref() }.map(|context| context.waiting).filter(|id| *id != 0) {
+            ask::forget(waiting);
+        }
         // SAFETY: the record's data is the Context that `obtain` wrote; nobody uses it after this last handler.
         unsafe {
             if let Some(context) = place.as_mut()

@@ -86,6 +86,10 @@ pub unsafe extern "C" fn init(cycle: *mut ngx_cycle_t) -> ngx_int_t {
     fence("init process", rc::ERROR, || {
         // The default hook prints several raw lines to stderr, which is the error log.
         std::panic::set_hook(Box::new(|info| {
+            // Other threads keep away from nginx's log; whoever waits for them tells.
+            if std::thread::current().name() == Some(crate::ask::THREAD) {
+                return;
+            }
             // SAFETY: as in `panicked`.
             let log = unsafe { ngx_cycle.as_ref() }.map_or(ptr::null_mut(), |cycle| cycle.log);
             raw::log(Level::Alert, log, &info.to_string());
@@ -130,6 +134,7 @@ fn start_worker(region: Region) -> bool {
 
 pub unsafe extern "C" fn exit(_: *mut ngx_cycle_t) {
     fence("exit process", (), || {
+        crate::ask::end();
         LEADER.with(RefCell::take);
         WORKER.with(RefCell::take);
     });

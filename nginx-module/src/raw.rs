@@ -18,6 +18,7 @@ pub mod rc {
     use super::ngx_int_t;
     pub const OK: ngx_int_t = 0;
     pub const ERROR: ngx_int_t = -1;
+    pub const AGAIN: ngx_int_t = -2;
     pub const BUSY: ngx_int_t = -3;
     pub const DONE: ngx_int_t = -4;
     pub const DECLINED: ngx_int_t = -5;

@@ -27,9 +27,10 @@ enum Variable {
     LimitStatus,
     BreakerState,
     RequestId,
+    Asks,
 }
 
-const VARIABLES: [(&[u8], Variable); 11] = [
+const VARIABLES: [(&[u8], Variable); 12] = [
     (b"gateway_route", Variable::Route),
     (b"gateway_upstream", Variable::Upstream),
     (b"gateway_peer", Variable::Peer),
@@ -41,6 +42,7 @@ const VARIABLES: [(&[u8], Variable); 11] = [
     (b"gateway_limit_status", Variable::LimitStatus),
     (b"gateway_breaker_state", Variable::BreakerState),
     (b"gateway_request_id", Variable::RequestId),
+    (b"gateway_asks", Variable::Asks),
 ];
 
 /// Declares the variables before the configuration is read.
@@ -129,6 +131,7 @@ unsafe fn value(r: *mut ngx_http_request_t, variable: Variable) -> Option<ngx_st
             Variable::Decision => copied(ticket?.decision()),
             Variable::Reason => copied(ticket?.reason()),
             Variable::LimitStatus => copied(ticket?.limit_status()),
+            Variable::Asks => copied(&ticket?.asks().to_string()),
             Variable::BreakerState => {
                 let ticket = ticket?;
                 copied(with_worker(|worker: &mut Worker| worker.breaker_state(ticket, now()))?)

@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use gateway::types::{Header, Method, Protocol, Request};
-use nginx_sys::ngx_http_request_t;
+use gateway::types::{Certificate, Header, Method, Protocol, Request};
+use nginx_sys::{ngx_hash_key, ngx_http_get_variable, ngx_http_request_t, ngx_str_t};
 
-use crate::raw::{bytes, headers};
+use crate::raw::{self, bytes, headers};
 
 /// Borrows what nginx already parsed; nothing is copied.
 pub struct View {
@@ -26,6 +26,22 @@ impl View {
     fn request(&self) -> &ngx_http_request_t {
         // SAFETY: the promise of `new`.
         unsafe { &*self.r }
+    }
+
+    /// The value of one of nginx's variables; empty where there is none, as in an nginx without TLS. The value lives in
+    /// the request's pool.
+    fn variable(&self, name: &'static [u8]) -> &[u8] {
+        // SAFETY: a live request; nginx reads the name and writes into the request's pool alone.
+        unsafe {
+            let mut text: ngx_str_t = raw::text(name);
+            let hash = ngx_hash_key(text.data, text.len);
+            match ngx_http_get_variable(self.r, &raw mut text, hash).as_ref() {
+                Some(value) if value.valid() != 0 && value.not_found() == 0 => {
+                    bytes(ngx_str_t { len: value.len() as usize, data: value.data })
+                }
+                _ => &[],
+            }
+        }
     }
 }
 
@@ -121,5 +137,17 @@ impl Request for View {
                 }
             }
         }
+    }
+
+    fn certificate(&self) -> Certificate<'_> {
+        match self.variable(b"ssl_client_verify") {
+            b"" | b"NONE" => Certificate::Absent,
+            b"SUCCESS" => Certificate::Verified { subject: self.variable(b"ssl_client_s_dn") },
+            _ => Certificate::Failed,
+        }
+    }
+
+    fn certificate_pem(&self) -> &[u8] {
+        self.variable(b"ssl_client_raw_cert")
     }
 }

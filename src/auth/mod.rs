@@ -7,6 +7,7 @@
 
 mod api_key;
 mod base64url;
+mod basic;
 mod cache;
 mod claims;
 mod crypto;
@@ -17,6 +18,9 @@ mod header;
 pub mod json;
 pub mod jwks;
 mod key;
+mod logins;
+mod mtls;
+mod password;
 mod pem;
 mod permission;
 pub mod revocation;
@@ -26,17 +30,21 @@ mod url;
 mod verifier;
 
 pub use api_key::{KEY_MAX, KEY_MIN, KeyDigest, digest, find_key};
+pub use basic::{CREDENTIALS_MAX, Credentials, find_credentials};
 pub use cache::{Found, TokenCache};
 pub use claims::{Claims, List};
 pub use crypto::verify_message;
 pub use error::KeyError;
 pub use grants::{ArchivedGrants, Grants};
 pub use key::KeySet;
+pub use logins::{Busy, LOGINS_MAX, Login, LoginAnswer, LoginQuestion, Logins};
+pub use mtls::Certificates;
+pub use password::{check_hash, kind, verify_password};
 pub use permission::{ArchivedRequirement, PermissionError, Requirement, allows, check_granted, holds, matches};
 pub use settings::{
-    Algorithm, ApiKey, ArchivedAlgorithm, ArchivedApiKey, ArchivedAuth, ArchivedJwks, ArchivedJwt, ArchivedKey,
-    ArchivedKeySource, ArchivedMaterial, ArchivedScheme, ArchivedSource, Auth, Jwks, Jwt, Key, KeySource, Material,
-    Scheme, Source,
+    Algorithm, ApiKey, ArchivedAlgorithm, ArchivedApiKey, ArchivedAuth, ArchivedBasic, ArchivedJwks, ArchivedJwt,
+    ArchivedKey, ArchivedKeySource, ArchivedMaterial, ArchivedMtls, ArchivedScheme, ArchivedSource, Auth, Basic,
+    CertificateRule, Jwks, Jwt, Key, KeySource, Mark, Material, Mtls, SanKind, Scheme, Source,
 };
 pub use source::{Lookup, bearer, cookies, find_token, is_token, parameters, spells};
 pub use url::Url;

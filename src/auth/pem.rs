@@ -42,7 +42,8 @@ pub fn public_key(text: &str) -> Result<Public, KeyError> {
     }
 }
 
-fn block(text: &str) -> Result<(&str, Vec<u8>), KeyError> {
+/// Label and content of the one PEM block in `text`.
+pub fn block(text: &str) -> Result<(&str, Vec<u8>), KeyError> {
     const BAD: KeyError = KeyError::Malformed("not one PEM block");
     let (label, rest) = text.strip_prefix("-----BEGIN ").and_then(|rest| rest.split_once("-----")).ok_or(BAD)?;
     let (body, end) = rest.split_once("-----END ").ok_or(BAD)?;

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use rkyv::{Archive, Deserialize, Serialize};
 
 /// The signature algorithms of RFC 7518 and RFC 8037 that are accepted; `none` is not among them.
@@ -125,6 +127,10 @@ pub enum Scheme {
     Jwt(Jwt),
     /// Keys of consumers.
     ApiKey(ApiKey),
+    /// Certificates of clients.
+    Mtls(Mtls),
+    /// Users and passwords, RFC 7617.
+    Basic(Basic),
 }
 
 impl Auth {
@@ -133,7 +139,7 @@ impl Auth {
     pub fn headers(&self) -> &[(String, String)] {
         match &self.scheme {
             Scheme::Jwt(jwt) => &jwt.headers,
-            Scheme::ApiKey(_) => &[],
+            Scheme::ApiKey(_) | Scheme::Mtls(_) | Scheme::Basic(_) => &[],
         }
     }
 }
@@ -154,4 +160,57 @@ pub enum KeySource {
 pub struct ApiKey {
     /// Where keys are looked for, in this order.
     pub source: Vec<KeySource>,
+}
+
+/// An `mtls` entry of the document, checked: there is at least one rule, and no two ask for the same.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Mtls {
+    /// Whose certificates are taken, looked at in this order.
+    pub rules: Vec<CertificateRule>,
+}
+
+/// A certificate and its consumer.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CertificateRule {
+    /// What the certificate is known by.
+    pub mark: Mark,
+    /// The consumer's name.
+    pub consumer: String,
+}
+
+/// What a certificate is known by.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Mark {
+    /// The subject's distinguished name as RFC 2253 writes it.
+    Subject(String),
+    /// One of the alternative names (RFC 5280, 4.2.1.6).
+    San(SanKind, String),
+    /// The SHA-256 of the certificate in DER.
+    Fingerprint([u8; 32]),
+}
+
+/// The kinds of alternative names that a rule may ask for.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SanKind {
+    /// `DNS`, in lower case.
+    Dns,
+    /// `URI`.
+    Uri,
+    /// `email`.
+    Email,
+}
+
+/// A `basic` entry of the document, checked: there is at least one user. The user is the consumer.
+#[derive(Archive, Serialize, Deserialize, Clone, PartialEq, Eq, Hash)]
+pub struct Basic {
+    /// User and hash, sorted by user; no user twice.
+    pub users: Vec<(String, String)>,
+    /// Whose hash stands in for those of users that nobody knows: of the kind and cost that most have.
+    pub decoy: u32,
+}
+
+impl fmt::Debug for Basic {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Basic({} users)", self.users.len())
+    }
 }

@@ -1,5 +1,8 @@
 //! `auth`.
 
+mod basic;
+mod mtls;
+
 use super::Context;
 use super::jwks;
 use super::read::At;
@@ -24,15 +27,20 @@ pub(super) fn read(at: &At<'_>, name: String, context: &Context<'_>) -> Option<A
     let schemes = ["jwt", "api_key", "basic", "signature", "mtls"];
     let written: Vec<&str> = schemes.into_iter().filter(|scheme| at.get(scheme).is_some()).collect();
     match written.as_slice() {
-        [] => at.error("needs a scheme: `jwt` or `api_key`"),
+        [] => at.error("needs a scheme: `jwt`, `api_key`, `basic` or `mtls`"),
         [_] => {}
         [first, second, ..] => {
             at.error(format!("has both `{first}` and `{second}`; each scheme is an entry of its own"))
         }
     }
-    let scheme = match at.object("jwt") {
-        Some(at) => Scheme::Jwt(jwt(&at, context)?),
-        None => Scheme::ApiKey(api_key(&at.object("api_key")?)),
+    let scheme = if let Some(at) = at.object("jwt") {
+        Scheme::Jwt(jwt(&at, context)?)
+    } else if let Some(at) = at.object("mtls") {
+        Scheme::Mtls(mtls::read(&at)?)
+    } else if let Some(at) = at.object("basic") {
+        Scheme::Basic(basic::read(&at, context.secrets)?)
+    } else {
+        Scheme::ApiKey(api_key(&at.object("api_key")?))
     };
     Some(Auth { name, optional: at.bool("optional").unwrap_or(false), scheme })
 }
@@ -211,6 +219,8 @@ fn is_secret(form: &str, at: &At<'_>) -> bool {
         _ => false,
     }
 }
+
+pub(super) use mtls::{check_fingerprint, check_san};
 
 /// Checks one place to look for a token.
 pub(super) fn check_source(text: &str) -> Result<(), String> {

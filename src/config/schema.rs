@@ -11,10 +11,12 @@ use super::shape::{Form, Resource, Shape};
 use super::tables;
 
 /// Resources that are defined once, by the name that `$defs` give them.
-static DEFINED: [(&str, &Resource); 23] = [
+static DEFINED: [(&str, &Resource); 26] = [
     ("auth", &tables::AUTH),
     ("ban", &tables::BAN),
+    ("basic", &tables::BASIC),
     ("breaker", &tables::BREAKER),
+    ("certificate", &tables::CERTIFICATE),
     ("claims", &tables::CLAIMS),
     ("consumer", &tables::CONSUMER),
     ("cors", &tables::CORS),
@@ -26,6 +28,7 @@ static DEFINED: [(&str, &Resource); 23] = [
     ("limiter", &tables::LIMITER),
     ("list", &tables::LIST),
     ("match", &tables::MATCH),
+    ("mtls", &tables::MTLS),
     ("node", &tables::NODE),
     ("permissions", &tables::PERMISSIONS),
     ("redirect", &tables::REDIRECT),

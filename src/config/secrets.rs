@@ -23,6 +23,15 @@ pub trait Secrets {
     fn list(&self, path: &str) -> Result<Vec<u8>, String> {
         self.file(path)
     }
+
+    /// The content of the htpasswd file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be read.
+    fn htpasswd(&self, path: &str) -> Result<Vec<u8>, String> {
+        self.list(path)
+    }
 }
 
 /// The process's own environment and files.

@@ -6,7 +6,7 @@ mod lists;
 mod route;
 mod upstream;
 
-pub use auth::{API_KEY, AUTH, CLAIMS, CONSUMER, JWKS, JWT, KEY, REVOCATION, ROLE};
+pub use auth::{API_KEY, AUTH, BASIC, CERTIFICATE, CLAIMS, CONSUMER, JWKS, JWT, KEY, MTLS, REVOCATION, ROLE};
 pub use limiter::LIMITER;
 pub use lists::{BAN, LIST};
 pub use route::{CORS, MATCH, REDIRECT, REPLY};

@@ -4,7 +4,7 @@
 //! permissions -> limits keyed by identity -> the route's own answer, or what is forwarded -> breaker.
 
 use super::caller::{Callers, challenge};
-use super::decision::{Answer, Decision, Reply, Respond};
+use super::decision::{Answer, Decision, Halt, Question, Reply, Respond};
 use super::explain::{Recorder, Silent, Step, tell};
 use super::limit::Limits;
 use super::object::{ArchivedAddresses, ArchivedRoute, Route, Upstream};
@@ -40,9 +40,40 @@ impl Worker {
         self.access_with(request, entry, now, ticket, &mut Silent)
     }
 
-    /// Continues after an [`super::Ask`].
-    pub fn resume(&mut self, answer: Answer) -> Decision {
-        match answer {}
+    /// What is to be found out for the request that [`Decision::Ask`] was just said of; `None` where that is under way
+    /// for another request.
+    pub fn question(&mut self) -> Option<Question> {
+        self.callers.question()
+    }
+
+    /// Keeps an answer for all requests to come. Once for each question, also when nobody waits for it any more: so many
+    /// may be open at once.
+    pub fn learn(&mut self, answer: Answer, now: Now) {
+        match answer {
+            Answer::Password(answer) => self.callers.logins.end(answer, now.mono),
+        }
+    }
+
+    /// Decides on a request that has waited for `answer`; from the start, as routes may have changed meanwhile, but no
+    /// limiter is asked twice. The other arguments are those of [`Worker::access`].
+    pub fn resume(&mut self, answer: Answer, request: &impl Request, now: Now, ticket: &mut Ticket) -> Decision {
+        self.resume_with(answer, request, now, ticket, &mut Silent)
+    }
+
+    /// [`Worker::resume`], telling `recorder` what happens.
+    pub fn resume_with(
+        &mut self,
+        answer: Answer,
+        request: &impl Request,
+        now: Now,
+        ticket: &mut Ticket,
+        recorder: &mut impl Recorder,
+    ) -> Decision {
+        let Answer::Password(login) = answer;
+        self.callers.logins.lay(Some(login));
+        let decision = self.access_with(request, Entry::Again, now, ticket, recorder);
+        self.callers.logins.lay(None);
+        decision
     }
 
     /// [`Worker::access`], telling `recorder` what happens.
@@ -67,10 +98,14 @@ impl Worker {
                 ticket.responded = true;
                 Decision::Respond(respond)
             }
-            Err(reply) => {
+            Err(Halt::Reply(reply)) => {
                 ticket.stage = Stage::Refused;
                 ticket.refused = Some(reply.reason);
                 Decision::Reply(reply)
+            }
+            Err(Halt::Ask(ask)) => {
+                ticket.stage = Stage::Asking;
+                Decision::Ask(ask)
             }
         }
     }
@@ -102,7 +137,7 @@ impl Worker {
         now: Now,
         ticket: &mut Ticket,
         recorder: &mut R,
-    ) -> Result<Option<Respond>, Reply> {
+    ) -> Result<Option<Respond>, Halt> {
         let Self { region, reader, callers, common, expressions, out, .. } = self;
         let view = reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
         common.follow(&view);
@@ -135,11 +170,11 @@ impl Worker {
             }
             Lookup::MethodNotAllowed(allow) => {
                 tell!(recorder, Step::Route, "routes match, but none for {}", request.method().name());
-                return Err(Reply { allow, ..Reply::new(Reason::RouteMethod) });
+                return Err(Reply { allow, ..Reply::new(Reason::RouteMethod) }.into());
             }
             Lookup::None => {
                 tell!(recorder, Step::Route, "no route matches");
-                return Err(Reply::new(Reason::RouteNone));
+                return Err(Reply::new(Reason::RouteNone).into());
             }
         };
         tell!(recorder, Step::Route, "route \"{}\", rule {rule}", route.name());
@@ -155,21 +190,23 @@ impl Worker {
         let upstream = upstream(&view, &route, ticket)?;
         let spoken = route.protocols.get(request.protocol() as usize).copied().unwrap_or(false);
         if !spoken {
-            return Err(Reply::new(Reason::ProtocolRefused));
+            return Err(Reply::new(Reason::ProtocolRefused).into());
         }
 
         let matched = Matched { request, route: route.get(), rule, captures: &captures };
         let guarded = match entry {
-            Entry::Subrequest(passed) => subrequest(&route, passed),
+            Entry::Subrequest(passed) => subrequest(&route, passed).map_err(Halt::from),
             Entry::First | Entry::Again => {
                 let limits = Limits { region, view: &view, request, route: &route, rule, captures: &captures, now };
                 guard(&view, &route, &limits, callers, ticket, recorder)
             }
         };
-        if let Err(reply) = guarded {
+        if let Err(halt) = guarded {
             // With `satisfy any` another module may let it in all the same; then it goes the same way.
-            matched.prepare(out, &mut Silent)?;
-            return Err(reply);
+            if let Halt::Reply(_) = halt {
+                matched.prepare(out, &mut Silent)?;
+            }
+            return Err(halt);
         }
         matched.prepare(out, recorder)?;
         if route.answer.is_some() {
@@ -257,7 +294,7 @@ fn guard<Q: Request>(
     callers: &mut Callers,
     ticket: &mut Ticket,
     recorder: &mut impl Recorder,
-) -> Result<(), Reply> {
+) -> Result<(), Halt> {
     let early = route.early.to_native() as usize;
     limits.step(route.limits.get(..early), None, ticket, recorder)?;
     let auth = callers.authenticate(view, route, limits.request, limits.now, ticket, recorder)?;
@@ -267,12 +304,13 @@ fn guard<Q: Request>(
             tell!(recorder, Step::Permission, "none of what is granted is what is required");
             // Without credentials that were asked for and left out, the right answer is to ask for them.
             let reason = if auth.is_some() { Reason::PermissionMissing } else { Reason::AuthMissing };
-            return Err(challenge(view, route, reason));
+            return Err(challenge(view, route, reason).into());
         }
         tell!(recorder, Step::Permission, "granted");
     }
     let claims = auth.is_some().then(|| callers.claims());
-    limits.step(route.limits.get(early..), claims, ticket, recorder)
+    limits.step(route.limits.get(early..), claims, ticket, recorder)?;
+    Ok(())
 }
 
 /// A subrequest has no credentials of its own to show: it may go where anybody may, and where its main request was

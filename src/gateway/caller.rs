@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::decision::{Challenges, Reply};
+use super::decision::{Ask, Challenges, Halt, Question, Reply};
 use super::explain::{Recorder, Step, tell};
 use super::key_sets::{self, Sets};
 use super::leader::counter;
@@ -11,12 +11,16 @@ use super::revoke::seconds;
 use super::ticket::{Passed, Ticket};
 use crate::auth::revocation;
 use crate::auth::{
-    ArchivedApiKey, ArchivedAuth, ArchivedJwt, ArchivedKey, ArchivedRequirement, ArchivedScheme, Auth, Claims, Found,
-    List, Lookup, TokenCache, Verifier, allows, digest, find_key, find_token, holds, is_token, matches,
+    ArchivedApiKey, ArchivedAuth, ArchivedBasic, ArchivedJwt, ArchivedKey, ArchivedMtls, ArchivedRequirement,
+    ArchivedScheme, Auth, Busy, CREDENTIALS_MAX, Certificates, Claims, Credentials, Found, List, LoginQuestion, Logins,
+    Lookup, TokenCache, Verifier, allows, digest, find_credentials, find_key, find_token, holds, is_token, matches,
 };
 use crate::state::tables::revocations::{FOR_EVER, Revocations};
 use crate::state::{Blob, Region, View};
-use crate::types::{Id, Now, Reason, Request, SECOND};
+use crate::types::{Certificate, Id, Now, Reason, Request, SECOND};
+
+/// How often a request may have to ask.
+const ASKS_MAX: u8 = 8;
 
 /// What one process knows of callers. Crypto keys cannot live in shared memory, and neither do parsed claims.
 pub(super) struct Callers {
@@ -25,6 +29,10 @@ pub(super) struct Callers {
     /// Which keys that were fetched belong to which entry.
     sets: Sets,
     tokens: TokenCache,
+    pub logins: Logins,
+    certificates: Certificates,
+    /// What the request that was looked at last wants to have found out.
+    question: Option<LoginQuestion>,
     /// Claims of the token that was verified last and is not in the cache.
     scratch: Claims,
     /// The `auth` entry that knew the caller of the request that was looked at last …
@@ -54,19 +62,29 @@ enum Seen {
     Nothing,
     /// Its consumer, or the subject of its token, is in the ticket.
     Caller,
+    /// Nobody knows yet; what to find out is in the question.
+    Unknown,
 }
 
 impl Callers {
     /// Knows nobody yet.
     pub(super) fn new(region: Region) -> Self {
-        let (keys, sets, tokens, scratch) = Default::default();
-        Self { region, keys, sets, tokens, scratch, known: None, found: None }
+        let (keys, sets, tokens, logins) = Default::default();
+        let (certificates, scratch) = Default::default();
+        let (question, known, found) = (None, None, None);
+        Self { region, keys, sets, tokens, logins, certificates, question, scratch, known, found }
     }
 
     /// Forgets the last request's caller.
     pub(super) fn forget(&mut self) {
         self.known = None;
         self.found = None;
+        self.question = None;
+    }
+
+    /// What is to be found out for the request that was looked at last, unless that is under way for another.
+    pub(super) fn question(&mut self) -> Option<Question> {
+        self.question.take().map(Question::Password)
     }
 
     /// The claims of the caller of the request that was looked at last.
@@ -92,7 +110,7 @@ impl Callers {
         now: Now,
         ticket: &mut Ticket,
         recorder: &mut impl Recorder,
-    ) -> Result<Option<Blob<'v, Auth>>, Reply> {
+    ) -> Result<Option<Blob<'v, Auth>>, Halt> {
         if route.auth.is_empty() {
             ticket.passed = Passed { route: route.id(), ..Passed::default() };
             return Ok(None);
@@ -104,17 +122,22 @@ impl Callers {
             let outcome = match &auth.scheme {
                 ArchivedScheme::Jwt(jwt) => self.jwt(view, &auth, jwt, request, now, ticket),
                 ArchivedScheme::ApiKey(settings) => self.api_key(view, settings, request, ticket),
+                ArchivedScheme::Mtls(settings) => self.certificate(view, settings, request, ticket),
+                ArchivedScheme::Basic(settings) => self.password(view, settings, request, now, ticket),
             };
             match outcome {
                 Ok(Seen::Nothing) => optional |= auth.optional,
+                // Another entry may know the caller without having to ask.
+                Ok(Seen::Unknown) => tell!(recorder, Step::Auth, "\"{}\" has to look at a password", auth.name()),
                 Ok(Seen::Caller) => {
                     ticket.passed = Passed { route: route.id(), auth: auth.id() };
+                    self.question = None;
                     tell!(recorder, Step::Auth, "\"{}\" knows the caller", auth.name());
                     return Ok(Some(auth));
                 }
                 Err(reason) => {
                     // Another entry may know the caller by something else.
-                    self.forget();
+                    (self.known, self.found) = (None, None);
                     tell!(recorder, Step::Auth, "\"{}\" refuses: {}", auth.name(), reason.code());
                     // What cannot be checked might have been right: the client is to come back with it.
                     if refused != Some(Reason::AuthKeysUnavailable) {
@@ -123,13 +146,35 @@ impl Callers {
                 }
             }
         }
+        if let Some(question) = self.question.take() {
+            return Err(self.ask(question, ticket));
+        }
         match refused {
             None if optional => {
                 ticket.passed = Passed { route: route.id(), ..Passed::default() };
                 Ok(None)
             }
-            Some(Reason::AuthKeysUnavailable) => Err(Reply::later(Reason::AuthKeysUnavailable, key_sets::RETRY_AFTER)),
-            reason => Err(challenge(view, route, reason.unwrap_or(Reason::AuthMissing))),
+            Some(Reason::AuthKeysUnavailable) => {
+                Err(Reply::later(Reason::AuthKeysUnavailable, key_sets::RETRY_AFTER).into())
+            }
+            reason => Err(challenge(view, route, reason.unwrap_or(Reason::AuthMissing)).into()),
+        }
+    }
+
+    /// Asks, unless too many do.
+    fn ask(&mut self, question: LoginQuestion, ticket: &mut Ticket) -> Halt {
+        let login = question.login();
+        ticket.asks = ticket.asks.saturating_add(1);
+        // More entries than a route can name would have to forget each other's answers for a request to come so far.
+        if ticket.asks > ASKS_MAX {
+            return Reply::later(Reason::AuthBusy, SECOND).into();
+        }
+        match self.logins.begin(login) {
+            Ok(is_first) => {
+                self.question = Some(question).filter(|_| is_first);
+                Halt::Ask(Ask::Password(login))
+            }
+            Err(Busy) => Reply::later(Reason::AuthBusy, SECOND).into(),
         }
     }
 
@@ -223,6 +268,62 @@ impl Callers {
         Ok(Seen::Caller)
     }
 
+    fn password(
+        &mut self,
+        view: &View<'_>,
+        settings: &ArchivedBasic,
+        request: &impl Request,
+        now: Now,
+        ticket: &mut Ticket,
+    ) -> Result<Seen, Reason> {
+        let mut buffer = [0; CREDENTIALS_MAX];
+        let (user, password) = match find_credentials(request, &mut buffer) {
+            Credentials::Absent => return Ok(Seen::Nothing),
+            Credentials::Malformed => return Err(Reason::AuthMalformed),
+            Credentials::Found { user, password } => (user, password),
+        };
+        let (hash, is_own) = settings.hash_of(user);
+        let login = self.logins.login(user, password, hash, is_own);
+        match self.logins.find(login, now.mono) {
+            Some(true) => {}
+            Some(false) => return Err(Reason::AuthPassword),
+            None if self.logins.has_failed(login) => return Err(Reason::Internal),
+            None => {
+                // One at a time: its answer may make the others needless.
+                self.question.get_or_insert_with(|| LoginQuestion::new(login, password, hash, is_own));
+                return Ok(Seen::Unknown);
+            }
+        }
+        if view.named::<Consumer>(user).is_some_and(|consumer| !consumer.enabled) {
+            return Err(Reason::AuthConsumer);
+        }
+        ticket.names.consumer.set_text(user);
+        self.scratch.clear();
+        Ok(Seen::Caller)
+    }
+
+    fn certificate(
+        &mut self,
+        view: &View<'_>,
+        settings: &ArchivedMtls,
+        request: &impl Request,
+        ticket: &mut Ticket,
+    ) -> Result<Seen, Reason> {
+        let subject = match request.certificate() {
+            Certificate::Absent => return Ok(Seen::Nothing),
+            Certificate::Failed => return Err(Reason::AuthCertificate),
+            Certificate::Verified { subject } => subject,
+        };
+        let name =
+            self.certificates.owner(settings, subject, || request.certificate_pem()).ok_or(Reason::AuthCertificate)?;
+        if view.named::<Consumer>(name).is_some_and(|consumer| !consumer.enabled) {
+            return Err(Reason::AuthConsumer);
+        }
+        ticket.names.consumer.set_text(name);
+        self.scratch.clear();
+        Ok(Seen::Caller)
+    }
+
     /// Verifies `token`, or finds that it was verified a moment ago; its claims are [`Callers::claims`] then.
     fn verify(
         &mut self,
@@ -276,7 +377,7 @@ impl Callers {
         let claims = self.claims();
         let jwt = match &auth.scheme {
             ArchivedScheme::Jwt(jwt) => Some(jwt),
-            ArchivedScheme::ApiKey(_) => None,
+            ArchivedScheme::ApiKey(_) | ArchivedScheme::Mtls(_) | ArchivedScheme::Basic(_) => None,
         };
         let list = jwt.and_then(|jwt| jwt.permissions_claim.as_ref());
         let own = list.map_or_else(List::empty, |claim| claims.list(claim));

@@ -1,4 +1,4 @@
-use crate::auth::ArchivedScheme;
+use crate::auth::{ArchivedScheme, Login, LoginAnswer, LoginQuestion};
 use crate::types::{Methods, Reason, SECOND};
 
 /// What `access` says about a request.
@@ -42,8 +42,9 @@ pub struct Reply {
 pub struct Challenges(u8);
 
 impl Challenges {
-    /// In the order of their bits: RFC 6750, and for API keys the name that Kong gives them.
-    const NAMES: [&str; 2] = ["Bearer", "Key"];
+    /// In the order of their bits: RFC 6750, RFC 7617, for API keys the name that Kong gives them, and for certificates, which
+    /// have no registered name, what is wanted.
+    const NAMES: [&str; 4] = ["Bearer", "Key", "Certificate", "Basic realm=\"gateway\", charset=\"UTF-8\""];
 
     /// With that of `scheme`.
     #[must_use]
@@ -53,6 +54,8 @@ impl Challenges {
                 | match scheme {
                     ArchivedScheme::Jwt(_) => 1,
                     ArchivedScheme::ApiKey(_) => 2,
+                    ArchivedScheme::Mtls(_) => 4,
+                    ArchivedScheme::Basic(_) => 8,
                 },
         )
     }
@@ -78,11 +81,76 @@ impl Reply {
     }
 }
 
-/// The remote fact that a policy waits for. Every policy of this version decides from the region alone, so there is
-/// no value of this type yet; adapters already match on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ask {}
+/// What has to be found out elsewhere before a request can be decided.
+///
+/// Whoever gets one takes [`super::Worker::question`], if there is one, has it answered where nobody waits for it, and
+/// hands the answer to [`super::Worker::learn`] and to [`super::Worker::resume`] for each request that asked. Without
+/// a question another request's answer to the same is under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ask {
+    /// Whether a password is right, which takes milliseconds to find out.
+    Password(Login),
+}
+
+/// What is to be found out.
+#[derive(Debug)]
+pub enum Question {
+    /// A password is to be held against a hash.
+    Password(LoginQuestion),
+}
+
+impl Question {
+    /// The [`Ask`] that it belongs to.
+    #[must_use]
+    pub fn ask(&self) -> Ask {
+        match self {
+            Self::Password(question) => Ask::Password(question.login()),
+        }
+    }
+
+    /// Finds out; takes its time, so not where requests are decided.
+    #[must_use]
+    pub fn answer(self) -> Answer {
+        match self {
+            Self::Password(question) => Answer::Password(question.answer()),
+        }
+    }
+}
 
 /// What came back for an [`Ask`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {}
+pub enum Answer {
+    /// Whether the password is right.
+    Password(LoginAnswer),
+}
+
+impl Answer {
+    /// The [`Ask`] that it belongs to.
+    #[must_use]
+    pub fn ask(&self) -> Ask {
+        match self {
+            Self::Password(answer) => Ask::Password(answer.login),
+        }
+    }
+
+    /// That it could not be found out: requests that have waited for it fail.
+    #[must_use]
+    pub fn failed(ask: Ask) -> Self {
+        match ask {
+            Ask::Password(login) => Self::Password(LoginAnswer { login, right: None }),
+        }
+    }
+}
+
+/// Why the pipeline stops before its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Halt {
+    Reply(Reply),
+    Ask(Ask),
+}
+
+impl From<Reply> for Halt {
+    fn from(reply: Reply) -> Self {
+        Self::Reply(reply)
+    }
+}

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! access(request, now) -> Forward | Reply | Respond | Ask     the ticket keeps route, upstream, permit, tries
+//! learn(answer, now), resume(answer, request, now)      what was asked for is there: as access
 //! pick(ticket, now)    -> peer                       answered(ticket) at the header, tried(ticket) at the end
 //! complete(ticket, outcome, now)                     breaker, statistics, metrics
 //! ```
@@ -32,7 +33,7 @@ mod worker;
 
 pub use access::Entry;
 pub use complete::Outcome;
-pub use decision::{Answer, Ask, Challenges, Decision, Reply, Respond};
+pub use decision::{Answer, Ask, Challenges, Decision, Question, Reply, Respond};
 pub use dump::{DumpError, dump};
 pub use explain::{Notes, Recorder, Silent, Step};
 pub use key_sets::read_key_files;

@@ -30,6 +30,8 @@ pub struct Ticket {
     /// The limiters that were asked for it already.
     pub(super) asked: Asked,
     pub(super) passed: Passed,
+    /// How often something had to be found out for it.
+    pub(super) asks: u8,
     pub(super) limit: Option<LimitNote>,
     pub(super) limit_status: LimitStatus,
     pub(super) permit: Option<Permit>,
@@ -62,6 +64,8 @@ pub struct Ticket {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     New,
+    /// Something has to be found out first.
+    Asking,
     /// Refused before or after it had a route.
     Refused,
     /// Decided and let through.
@@ -159,6 +163,7 @@ impl Ticket {
             responded: false,
             counted: false,
             asked: Asked::new(),
+            asks: 0,
             passed: Passed::default(),
             limit: None,
             limit_status: LimitStatus::None,
@@ -217,10 +222,10 @@ impl Ticket {
         self.names.consumer.clear();
     }
 
-    /// Whether `access` refused it.
+    /// Whether `access` did not let it through: it refused, or asked something first.
     #[must_use]
     pub fn was_refused(&self) -> bool {
-        self.stage == Stage::Refused
+        matches!(self.stage, Stage::Refused | Stage::Asking)
     }
 
     /// Whether it has a route to an upstream; true also where it was refused after routing, as another module may let
@@ -291,11 +296,18 @@ impl Ticket {
         self.names.consumer.as_str()
     }
 
+    /// How often something had to be found out elsewhere before it could be decided on.
+    #[must_use]
+    pub fn asks(&self) -> u8 {
+        self.asks
+    }
+
     /// What was decided, in one word.
     #[must_use]
     pub fn decision(&self) -> &'static str {
         match self.stage {
             Stage::New => "",
+            Stage::Asking => "ask",
             _ if self.refused.is_some() => "refuse",
             _ if self.responded => "respond",
             _ => "forward",

@@ -32,11 +32,14 @@ pub enum Reason {
     AuthConsumer,
     AuthRevoked,
     AuthKeysUnavailable,
+    AuthCertificate,
+    AuthPassword,
+    AuthBusy,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -63,6 +66,9 @@ impl Reason {
         Self::AuthConsumer,
         Self::AuthRevoked,
         Self::AuthKeysUnavailable,
+        Self::AuthCertificate,
+        Self::AuthPassword,
+        Self::AuthBusy,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -95,6 +101,9 @@ impl Reason {
             Self::AuthConsumer => "auth.consumer",
             Self::AuthRevoked => "auth.revoked",
             Self::AuthKeysUnavailable => "auth.keys_unavailable",
+            Self::AuthCertificate => "auth.certificate",
+            Self::AuthPassword => "auth.password",
+            Self::AuthBusy => "auth.busy",
         }
     }
 
@@ -110,7 +119,9 @@ impl Reason {
             | Self::AuthNotYet
             | Self::AuthClaims
             | Self::AuthConsumer
-            | Self::AuthRevoked => "auth.invalid",
+            | Self::AuthRevoked
+            | Self::AuthCertificate
+            | Self::AuthPassword => "auth.invalid",
             Self::AccessBanned => "access.denied",
             other => other.code(),
         }
@@ -130,7 +141,9 @@ impl Reason {
             | Self::AuthNotYet
             | Self::AuthClaims
             | Self::AuthConsumer
-            | Self::AuthRevoked => 401,
+            | Self::AuthRevoked
+            | Self::AuthCertificate
+            | Self::AuthPassword => 401,
             Self::PermissionMissing | Self::ProtocolRefused | Self::AccessBanned | Self::AccessDenied => 403,
             Self::RouteNone => 404,
             Self::RouteMethod => 405,
@@ -141,7 +154,8 @@ impl Reason {
             | Self::UpstreamNone
             | Self::UpstreamGone
             | Self::PolicyNone
-            | Self::AuthKeysUnavailable => 503,
+            | Self::AuthKeysUnavailable
+            | Self::AuthBusy => 503,
         }
     }
 
@@ -192,7 +206,9 @@ impl Reason {
             | Self::AuthNotYet
             | Self::AuthClaims
             | Self::AuthConsumer
-            | Self::AuthRevoked => "The credentials are not valid.",
+            | Self::AuthRevoked
+            | Self::AuthCertificate
+            | Self::AuthPassword => "The credentials are not valid.",
             Self::AuthKeysUnavailable => "Credentials cannot be checked at the moment; see Retry-After.",
             Self::PermissionMissing => "The credentials do not permit this request.",
             Self::LimitExceeded => "Too many requests; see Retry-After.",
@@ -200,6 +216,7 @@ impl Reason {
             Self::BreakerOpen => "The service behind this resource is failing; see Retry-After.",
             Self::UpstreamNone => "No server is available for this resource.",
             Self::UpstreamGone => "The service behind this resource was removed.",
+            Self::AuthBusy => "Too many logins at once; see Retry-After.",
             Self::PolicyNone => "The gateway has no configuration yet.",
             Self::Internal => "The gateway failed.",
             Self::AccessBanned | Self::AccessDenied => "Access from this address is not allowed.",

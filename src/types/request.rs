@@ -24,6 +24,20 @@ impl<'a> Header<'a> {
     }
 }
 
+/// What is known of the certificate that the client showed in the TLS handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Certificate<'a> {
+    /// It showed none, or the connection is not encrypted.
+    Absent,
+    /// It showed one that the server does not trust.
+    Failed,
+    /// It showed one that the server has verified.
+    Verified {
+        /// The subject's distinguished name as RFC 2253 writes it.
+        subject: &'a [u8],
+    },
+}
+
 /// What is spoken after the request line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
@@ -54,4 +68,12 @@ pub trait Request {
     fn header(&self, name: &[u8]) -> Header<'_>;
     /// Hands `take` the value of each line called `name`, which is given in lower case, in their order.
     fn header_lines(&self, name: &[u8], take: &mut dyn FnMut(&[u8]));
+    /// Whether the client has a certificate, and whose it is.
+    fn certificate(&self) -> Certificate<'_> {
+        Certificate::Absent
+    }
+    /// The client's certificate in PEM; empty where there is none.
+    fn certificate_pem(&self) -> &[u8] {
+        &[]
+    }
 }

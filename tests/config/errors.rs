@@ -122,7 +122,6 @@ fn what_is_not_built_is_refused_by_name() {
                 "f:2: limiters[0].cost: `header:…` is not supported yet",
             ],
         ),
-        ("auth: [{name: a, basic: {file: x}}]", &["f:2: auth[0].basic: not supported yet"]),
     ]);
     // What is built may be said aloud.
     assert_errors(&[(

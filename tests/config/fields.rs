@@ -26,7 +26,11 @@ fn everything() -> Value {
             "revocation": {"file": "/etc/lists/revoked", "strict": false}
         }},
         {"name": "idp", "jwt": {"issuer": "i", "audience": "a", "jwks": {"url": "https://i.example/jwks", "ca": "/etc/ca.pem"}}},
-        {"name": "own", "jwt": {"issuer": "i", "audience": "a", "jwks": {"file": "/etc/jwks.json"}}}, {"name": "partners", "api_key": {"header": "X-K", "query": "k", "cookie": "c"}}],
+        {"name": "own", "jwt": {"issuer": "i", "audience": "a", "jwks": {"file": "/etc/jwks.json"}}}, {"name": "partners", "api_key": {"header": "X-K", "query": "k", "cookie": "c"}},
+        {"name": "logins", "basic": {"file": "/etc/htpasswd", "users": {"bob": "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="}}}, {"name": "devices", "mtls": {"consumers": [
+            {"subject": "CN=a", "consumer": "a"}, {"san": "a.example", "consumer": "b"},
+            {"fingerprint": "sha256:0aef3ae9bdb91ee7b9aa37cf2ecbf58deea875b8fb87e6ae6efe4eabcacdf5ef", "consumer": "c"}
+        ]}}],
         "consumers": [{
             "name": "acme", "api_key": ["$env://JWT_SECRET"], "permissions": ["a"], "roles": ["admin"], "priority": 3, "labels": {"a": "b"}, "enabled": false
         }],

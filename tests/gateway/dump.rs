@@ -13,7 +13,8 @@ fn live(gateway: &Gateway) -> Document {
     dump(&view.tree()).unwrap()
 }
 
-const DOCUMENT: &str = r#"
+const DOCUMENT: &str = r#"  - {name: passwords, basic: {file: /htpasswd}}
+  - {name: certificates, mtls: {consumers: [{subject: "CN=a", consumer: a}, {san: "URI:spiffe://a", consumer: b}, {fingerprint: "sha256:0aef3ae9bdb91ee7b9aa37cf2ecbf58deea875b8fb87e6ae6efe4eabcacdf5ef", consumer: c}]}}
 roles: [{name: reader, permissions: ["orders:read"]}]
 consumers: [{name: acme, api_key: ["$env://SECRET", a-key-that-is-long-enough], roles: [reader], permissions: ["a:*"], priority: 3, labels: {tier: gold}}, {name: gone, enabled: false}]
 lists: [{name: office, cidrs: [198.51.100.0/24, 10.0.0.1, "2001:db8::/32"]}]

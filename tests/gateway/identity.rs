@@ -201,3 +201,51 @@ routes:
         assert_eq!(named, usize::from(found == "forward anna"), "{expected}");
     }
 }
+
+#[test]
+fn certificates() {
+    const PEM: &str = include_str!("../../src/auth/mtls/acme.pem");
+    let mut gateway = Gateway::new(
+        &document(
+            r#"  - {name: devices, mtls: {consumers: [{subject: "CN=acme,O=Acme", consumer: acme}, {san: acme.example, consumer: named}, {subject: "CN=gone", consumer: gone}]}}
+  - {name: perhaps, optional: true, mtls: {consumers: [{fingerprint: "sha256:0aef3ae9bdb91ee7b9aa37cf2ecbf58deea875b8fb87e6ae6efe4eabcacdf5ef", consumer: printed}]}}
+consumers: [{name: acme, permissions: ["orders:read"]}, {name: gone, enabled: false}]
+routes:
+  - {name: devices, paths: ["/devices"], auth: [devices], permissions: {any: ["orders:read"]}}
+  - {name: maybe, paths: ["/maybe"], auth: [perhaps]}
+  - {name: named, paths: ["/named"], auth: [devices]}
+  - {name: either, paths: ["/either"], auth: [devices, staff]}
+"#,
+        ),
+        1,
+    );
+    let with = |path: &str, subject: Option<&str>| Fake {
+        certificate: Some((subject.map(str::to_owned), PEM)),
+        ..Fake::get(path)
+    };
+    let bearer = token("anna", json!({}));
+    for (request, expected) in [
+        (Fake::get("/devices"), "auth.missing"),
+        (with("/devices", None), "auth.certificate"),
+        (with("/devices", Some("CN=acme,O=Acme")), "forward acme"),
+        (with("/devices", Some("CN=acme,O=Other")), "permission.missing"),
+        (with("/named", Some("CN=acme,O=Other")), "forward named"),
+        (with("/named", Some("CN=gone")), "forward named"),
+        (Fake { certificate: Some((Some("CN=gone".into()), "")), ..Fake::get("/named") }, "auth.consumer"),
+        (Fake { certificate: Some((Some("CN=none".into()), "")), ..Fake::get("/named") }, "auth.certificate"),
+        (Fake::get("/maybe"), "forward "),
+        (with("/maybe", None), "auth.certificate"),
+        (with("/maybe", Some("CN=x")), "forward printed"),
+        (Fake::get("/either").bearer(&bearer), "forward anna"),
+        // Another entry may know who a certificate does not name.
+        (with("/either", None).bearer(&bearer), "forward anna"),
+        (with("/either", Some("CN=acme,O=Acme")).bearer("x.y.z"), "forward acme"),
+    ] {
+        let (decision, ticket) = gateway.access(0, &request, at(0.0));
+        let found = match decision {
+            Decision::Reply(reply) => reply.reason.code().to_owned(),
+            _ => format!("forward {}", ticket.consumer()),
+        };
+        assert_eq!(found, expected, "{:?} {:?}", request.target, request.certificate.map(|(subject, _)| subject));
+    }
+}

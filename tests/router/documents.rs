@@ -276,8 +276,7 @@ impl Served {
                 Verdict::Forward(ticket.route_name().to_owned(), self.worker.forwarded_path().map(<[u8]>::to_vec))
             }
             Decision::Reply(reply) => Verdict::Refused(reply.reason, reply.allow),
-            Decision::Respond(respond) => panic!("{respond:?}"),
-            Decision::Ask(ask) => match ask {},
+            other @ (Decision::Respond(_) | Decision::Ask(_)) => panic!("{other:?}"),
         };
         self.worker.abandon(&mut ticket);
         verdict

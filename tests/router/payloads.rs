@@ -97,8 +97,7 @@ fn fault(worker: &mut Worker, target: &[u8], counts: &mut Counts) -> Option<Stri
             counts.refused += 1;
             return None;
         }
-        Decision::Respond(respond) => panic!("{respond:?}"),
-        Decision::Ask(ask) => match ask {},
+        other @ (Decision::Respond(_) | Decision::Ask(_)) => panic!("{other:?}"),
     }
     counts.strict += u32::from(is_strict);
     let wire = match worker.forwarded_path() {

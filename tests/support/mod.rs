@@ -6,10 +6,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use gateway::config::{self, Secrets};
 use gateway::gateway::{Decision, Entry, Leader, Reply, Ticket, Worker};
 use gateway::state::{HeapRegion, Identity};
-use gateway::types::{Header, Method, Now, Protocol, Request, SECOND};
+use gateway::types::{Certificate, Header, Method, Now, Protocol, Request, SECOND};
 
 /// The secret that documents of the tests refer to as `$env://SECRET`.
 pub const SECRET: &str = "q9Zk2vX7mB4nT8wL1cY6hJ3dF5gR0sPa";
+
+/// What documents of the tests refer to as `/htpasswd`; every password is `secret`.
+pub const HTPASSWD: &str = "ann:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n\
+    bob:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\ngone:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n";
 
 /// A request as an adapter would show it.
 #[derive(Clone)]
@@ -22,6 +26,8 @@ pub struct Fake {
     pub client: IpAddr,
     pub protocol: Protocol,
     pub headers: Vec<(String, Vec<u8>)>,
+    /// The subject of a verified certificate, `None` in it for one that is not trusted; and its PEM.
+    pub certificate: Option<(Option<String>, &'static str)>,
 }
 
 impl Fake {
@@ -36,6 +42,7 @@ impl Fake {
             client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
             protocol: Protocol::Http,
             headers: Vec::new(),
+            certificate: None,
         }
     }
 
@@ -57,6 +64,12 @@ impl Fake {
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_ascii_lowercase(), value.into()));
         self
+    }
+
+    pub fn basic(self, user: &str, password: &str) -> Self {
+        use base64::Engine;
+        let text = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+        self.header("authorization", &format!("Basic {text}"))
     }
 
     pub fn bearer(self, token: &str) -> Self {
@@ -109,6 +122,18 @@ impl Request for Fake {
     fn header_lines(&self, name: &[u8], take: &mut dyn FnMut(&[u8])) {
         self.headers.iter().filter(|(key, _)| key.as_bytes() == name).for_each(|(_, value)| take(value));
     }
+
+    fn certificate(&self) -> Certificate<'_> {
+        match &self.certificate {
+            None => Certificate::Absent,
+            Some((None, _)) => Certificate::Failed,
+            Some((Some(subject), _)) => Certificate::Verified { subject: subject.as_bytes() },
+        }
+    }
+
+    fn certificate_pem(&self) -> &[u8] {
+        self.certificate.as_ref().map_or(&[], |(_, pem)| pem.as_bytes())
+    }
 }
 
 /// Secrets of the tests.
@@ -120,6 +145,9 @@ impl Secrets for TestSecrets {
     }
 
     fn file(&self, path: &str) -> Result<Vec<u8>, String> {
+        if path == "/htpasswd" {
+            return Ok(HTPASSWD.into());
+        }
         Err(format!("{path}: no such file"))
     }
 }
@@ -165,7 +193,13 @@ impl Gateway {
 
     pub fn access(&mut self, worker: usize, request: &Fake, now: Now) -> (Decision, Ticket) {
         let mut ticket = Ticket::new();
-        let decision = self.workers[worker].access(request, Entry::First, now, &mut ticket);
+        let mut decision = self.workers[worker].access(request, Entry::First, now, &mut ticket);
+        // Answered on the spot, as an adapter without an event loop may do.
+        while let Decision::Ask(_) = decision {
+            let answer = self.workers[worker].question().unwrap().answer();
+            self.workers[worker].learn(answer, now);
+            decision = self.workers[worker].resume(answer, request, now, &mut ticket);
+        }
         (decision, ticket)
     }
 
@@ -175,7 +209,7 @@ impl Gateway {
             Decision::Forward => "forward",
             Decision::Reply(Reply { reason, .. }) => reason.code(),
             Decision::Respond(_) => "respond",
-            Decision::Ask(ask) => match ask {},
+            Decision::Ask(_) => "ask",
         }
     }
 }

@@ -17,7 +17,13 @@ pub struct Args {
     pub host: Option<String>,
     /// A file of certificates.
     pub ca: Option<String>,
+    /// Options of `token`: name without dashes, value.
+    pub token: Vec<(String, String)>,
 }
+
+/// What `token` takes.
+const TOKEN: [&str; 9] =
+    ["--alg", "--secret-file", "--key-file", "--kid", "--claim", "--exp", "--issuer", "--audience", "--sub"];
 
 impl Args {
     /// Options may stand anywhere; behind `--` there are none.
@@ -46,6 +52,9 @@ impl Args {
                 }
                 "--ca" => args.ca = Some(value()?),
                 "--host" => args.host = Some(value()?),
+                option if TOKEN.contains(&option) => {
+                    args.token.push((option.trim_start_matches('-').to_owned(), value()?));
+                }
                 "--" => args.words.extend(words.by_ref()),
                 _ if name.len() > 1 && name.starts_with('-') => {
                     return Err(format!("no option is called `{name}`; see `gatewayctl --help`"));

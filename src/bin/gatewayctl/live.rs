@@ -4,7 +4,9 @@ use std::net::IpAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use gateway::config::Document;
-use gateway::gateway::{Decision, Entry, Recorder, Ticket, Worker, ZONE_MIN, publish, read_key_files};
+use gateway::gateway::{
+    Answer, Decision, Entry, Question, Recorder, Ticket, Worker, ZONE_MIN, publish, read_key_files,
+};
 use gateway::state::{HeapRegion, Identity, Writer};
 use gateway::types::Now;
 
@@ -58,7 +60,14 @@ impl Live {
 
     /// What is decided on `request`; it is over at once.
     pub fn decide(&mut self, request: &Sent, now: Now, ticket: &mut Ticket, recorder: &mut impl Recorder) -> Decision {
-        self.worker.access_with(request, Entry::First, now, ticket, recorder)
+        let mut decision = self.worker.access_with(request, Entry::First, now, ticket, recorder);
+        // Found out here and now; there is nobody else to wait.
+        while let Decision::Ask(ask) = decision {
+            let answer = self.worker.question().map_or(Answer::failed(ask), Question::answer);
+            self.worker.learn(answer, now);
+            decision = self.worker.resume_with(answer, request, now, ticket, recorder);
+        }
+        decision
     }
 }
 

@@ -4,9 +4,11 @@ mod args;
 mod document;
 mod explain;
 mod jwks;
+mod key;
 mod live;
 mod replay;
 mod request;
+mod token;
 
 use std::process::ExitCode;
 
@@ -22,6 +24,8 @@ gatewayctl looks at documents of ngx-gateway without an nginx.
   gatewayctl explain FILE METHOD URL        what is decided on a request, and why
   gatewayctl replay ACCESS_LOG A B          which requests of a log document B decides otherwise than A
   gatewayctl jwks check URL|FILE            the keys of a set, and which of them verify
+  gatewayctl hash-key [KEY|-]               the hash of an API key for the document; without one, a new key and its hash
+  gatewayctl token --alg ALG ...            a signed token, for trying things out
 
 Options
   --json                  output for programs
@@ -30,6 +34,13 @@ Options
   --client ADDRESS        explain: the client's address (127.0.0.1)
   --ca FILE               jwks check: the certificates that the URL's server is held against (the system's)
   --host HOST             replay: the host of lines that name none
+  --alg ALG               token: HS256, RS256, PS256, ES256, EdDSA or their like
+  --secret-file PATH      token: the secret of HS256, HS384, HS512
+  --key-file PATH         token: the private key of the others, PEM
+  --kid K, --issuer I, --audience A, --sub S
+                          token: what it says of itself
+  --claim name=value      token: another claim, as often as you like; a value that is JSON is taken as such
+  --exp DURATION          token: until when it is good (1h); -1h makes one that has expired
   --help, --version
 
 Exit codes: 0 right, or no difference; 1 errors in the document, a refused request, no usable key, or differences; 2 could
@@ -69,6 +80,9 @@ fn run(args: &Args) -> Outcome {
         ["explain", file, method, url] => explain::run(file, method, url, args),
         ["replay", log, old, new] => replay::run(log, old, new, args),
         ["jwks", "check", source] => jwks::check(source, args),
+        ["hash-key"] => key::make(args),
+        ["hash-key", key] => key::hash(key, args),
+        ["token"] => token::run(args),
         [] => Err("no command; `gatewayctl --help` lists them".to_owned()),
         [command, ..] if COMMANDS.contains(command) => {
             Err(format!("`{command}` takes other arguments; see `gatewayctl --help`"))
@@ -77,7 +91,7 @@ fn run(args: &Args) -> Outcome {
     }
 }
 
-const COMMANDS: [&str; 7] = ["check", "schema", "diff", "size", "explain", "replay", "jwks"];
+const COMMANDS: [&str; 9] = ["check", "schema", "diff", "size", "explain", "replay", "jwks", "hash-key", "token"];
 
 /// Prints `text`; a reader that has gone away, as `head` does, is no failure.
 fn print(text: &str) {

@@ -9,7 +9,7 @@ pub(super) fn of(resource: &str, field: &str) -> (&'static str, Option<&'static 
         .map_or(("", None), |(_, description, default)| (description, *default))
 }
 
-const WORDS: [(&str, &str, Option<&str>); 137] = [
+const WORDS: [(&str, &str, Option<&str>); 146] = [
     ("document.version", "The document's version.", None),
     ("document.defaults", "Any route field, for the routes that are silent.", None),
     ("document.auth", "Ways to authenticate.", Some("[]")),
@@ -121,6 +121,15 @@ const WORDS: [(&str, &str, Option<&str>); 137] = [
     ("api_key.query", "The query parameter that holds the key.", None),
     ("api_key.cookie", "The cookie that holds the key.", None),
     ("auth.api_key", "API keys of consumers.", None),
+    ("auth.mtls", "Certificates of clients, which nginx has verified.", None),
+    ("auth.basic", "Users and passwords (RFC 7617).", None),
+    ("basic.file", "An htpasswd file: `user:hash` a line, bcrypt, argon2id, SHA-crypt or `{SHA}`.", None),
+    ("basic.users", "Users and their hashes, each by reference.", None),
+    ("mtls.consumers", "Whose certificates are taken, looked at in this order.", None),
+    ("certificate.subject", "The subject's distinguished name as `$ssl_client_s_dn` gives it.", None),
+    ("certificate.san", "One of the alternative names: a host name, `URI:…` or `email:…`.", None),
+    ("certificate.fingerprint", "`sha256:` and the certificate's SHA-256.", None),
+    ("certificate.consumer", "The consumer's name.", None),
     ("consumer.permissions", "What it may do; `*` is one segment, `**` the rest.", Some("[]")),
     ("consumer.roles", "Its roles.", Some("[]")),
     ("consumer.priority", "Its priority.", Some("0")),

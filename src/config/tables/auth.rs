@@ -1,5 +1,5 @@
 use super::{ALGORITHM, CLAIM, DAY, GRANTED, NAME, POLICIES, PRIORITY, SOME_TEXT, field, needed};
-use crate::config::auth::check_source;
+use crate::config::auth::{check_fingerprint, check_san, check_source};
 use crate::config::lists::check_file;
 use crate::config::shape::Shape::{
     Bool, Duration, Headers, Jwk, Labels, List, Object, OnlyFalse, Secret, Secrets, Text, Unbuilt,
@@ -15,9 +15,9 @@ pub static AUTH: Resource = Resource {
         field("optional", Bool),
         field("jwt", Object(&JWT)),
         field("api_key", Object(&API_KEY)),
-        field("basic", Unbuilt),
+        field("basic", Object(&BASIC)),
         field("signature", Unbuilt),
-        field("mtls", Unbuilt),
+        field("mtls", Object(&MTLS)),
     ],
     hints: &[
         ("key_auth", "our word is `api_key`"),
@@ -102,6 +102,38 @@ pub static API_KEY: Resource = Resource {
         ("key_in_query", "our word is `query`"),
         ("keys", "keys belong to `consumers`"),
         ("key", "keys belong to `consumers`"),
+    ],
+};
+
+/// Users and passwords.
+pub static BASIC: Resource = Resource {
+    fields: &[field("file", SOME_TEXT), field("users", Labels)],
+    hints: &[
+        ("username", "users are `file`, an htpasswd file, or `users`"),
+        ("password", "passwords stand nowhere in clear: `htpasswd -B` makes hashes"),
+        ("user_file", "our word is `file`"),
+        ("htpasswd", "our word is `file`"),
+    ],
+};
+
+/// Certificates of clients.
+pub static MTLS: Resource = Resource {
+    fields: &[field("consumers", List(&Object(&CERTIFICATE), false))],
+    hints: &[("ca", "nginx verifies certificates: `ssl_client_certificate` and `ssl_verify_client`")],
+};
+
+/// A certificate's consumer.
+pub static CERTIFICATE: Resource = Resource {
+    fields: &[
+        field("subject", SOME_TEXT),
+        field("san", Text(&Form { words: "a host name, `URI:…` or `email:…`", check: check_san })),
+        field("fingerprint", Text(&Form { words: "`sha256:` and 64 hexadecimal digits", check: check_fingerprint })),
+        needed("consumer", Text(&Form { words: "text", check: scalar::consumer })),
+    ],
+    hints: &[
+        ("name", "our word is `consumer`"),
+        ("dn", "our word is `subject`"),
+        ("sha256", "our word is `fingerprint`"),
     ],
 };
 

@@ -5,7 +5,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::{Fields, duration};
-use crate::auth::{Algorithm, ApiKey, Auth, Jwks, Jwt, Key, KeySource, Material, Scheme, Source};
+use crate::auth::{
+    Algorithm, ApiKey, Auth, Basic, CertificateRule, Jwks, Jwt, Key, KeySource, Mark, Material, Mtls, SanKind, Scheme,
+    Source,
+};
 use crate::types::SECOND;
 
 /// An entry of `auth` as JSON.
@@ -13,6 +16,8 @@ pub(in crate::config) fn auth(entry: &Auth) -> Value {
     let (scheme, inner) = match &entry.scheme {
         Scheme::Jwt(settings) => ("jwt", jwt(settings)),
         Scheme::ApiKey(settings) => ("api_key", api_key(settings)),
+        Scheme::Mtls(settings) => ("mtls", mtls(settings)),
+        Scheme::Basic(settings) => ("basic", basic(settings)),
     };
     let mut fields = Fields::default();
     fields.put("name", entry.name.as_str());
@@ -32,6 +37,33 @@ fn api_key(settings: &ApiKey) -> Value {
             KeySource::Cookie(name) => inner.put("cookie", name.as_str()),
         }
     }
+    inner.done()
+}
+
+fn basic(settings: &Basic) -> Value {
+    let users: Vec<(String, String)> =
+        settings.users.iter().map(|(user, _)| (user.clone(), "(set)".to_owned())).collect();
+    let mut inner = Fields::default();
+    inner.pairs("users", &users);
+    inner.done()
+}
+
+fn mtls(settings: &Mtls) -> Value {
+    let rule = |CertificateRule { mark, consumer }: &CertificateRule| {
+        let (field, text) = match mark {
+            Mark::Subject(name) => ("subject", name.clone()),
+            Mark::San(SanKind::Dns, name) => ("san", name.clone()),
+            Mark::San(SanKind::Uri, name) => ("san", format!("URI:{name}")),
+            Mark::San(SanKind::Email, name) => ("san", format!("email:{name}")),
+            Mark::Fingerprint(digest) => {
+                let digits: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+                ("fingerprint", format!("sha256:{digits}"))
+            }
+        };
+        json!({field: text, "consumer": consumer})
+    };
+    let mut inner = Fields::default();
+    inner.list("consumers", settings.rules.iter().map(rule));
     inner.done()
 }
 
