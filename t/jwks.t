@@ -32,7 +32,7 @@ system("cd $Folder && exec 2>/dev/null"
 
 # An issuer for each block: nginx asks before a block can say a word.
 spew("$Folder/jwks.json", set('old'));
-our %Port = map { $_ => issuer($_) } qw(first change bad slow);
+our %Port = map { $_ => issuer($_) } qw(first change bad slow killed);
 $Port{tls} = issuer('tls', "$Folder/tls.pem", "$Folder/tls.key");
 # Nobody may come here.
 our $Elsewhere = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 5) or die "$!\n";
@@ -231,6 +231,30 @@ sub {
     ok(reload(), 'another one');
     ok(until_true(10, is_let_in('new')), 'and the key comes');
 }
+
+
+=== the process that fetches is killed in the middle of it: the set stays, and another one goes on
+--- issuer: killed
+--- request
+GET /open
+--- after_request eval
+sub {
+    ok(until_true(5, is_let_in('old')), 'the first set');
+    my $before = asked('killed');
+    says('killed', '200 OK', set('new'), 20);
+    get('/', headers => $main::Bearer{new});
+    ok(until_true(2, sub { asked('killed') > $before }), 'a fetch is under way');
+    my $master = master();
+    my ($manager) = grep { Gateway::slurp("/proc/$_/stat") =~ /\) \S $master / && Gateway::slurp("/proc/$_/cmdline") =~ /cache manager/ }
+        map { m{(\d+)} } glob '/proc/[0-9]*';
+    says('killed', '200 OK', set('new'));
+    is(kill(KILL => $manager), 1, 'killed');
+    ok(until_true(10, is_let_in('new')), 'the key comes');
+    is(each_status($_->[0]), $_->[1], "each worker, $_->[0]") for ['new', '200 200'], ['old', '401 401'];
+}
+--- alerts: exited on signal 9
+--- no_error_log
+[emerg]
 
 
 === a file: exchanged, broken, mended

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use gateway::config::Document;
 use gateway::gateway::{
-    Answer, Decision, Entry, Question, Recorder, Ticket, Worker, ZONE_MIN, publish, read_key_files,
+    Answer, Decision, Entry, Question, Recorder, Severity, Ticket, Worker, ZONE_MIN, publish, read_key_files,
 };
 use gateway::state::{HeapRegion, Identity, Writer};
 use gateway::types::Now;
@@ -24,11 +24,11 @@ pub struct Live {
 }
 
 impl Live {
-    /// Makes `document` live in a region that is large enough.
+    /// Makes `document` live in a region that is large enough, with the keys that are in files.
     pub fn start(document: &Document) -> Result<Self, String> {
         let mut size = 64 << 20;
         loop {
-            match Self::of_size(document, size) {
+            match Self::open(document, size, true) {
                 Err(_) if size < SIZE_MAX => size *= 2,
                 done => return done,
             }
@@ -37,6 +37,10 @@ impl Live {
 
     /// Makes `document` live in a region of `size` bytes.
     pub fn of_size(document: &Document, size: usize) -> Result<Self, String> {
+        Self::open(document, size, false)
+    }
+
+    fn open(document: &Document, size: usize, with_keys: bool) -> Result<Self, String> {
         let document = without_names(document);
         let owner = HeapRegion::new(size.max(ZONE_MIN), [1, 2]).map_err(|error| error.to_string())?;
         let region = owner.region();
@@ -47,7 +51,13 @@ impl Live {
             .ok_or_else(|| "a fresh region has no room for a writer".to_owned())?;
         publish(region, &mut writer, &document, Now { mono: 1, wall: 0 }).map_err(|error| error.to_string())?;
         let live = writer.stats().live;
-        read_key_files(&mut writer, now(), &mut |event| eprintln!("gatewayctl: {}", event.text));
+        if with_keys {
+            // Of keys that are left out `jwks check` tells.
+            read_key_files(&mut writer, now(), &mut |event| match event.severity {
+                Severity::Error => eprintln!("gatewayctl: {}", event.text),
+                Severity::Warning | Severity::Notice => {}
+            });
+        }
         let worker = Worker::start(region, identity, [1, 2])
             .ok_or_else(|| "a fresh region has no room for a worker".to_owned())?;
         Ok(Self { worker, live, _owner: owner })
