@@ -19,7 +19,7 @@ pub(super) const UNIT: usize = 16;
 /// "gwregion", as the first eight bytes of a little-endian machine; a big-endian one refuses the file, as it must.
 const MAGIC: u64 = u64::from_le_bytes(*b"gwregion");
 /// Changes whenever the meaning of a byte of the region does.
-const LAYOUT: u64 = 3;
+const LAYOUT: u64 = 4;
 
 const PAGE: usize = 4096;
 /// How many threads can read at a time in all but small zones: twice the workers of a large machine, since old ones
@@ -56,13 +56,15 @@ pub(super) struct Plan {
     shards: (usize, usize),
     shard_count: usize,
     rates: (usize, usize),
+    nonces: (usize, usize),
     /// The rest, up to the end.
     pub(super) arena: (usize, usize),
 }
 
 impl Plan {
     /// Divides `size` bytes: 3/8 to the rate table (a million live keys fill two thirds of it in a zone of 64 MiB),
-    /// 1/16 each to peers and breakers, 1/8 to the metric shards, and what is left, nearly 3/8, to the arena.
+    /// 1/16 each to peers and breakers, 1/8 to the metric shards, 1/32 to nonces (260,000 in a zone of 64 MiB), and what
+    /// is left, a bit more than a third, to the arena.
     fn of(size: usize) -> Self {
         let end = size / PAGE * PAGE;
         let part = |eighths: usize, of: usize| size / of * eighths / PAGE * PAGE;
@@ -79,10 +81,11 @@ impl Plan {
         // The next table begins on a page again.
         take(shards.1.next_multiple_of(PAGE) - shards.1);
         let rates = take(part(3, 8));
-        Self { peers, breakers, shards, shard_count, rates, arena: (at, end.saturating_sub(at)) }
+        let nonces = take(part(1, 32));
+        Self { peers, breakers, shards, shard_count, rates, nonces, arena: (at, end.saturating_sub(at)) }
     }
 
-    fn words(&self) -> [usize; 11] {
+    fn words(&self) -> [usize; 13] {
         [
             self.peers.0,
             self.peers.1,
@@ -93,6 +96,8 @@ impl Plan {
             self.shard_count,
             self.rates.0,
             self.rates.1,
+            self.nonces.0,
+            self.nonces.1,
             self.arena.0,
             self.arena.1,
         ]
@@ -414,6 +419,13 @@ impl Region {
         self.memory.words(self.plan.rates)
     }
 
+    /// The table of nonces, in slots of one word.
+    #[must_use]
+    #[inline]
+    pub fn nonce_words(&self) -> &[AtomicU64] {
+        self.memory.words(self.plan.nonces)
+    }
+
     /// The table of peer statistics, in slots of eight words.
     #[must_use]
     #[inline]
@@ -507,7 +519,7 @@ mod tests {
         for size in [SMALLEST, 1 << 20, 1_040_384, 2_080_768, 8_335_360, 64 << 20, (64 << 20) * 994 / 1000, 1 << 30] {
             let plan = Plan::of(size);
             let mut at = PAGE + SLOTS * SLOT_WORDS * 8;
-            for (start, length) in [plan.peers, plan.breakers, plan.shards, plan.rates, plan.arena] {
+            for (start, length) in [plan.peers, plan.breakers, plan.shards, plan.rates, plan.nonces, plan.arena] {
                 assert_eq!(start % PAGE, 0, "{size}");
                 assert!(start >= at && start < at + PAGE && length > 0, "{size}");
                 at = start + length;
