@@ -18,6 +18,7 @@ mod key;
 mod pem;
 mod permission;
 mod settings;
+pub mod signature;
 mod source;
 mod verifier;
 

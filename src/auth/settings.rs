@@ -1,5 +1,7 @@
 use rkyv::{Archive, Deserialize, Serialize};
 
+use super::signature::Signature;
+
 /// The signature algorithms of RFC 7518 and RFC 8037 that are accepted; `none` is not among them.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
@@ -105,6 +107,8 @@ pub enum Scheme {
     Jwt(Jwt),
     /// Keys of consumers.
     ApiKey(ApiKey),
+    /// HTTP Message Signatures, RFC 9421.
+    Signature(Signature),
 }
 
 impl Auth {
@@ -114,6 +118,7 @@ impl Auth {
         match &self.scheme {
             Scheme::Jwt(jwt) => &jwt.headers,
             Scheme::ApiKey(_) => &[],
+            Scheme::Signature(_) => &[],
         }
     }
 }

@@ -11,7 +11,7 @@ use super::shape::{Form, Resource, Shape};
 use super::tables;
 
 /// Resources that are defined once, by the name that `$defs` give them.
-static DEFINED: [(&str, &Resource); 21] = [
+static DEFINED: [(&str, &Resource); 23] = [
     ("auth", &tables::AUTH),
     ("ban", &tables::BAN),
     ("breaker", &tables::BREAKER),
@@ -31,6 +31,8 @@ static DEFINED: [(&str, &Resource); 21] = [
     ("retries", &tables::RETRIES),
     ("role", &tables::ROLE),
     ("route", &tables::ROUTE),
+    ("signature", &tables::SIGNATURE),
+    ("signature-key", &tables::SIGNATURE_KEY),
     ("timeouts", &tables::TIMEOUTS),
     ("upstream", &tables::UPSTREAM),
 ];

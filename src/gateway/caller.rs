@@ -3,6 +3,7 @@
 use super::decision::{Challenges, Reply};
 use super::explain::{Recorder, Step, tell};
 use super::object::{ApiKey, Consumer, Role, Route};
+use super::signature::Signatures;
 use super::ticket::{Passed, Ticket};
 use crate::auth::{
     ArchivedApiKey, ArchivedAuth, ArchivedJwt, ArchivedRequirement, ArchivedScheme, Auth, Claims, Found, List, Lookup,
@@ -22,6 +23,7 @@ pub(super) struct Callers {
     known: Option<u32>,
     /// … and where that caller's claims are; `None` = in `scratch`.
     found: Option<Found>,
+    pub(super) signatures: Signatures,
 }
 
 /// Parsed verifiers, sorted by the slot of their `auth` entry: there are few, and a search beats a hash of the slot.
@@ -89,6 +91,15 @@ impl Callers {
             let outcome = match &auth.scheme {
                 ArchivedScheme::Jwt(jwt) => self.jwt(view, &auth, jwt, request, now, ticket),
                 ArchivedScheme::ApiKey(settings) => self.api_key(view, settings, request, ticket),
+                ArchivedScheme::Signature(settings) => {
+                    self.signatures.verify(view, &auth, settings, request, now, ticket).map(|signed| match signed {
+                        true => {
+                            self.scratch.clear();
+                            Seen::Caller
+                        }
+                        false => Seen::Nothing,
+                    })
+                }
             };
             match outcome {
                 Ok(Seen::Nothing) => optional |= auth.optional,
@@ -194,7 +205,7 @@ impl Callers {
         let claims = self.claims();
         let jwt = match &auth.scheme {
             ArchivedScheme::Jwt(jwt) => Some(jwt),
-            ArchivedScheme::ApiKey(_) => None,
+            ArchivedScheme::ApiKey(_) | ArchivedScheme::Signature(_) => None,
         };
         let list = jwt.and_then(|jwt| jwt.permissions_claim.as_ref());
         let own = list.map_or_else(List::empty, |claim| claims.list(claim));

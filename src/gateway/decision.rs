@@ -42,8 +42,8 @@ pub struct Reply {
 pub struct Challenges(u8);
 
 impl Challenges {
-    /// In the order of their bits: RFC 6750, and for API keys the name that Kong gives them.
-    const NAMES: [&str; 2] = ["Bearer", "Key"];
+    /// In the order of their bits: RFC 6750, for API keys the name that Kong gives them, and RFC 9421 has none.
+    const NAMES: [&str; 3] = ["Bearer", "Key", "Signature"];
 
     /// With that of `scheme`.
     #[must_use]
@@ -53,6 +53,7 @@ impl Challenges {
                 | match scheme {
                     ArchivedScheme::Jwt(_) => 1,
                     ArchivedScheme::ApiKey(_) => 2,
+                    ArchivedScheme::Signature(_) => 4,
                 },
         )
     }

@@ -24,6 +24,7 @@ mod object;
 mod pick;
 mod publish;
 mod route;
+mod signature;
 mod ticket;
 mod uuid;
 mod worker;

@@ -30,11 +30,15 @@ pub enum Reason {
     AccessBanned,
     AccessDenied,
     AuthConsumer,
+    AuthReplay,
+    AuthDigest,
+    AuthNonceStore,
+    BodyDigest,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -59,6 +63,10 @@ impl Reason {
         Self::AccessBanned,
         Self::AccessDenied,
         Self::AuthConsumer,
+        Self::AuthReplay,
+        Self::AuthDigest,
+        Self::AuthNonceStore,
+        Self::BodyDigest,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -89,6 +97,10 @@ impl Reason {
             Self::AccessBanned => "access.banned",
             Self::AccessDenied => "access.denied",
             Self::AuthConsumer => "auth.consumer",
+            Self::AuthReplay => "auth.replay",
+            Self::AuthDigest => "auth.digest",
+            Self::AuthNonceStore => "auth.nonce_store",
+            Self::BodyDigest => "body.digest",
         }
     }
 
@@ -103,7 +115,9 @@ impl Reason {
             | Self::AuthExpired
             | Self::AuthNotYet
             | Self::AuthClaims
-            | Self::AuthConsumer => "auth.invalid",
+            | Self::AuthConsumer
+            | Self::AuthReplay
+            | Self::AuthDigest => "auth.invalid",
             Self::AccessBanned => "access.denied",
             other => other.code(),
         }
@@ -113,7 +127,7 @@ impl Reason {
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
-            Self::PathRefused | Self::RequestMalformed => 400,
+            Self::PathRefused | Self::RequestMalformed | Self::BodyDigest => 400,
             Self::AuthMissing
             | Self::AuthMalformed
             | Self::AuthAlgorithm
@@ -122,15 +136,20 @@ impl Reason {
             | Self::AuthExpired
             | Self::AuthNotYet
             | Self::AuthClaims
-            | Self::AuthConsumer => 401,
+            | Self::AuthConsumer
+            | Self::AuthReplay
+            | Self::AuthDigest => 401,
             Self::PermissionMissing | Self::ProtocolRefused | Self::AccessBanned | Self::AccessDenied => 403,
             Self::RouteNone => 404,
             Self::RouteMethod => 405,
             Self::LimitExceeded => 429,
             Self::Internal => 500,
-            Self::LimitTableFull | Self::BreakerOpen | Self::UpstreamNone | Self::UpstreamGone | Self::PolicyNone => {
-                503
-            }
+            Self::LimitTableFull
+            | Self::BreakerOpen
+            | Self::UpstreamNone
+            | Self::UpstreamGone
+            | Self::PolicyNone
+            | Self::AuthNonceStore => 503,
         }
     }
 
@@ -180,7 +199,11 @@ impl Reason {
             | Self::AuthExpired
             | Self::AuthNotYet
             | Self::AuthClaims
-            | Self::AuthConsumer => "The credentials are not valid.",
+            | Self::AuthConsumer
+            | Self::AuthReplay
+            | Self::AuthDigest => "The credentials are not valid.",
+            Self::AuthNonceStore => "The credentials cannot be checked at the moment.",
+            Self::BodyDigest => "The request body is not the one that was signed.",
             Self::PermissionMissing => "The credentials do not permit this request.",
             Self::LimitExceeded => "Too many requests; see Retry-After.",
             Self::LimitTableFull => "Too many clients at once; see Retry-After.",

@@ -23,7 +23,11 @@ fn everything() -> Value {
                 {"kid": "k", "alg": "HS256", "secret": "$env://JWT_SECRET"},
             ],
             "claims": {"consumer": "c", "permissions": "p", "roles": "r", "headers": {"X-User": "sub"}}
-        }}, {"name": "partners", "api_key": {"header": "X-K", "query": "k", "cookie": "c"}}],
+        }}, {"name": "partners", "api_key": {"header": "X-K", "query": "k", "cookie": "c"}},
+        {"name": "signed", "signature": {
+            "keys": [{"keyid": "k", "alg": "hmac-sha256", "secret": "$env://JWT_SECRET", "consumer": "acme"}],
+            "components": ["@method"], "max_age": "5s", "leeway": "1s", "required": ["created"], "fail_open": true
+        }}],
         "consumers": [{
             "name": "acme", "api_key": ["$env://JWT_SECRET"], "permissions": ["a"], "roles": ["admin"], "priority": 3, "labels": {"a": "b"}, "enabled": false
         }],

@@ -13,7 +13,7 @@ pub static AUTH: Resource = Resource {
         field("jwt", Object(&JWT)),
         field("api_key", Object(&API_KEY)),
         field("basic", Unbuilt),
-        field("signature", Unbuilt),
+        field("signature", Object(&super::SIGNATURE)),
         field("mtls", Unbuilt),
     ],
     hints: &[

@@ -13,6 +13,7 @@ pub(in crate::config) fn auth(entry: &Auth) -> Value {
     let (scheme, inner) = match &entry.scheme {
         Scheme::Jwt(settings) => ("jwt", jwt(settings)),
         Scheme::ApiKey(settings) => ("api_key", api_key(settings)),
+        Scheme::Signature(settings) => ("signature", super::signature::signature(settings)),
     };
     let mut fields = Fields::default();
     fields.put("name", entry.name.as_str());
@@ -68,7 +69,7 @@ fn jwt(jwt: &Jwt) -> Value {
     inner.done()
 }
 
-fn key(key: &Key) -> Value {
+pub(super) fn key(key: &Key) -> Value {
     let mut fields = Fields::default();
     if let Some(kid) = &key.kid {
         fields.put("kid", kid.as_str());
