@@ -57,6 +57,20 @@ struct Key {
     scope: [u8; 32],
 }
 
+impl Key {
+    fn all<'a>(keys: impl Iterator<Item = (&'a str, Algorithm, View<'a>)>) -> Result<Box<[Self]>, KeyError> {
+        keys.map(|(keyid, algorithm, material)| {
+            Ok(Self {
+                keyid: keyid.as_bytes().into(),
+                name: algorithm_name(algorithm).ok_or(KeyError::Kind(algorithm))?,
+                crypto: Crypto::new(algorithm, material)?,
+                scope: scope(material),
+            })
+        })
+        .collect()
+    }
+}
+
 /// Memory that is used again from one request to the next.
 #[derive(Default)]
 pub struct Buffers {
@@ -94,21 +108,32 @@ impl SignatureVerifier {
     /// The first key that cannot be used.
     pub fn new(settings: &ArchivedSignature) -> Result<Self, KeyError> {
         let keys = settings.keys.iter().map(|entry| {
-            let algorithm = Algorithm::from(&entry.key.algorithm);
-            let view = View::from(&entry.key.material);
-            Ok(Key {
-                keyid: entry.key.kid.as_ref().map(|kid| kid.as_bytes().into()).unwrap_or_default(),
-                name: algorithm_name(algorithm).ok_or(KeyError::Kind(algorithm))?,
-                scope: scope(view),
-                crypto: Crypto::new(algorithm, view)?,
-            })
+            let keyid = entry.key.kid.as_ref().map_or("", |kid| kid.as_str());
+            (keyid, Algorithm::from(&entry.key.algorithm), View::from(&entry.key.material))
         });
         Ok(Self {
-            keys: keys.collect::<Result<_, _>>()?,
+            keys: Key::all(keys)?,
             components: settings.components.iter().map(|name| name.as_bytes().into()).collect(),
             required: settings.required.iter().map(Parameter::from).collect(),
             max_age: settings.max_age.to_native(),
             leeway: settings.leeway.to_native(),
+        })
+    }
+
+    /// The same for an entry that is not archived, for tests and tools.
+    ///
+    /// # Errors
+    /// As [`SignatureVerifier::new`].
+    pub fn from_settings(settings: &Signature) -> Result<Self, KeyError> {
+        let keys = settings.keys.iter().map(|entry| {
+            (entry.key.kid.as_deref().unwrap_or_default(), entry.key.algorithm, View::from(&entry.key.material))
+        });
+        Ok(Self {
+            keys: Key::all(keys)?,
+            components: settings.components.iter().map(|name| name.as_bytes().into()).collect(),
+            required: settings.required.iter().copied().collect(),
+            max_age: settings.max_age,
+            leeway: settings.leeway,
         })
     }
 
