@@ -11,7 +11,7 @@ use crate::context::{self, Context};
 use crate::process::{now, recent, with_worker};
 use crate::raw::{self, Level, bytes, fence, rc};
 use crate::view::View;
-use crate::{answer, conf, forward, reply, variable};
+use crate::{answer, body, conf, forward, reply, variable};
 
 pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     fence("access", 500, || {
@@ -32,6 +32,11 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
     // SAFETY: the caller's promise; `r` outlives the view, and nothing changes it while the library reads it.
     unsafe {
         let Some(context) = context::obtain(r) else { return 500 };
+        match body::verdict(context) {
+            None => {}
+            Some(Ok(rc)) => return rc,
+            Some(Err(reason)) => return refuse(r, context, Reply::new(reason)),
+        }
         let uri = (*r).uri;
         let again = context.decided.len != 0;
         // try_files, error_page and named locations come here again: the same URI has been decided, another is routed
@@ -60,7 +65,11 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
         match decision {
             Some(Decision::Respond(Respond::Preflight)) => answer::preflight(r, context),
             Some(Decision::Forward | Decision::Respond(Respond::Route)) => {
-                if satisfies_any(r) && context.ticket.is_authenticated() { rc::OK } else { rc::DECLINED }
+                let rc = if satisfies_any(r) && context.ticket.is_authenticated() { rc::OK } else { rc::DECLINED };
+                match context.ticket.body_digest() {
+                    Some(digest) if !context.body.is_right() => body::read(r, context, digest, rc),
+                    _ => rc,
+                }
             }
             Some(Decision::Reply(answer)) => refuse(r, context, answer),
             Some(Decision::Ask(ask)) => match ask {},

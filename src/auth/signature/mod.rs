@@ -146,8 +146,10 @@ impl SignatureVerifier {
         nonce.clear();
         let inputs = collect(request, b"signature-input", input)?;
         let signatures = collect(request, b"signature", signature)?;
-        if !inputs && !signatures {
-            return Ok(None);
+        match (inputs, signatures) {
+            (true, true) => {}
+            (false, false) => return Ok(None),
+            _ => return Err(Reason::AuthMalformed),
         }
         let (entry, key) = self.select(input, parameters)?;
         let index = self.keys.iter().position(|other| std::ptr::eq(other, key)).unwrap_or_default();
