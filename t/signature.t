@@ -20,6 +20,13 @@ our $Nonce = 0;
 
 sub digest { 'sha-256=:' . encode_base64(sha256($_[0]), '') . ':' }
 
+sub spew {
+    my ($path, $text) = @_;
+    open my $out, '>:raw', $path or die "$path: $!\n";
+    print $out $text;
+    close $out or die "$path: $!\n";
+}
+
 # The three header lines of a signed request, each part of which can be another than it should be.
 sub signed {
     my ($path, %with) = @_;
@@ -34,9 +41,7 @@ sub signed {
     my $base = join('', map { "\"$_->[0]\": $_->[1]\n" } @lines) . "\"\@signature-params\": $covered";
     my $signature;
     if ($key eq 'ed') {
-        open my $out, '>:raw', "$Keys/base" or die "$Keys/base: $!\n";
-        print $out $base;
-        close $out;
+        spew("$Keys/base", $base);
         $signature = `openssl pkeyutl -sign -rawin -inkey $Keys/ed.key -in $Keys/base`;
     }
     else {
@@ -277,6 +282,31 @@ sub {
     my $sum = main::sha256_hex('abc');
     like($answer->{body}, qr/$sum/, 'with its body');
     is(get('/s/redirected', method => 'POST', body => 'abc', headers => $headers)->{status}, 401, 'again');
+}
+--- no_error_log
+[alert]
+
+
+=== what gatewayctl signs curl can send, once
+--- http_config
+log_format unused '-';
+--- request
+GET /s/0
+--- error_code: 401
+--- after_request eval
+sub {
+    my $tool = ($ENV{GATEWAY_MODULE} // '') =~ s{[^/]*\z}{gatewayctl}r;
+    SKIP: {
+        Test::More::skip('no gatewayctl beside the module, or no curl', 1) if !-x $tool || !-x '/usr/bin/curl';
+        my $url = "http://localhost:$ENV{TEST_NGINX_SERVER_PORT}/s/ctl?a=%20b";
+        main::spew("$main::Keys/secret", "$main::Secret\n");
+        for (['hmac', 'hmac-sha256', 'secret'], ['ed', 'ed25519', 'ed.key']) {
+            my ($keyid, $alg, $file) = @$_;
+            my $command = `$tool sign POST '$url' --keyid $keyid --alg $alg --key-file $main::Keys/$file --data "it's" -H 'X-A: b'`;
+            my @found = map { CORE::chomp(my $line = $command); `$line -s -o /dev/null -w '%{http_code}'` } 1 .. 2;
+            is("@found", '200 401', "$alg by curl");
+        }
+    }
 }
 --- no_error_log
 [alert]

@@ -19,7 +19,7 @@ use gateway::types::{Method, Now, Reason, SECOND};
 use support::{Fake, Gateway, SECRET, at};
 
 /// The second at which the tests begin.
-pub const NOW: u64 = 1_800_000_000;
+pub const NOW: u64 = 1_800_001_000;
 
 /// A signature as a test makes it, in its own way: each part can be another than it should be.
 #[derive(Clone)]
@@ -204,7 +204,7 @@ fn who_gets_in() {
         ("the body is not covered", (Made { lines: good("").lines[..2].to_vec(), ..good("i") }, get()), "auth.claims"),
     ];
     for (what, (made, request), expected) in &cases {
-        assert_eq!(gateway.verdict(0, &made.on(request.clone()), at(0.0)), *expected, "{what}");
+        assert_eq!(gateway.verdict(0, &made.on(request.clone()), at(1_000.0)), *expected, "{what}");
     }
     let unsigned = get();
     let half = |name: &str| {
@@ -220,13 +220,13 @@ fn who_gets_in() {
         ("twice the same", good("j").on(good("j").on(get())), "auth.malformed"),
         ("much too long", good("k").on(get()).header("signature-input", &"x".repeat(8_192)), "auth.malformed"),
     ] {
-        assert_eq!(gateway.verdict(1, &request, at(0.0)), expected, "{what}");
+        assert_eq!(gateway.verdict(1, &request, at(1_000.0)), expected, "{what}");
     }
-    let (_, ticket) = gateway.access(0, &good("last").on(get()), at(0.0));
+    let (_, ticket) = gateway.access(0, &good("last").on(get()), at(1_000.0));
     assert_eq!((ticket.consumer(), ticket.is_authenticated()), ("acme", true));
     let digest = ticket.body_digest().unwrap();
     assert!(digest.is_of(digest.hasher()), "that of an empty body");
-    let (decision, ticket) = gateway.access(0, &good("last").on(get()), at(0.0));
+    let (decision, ticket) = gateway.access(0, &good("last").on(get()), at(1_000.0));
     let Decision::Reply(reply) = decision else { panic!() };
     assert_eq!((reply.reason, reply.challenges.iter().collect::<Vec<_>>()), (Reason::AuthReplay, vec!["Signature"]));
     assert_eq!(ticket.body_digest(), None);
@@ -256,13 +256,13 @@ fn of_several_signatures_the_first_with_a_known_key_decides() {
         ),
     ] {
         let request = get().header("signature-input", &inputs).header("signature", &signatures);
-        assert_eq!(gateway.verdict(0, &request, at(0.0)), expected, "{what}");
+        assert_eq!(gateway.verdict(0, &request, at(1_000.0)), expected, "{what}");
     }
     // Several lines are one list.
     let again = good("lines").on(get());
     let mut request = get().header("signature-input", foreign).header("signature", "p=:YQ==:");
     request.headers.extend(again.headers.into_iter().filter(|(name, _)| name.starts_with("signature")));
-    assert_eq!(gateway.verdict(0, &request, at(0.0)), "forward");
+    assert_eq!(gateway.verdict(0, &request, at(1_000.0)), "forward");
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn derived_components_and_fields() {
         number += 1;
         let parameters = format!(";created={NOW};nonce=\"d{number}\";keyid=\"k1\"");
         let made = Made { lines: vec![(name.to_owned(), value.to_owned())], parameters, secret: SECRET.into() };
-        gateway.verdict(0, &made.on(request.clone()), at(0.0))
+        gateway.verdict(0, &made.on(request.clone()), at(1_000.0))
     };
     for (name, value, expected) in [
         (r#""@method""#, "GET", "forward"),
@@ -319,15 +319,15 @@ fn the_same_request_after_an_internal_redirect_is_not_sent_again() {
     let mut gateway = Gateway::new(DOCUMENT, 2);
     let request = good("redirected").on(get());
     let mut ticket = Ticket::new();
-    assert_eq!(gateway.workers[0].access(&request, Entry::First, at(0.0), &mut ticket), Decision::Forward);
+    assert_eq!(gateway.workers[0].access(&request, Entry::First, at(1_000.0), &mut ticket), Decision::Forward);
     // nginx serves error pages as GET, whatever was asked for.
     let later = request.clone().method(Method::Head);
-    assert_eq!(gateway.workers[0].access(&later, Entry::Again, at(400.0), &mut ticket), Decision::Forward);
+    assert_eq!(gateway.workers[0].access(&later, Entry::Again, at(1_400.0), &mut ticket), Decision::Forward);
     assert_eq!(ticket.consumer(), "acme");
     assert!(ticket.body_digest().is_some());
-    assert_eq!(gateway.verdict(1, &request, at(1.0)), "auth.replay");
-    gateway.load(&DOCUMENT.replace("{name: acme,", "{name: acme, enabled: false,"), at(1.0));
-    let decision = gateway.workers[0].access(&request, Entry::Again, at(1.0), &mut ticket);
+    assert_eq!(gateway.verdict(1, &request, at(1_001.0)), "auth.replay");
+    gateway.load(&DOCUMENT.replace("{name: acme,", "{name: acme, enabled: false,"), at(1_001.0));
+    let decision = gateway.workers[0].access(&request, Entry::Again, at(1_001.0), &mut ticket);
     assert!(matches!(decision, Decision::Reply(reply) if reply.reason == Reason::AuthConsumer));
 }
 
@@ -341,11 +341,11 @@ fn a_full_store_refuses_unless_it_is_to_fail_open() {
         let mut gateway = Gateway::sized(&document, 1, 1 << 20);
         let mut found = std::collections::HashSet::new();
         for n in 0..6_000 {
-            found.insert(gateway.verdict(0, &good(&n.to_string()).on(get()), at(0.0)));
+            found.insert(gateway.verdict(0, &good(&n.to_string()).on(get()), at(1_000.0)));
         }
         assert!(found.contains(expected) && found.contains("forward") && found.len() <= 2, "{found:?}");
         // When all are over, there is room again.
-        let later = Now { mono: at(0.0).mono, wall: (NOW + 331) * SECOND };
+        let later = Now { mono: at(1_000.0).mono, wall: (NOW + 331) * SECOND };
         let made = Made { parameters: format!(";created={};nonce=\"x\";keyid=\"k1\"", NOW + 331), ..good("") };
         assert_eq!(gateway.verdict(0, &made.on(get()), later), "forward");
     }
@@ -355,10 +355,35 @@ fn a_full_store_refuses_unless_it_is_to_fail_open() {
 #[test]
 fn an_edit_of_the_keys_acts_on_the_next_request() {
     let mut gateway = Gateway::new(DOCUMENT, 1);
-    assert_eq!(gateway.verdict(0, &good("1").on(get()), at(0.0)), "forward");
-    gateway.load(&DOCUMENT.replace("keyid: k1", "keyid: k7"), at(0.0));
-    assert_eq!(gateway.verdict(0, &good("2").on(get()), at(0.0)), "auth.key_unknown");
+    assert_eq!(gateway.verdict(0, &good("1").on(get()), at(1_000.0)), "forward");
+    gateway.load(&DOCUMENT.replace("keyid: k1", "keyid: k7"), at(1_000.0));
+    assert_eq!(gateway.verdict(0, &good("2").on(get()), at(1_000.0)), "auth.key_unknown");
     // The same key under another name: its nonces are its own.
     let made = Made { parameters: good("1").parameters.replace("k1", "k7"), ..good("1") };
-    assert_eq!(gateway.verdict(0, &made.on(get()), at(0.0)), "auth.replay");
+    assert_eq!(gateway.verdict(0, &made.on(get()), at(1_000.0)), "auth.replay");
+}
+
+#[test]
+fn what_was_signed_before_the_store_was_made_may_have_been_seen() {
+    for (document, expected) in [
+        (DOCUMENT.to_owned(), "auth.nonce_store"),
+        (DOCUMENT.replace("signature:\n", "signature:\n      fail_open: true\n"), "forward"),
+    ] {
+        let mut gateway = Gateway::new(&document, 1);
+        let made = |created: u64, nonce: &str| {
+            let parameters = format!(";created={created};nonce=\"{nonce}\";keyid=\"k1\"");
+            Made { parameters, ..good("") }.on(get())
+        };
+        let born = at(0.0).wall / SECOND;
+        assert_eq!(gateway.verdict(0, &made(born - 1, "a"), at(2.0)), expected);
+        assert_eq!(gateway.verdict(0, &made(born, "b"), at(2.0)), "forward");
+        // An edit, or a reload, is no beginning.
+        gateway.load(&document.replace("acme", "acme-2"), at(3.0));
+        assert_eq!(gateway.verdict(0, &made(born + 1, "c"), at(4.0)), "forward");
+        // The wall clock is set back by an hour.
+        let back = Now { wall: at(4.0).wall - 3_600 * SECOND, ..at(4.0) };
+        gateway.load(&document, at(3.0));
+        assert_eq!(gateway.verdict(0, &made(born - 3_600, "d"), back), "forward");
+        assert_eq!(gateway.verdict(0, &made(born - 3_601, "e"), back), expected);
+    }
 }

@@ -1,5 +1,8 @@
 //! Signed requests: whose signature it is, that it comes once, and what the body must be.
 
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::leader::counter;
 use super::object::Consumer;
 use super::ticket::Ticket;
 use crate::auth::Auth;
@@ -30,6 +33,14 @@ pub(super) struct Accepted {
     auth: Id,
     seq: u32,
     key: usize,
+}
+
+/// Whether a signature was made before the region was, so that its nonce may have been seen in one that is lost. The
+/// age of the region is what counts: the wall clock may have been set since.
+fn is_older(region: Region, created: Option<u64>, now: Now) -> bool {
+    let born = region.counters().get(counter::BORN).map_or(0, |word| word.load(Relaxed));
+    let age = now.mono.saturating_sub(born);
+    created.is_some_and(|created| created < now.wall.saturating_sub(age) / SECOND)
 }
 
 impl Signatures {
@@ -64,7 +75,10 @@ impl Signatures {
         if !nonce.is_empty() {
             let outcome = self.place.map_or(Nonce::Full, |(region, worker)| {
                 let nonces = Nonces::new(region.nonce_words(), region.secret());
-                nonces.insert(nonce, now.wall / SECOND, signed.until, worker)
+                match nonces.insert(nonce, now.wall / SECOND, signed.until, worker) {
+                    Nonce::Fresh if is_older(region, signed.created, now) => Nonce::Full,
+                    outcome => outcome,
+                }
             });
             match outcome {
                 Nonce::Fresh => {}

@@ -131,7 +131,7 @@ fn the_rest_of_a_jwt_entry() {
         assert_eq!(with(fields), [format!("f:2: auth[0].jwt.{expected}")], "for {fields}");
     }
     assert_errors(&[
-        ("auth: [{name: a}]", &["f:2: auth[0]: needs a scheme: `jwt` or `api_key`"]),
+        ("auth: [{name: a}]", &["f:2: auth[0]: needs a scheme: `jwt`, `api_key` or `signature`"]),
         ("auth: [{name: a, jwt: {keys: [x]}}]", &["f:2: auth[0].jwt.keys[0]: must be an object, found text"]),
     ]);
 }

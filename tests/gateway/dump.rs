@@ -13,6 +13,11 @@ fn live(gateway: &Gateway) -> Document {
     dump(&view.tree()).unwrap()
 }
 
+/// Goes on with the list of `auth`.
+const SIGNED: &str = r#"  - {name: signed, signature: {keys: [{keyid: k, alg: hmac-sha256, secret: "$env://SECRET", consumer: acme}],
+      components: ["@method", "@path", x-a], max_age: 60s, leeway: 5s, required: [created, tag], fail_open: true}}
+"#;
+
 const DOCUMENT: &str = r#"
 roles: [{name: reader, permissions: ["orders:read"]}]
 consumers: [{name: acme, api_key: ["$env://SECRET", a-key-that-is-long-enough], roles: [reader], permissions: ["a:*"], priority: 3, labels: {tier: gold}}, {name: gone, enabled: false}]
@@ -36,7 +41,7 @@ routes:
 
 #[test]
 fn what_went_in_comes_out() {
-    let text = document(DOCUMENT);
+    let text = document(&format!("{SIGNED}{DOCUMENT}"));
     let gateway = Gateway::new(&text, 1);
     let read = config::parse(&text, "f", &TestSecrets).unwrap().document;
     let dumped = live(&gateway);

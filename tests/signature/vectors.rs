@@ -2,10 +2,10 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use gateway::auth::signature::{ALGORITHMS, Buffers, Signature, SignatureKey, SignatureVerifier};
+use gateway::auth::signature::{ALGORITHMS, BodyDigest, Buffers, Signature, SignatureKey, SignatureVerifier};
 use gateway::auth::{Key, Material};
 use gateway::gateway::{Decision, Entry, Ticket};
-use gateway::types::{Method, Now, Reason, SECOND};
+use gateway::types::{Method, Now, Reason, Request, SECOND};
 use serde_json::Value;
 
 use crate::Made;
@@ -33,6 +33,10 @@ fn examples_of_rfc_9421() {
     for header in asked["headers"].as_array().unwrap() {
         request = request.header(header[0].as_str().unwrap(), header[1].as_str().unwrap());
     }
+    let digest = BodyDigest::parse(Request::header(&request, b"content-digest").one().unwrap()).unwrap();
+    let mut hasher = digest.hasher();
+    hasher.update(asked["body"].as_str().unwrap().as_bytes());
+    assert!(digest.is_of(hasher));
     let (mut held, mut others) = (0, Vec::new());
     for example in file["examples"].as_array().unwrap() {
         let (id, keyid, alg) = (&example["id"], example["keyid"].as_str().unwrap(), example["alg"].as_str().unwrap());

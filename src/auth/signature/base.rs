@@ -101,7 +101,7 @@ fn host_and_port(authority: &[u8]) -> (&[u8], &[u8]) {
         Some(colon) => {
             let (host, port) =
                 (authority.get(..colon).unwrap_or_default(), authority.get(colon + 1..).unwrap_or_default());
-            match port.iter().all(u8::is_ascii_digit) && !(host.starts_with(b"[") && !host.ends_with(b"]")) {
+            match port.iter().all(u8::is_ascii_digit) && (!host.starts_with(b"[") || host.ends_with(b"]")) {
                 true => (host, port),
                 false => (authority, b""),
             }

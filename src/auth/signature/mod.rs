@@ -96,6 +96,8 @@ pub struct Signed {
     pub key: usize,
     /// What the body must hash to; `None` where `Content-Digest` is not covered.
     pub digest: Option<BodyDigest>,
+    /// When it was made, seconds since the Unix epoch, where it says so.
+    pub created: Option<u64>,
     /// The last second, since the Unix epoch, at which the signature would be accepted again: until then its nonce must
     /// be remembered.
     pub until: u64,
@@ -158,10 +160,9 @@ impl SignatureVerifier {
         }
         self.covers(&entry)?;
         let until = self.last_second(&entry, wall / SECOND)?;
-        if let Some(value) = entry.nonce {
-            if !(1..=NONCE_MAX).contains(&value.len()) || !value.iter().all(u8::is_ascii_graphic) {
-                return Err(Reason::AuthMalformed);
-            }
+        let is_nonce = |value: &[u8]| (1..=NONCE_MAX).contains(&value.len()) && value.iter().all(u8::is_ascii_graphic);
+        if !entry.nonce.is_none_or(is_nonce) {
+            return Err(Reason::AuthMalformed);
         }
 
         let mut bytes = [0; BYTES_MAX];
@@ -185,7 +186,7 @@ impl SignatureVerifier {
             }
             false => None,
         };
-        Ok(Some(Signed { key: index, digest, until }))
+        Ok(Some(Signed { key: index, digest, created: entry.created, until }))
     }
 
     /// The first entry whose key is known, with its canonical text in `parameters`. All entries are read.
@@ -236,8 +237,8 @@ impl SignatureVerifier {
             Parameter::Alg => entry.alg.is_some(),
             Parameter::Tag => entry.tag.is_some(),
         };
-        let covered = |name: &Box<[u8]>| entry.items().iter().any(|item| item.name == &**name && !item.is_foreign);
-        match self.required.iter().all(has) && self.components.iter().all(covered) {
+        let covered = |name: &[u8]| entry.items().iter().any(|item| item.name == name && !item.is_foreign);
+        match self.required.iter().all(has) && self.components.iter().all(|name| covered(name)) {
             true => Ok(()),
             false => Err(Reason::AuthClaims),
         }

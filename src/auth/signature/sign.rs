@@ -22,6 +22,7 @@ pub struct Signer {
     key: Private,
 }
 
+#[allow(clippy::large_enum_variant, reason = "there is one of them")]
 enum Private {
     Hmac(hmac::Key),
     Ed25519(Ed25519KeyPair),

@@ -15,6 +15,10 @@ pub struct Args {
     pub headers: Vec<(String, String)>,
     pub client: Option<IpAddr>,
     pub host: Option<String>,
+    pub keyid: Option<String>,
+    pub alg: Option<String>,
+    pub key_file: Option<String>,
+    pub data: Option<String>,
 }
 
 impl Args {
@@ -43,6 +47,10 @@ impl Args {
                     args.client = Some(text.parse().map_err(|_| format!("`{text}` is no address"))?);
                 }
                 "--host" => args.host = Some(value()?),
+                "--keyid" => args.keyid = Some(value()?),
+                "--alg" => args.alg = Some(value()?),
+                "--key-file" => args.key_file = Some(value()?),
+                "--data" => args.data = Some(value()?),
                 "--" => args.words.extend(words.by_ref()),
                 _ if name.len() > 1 && name.starts_with('-') => {
                     return Err(format!("no option is called `{name}`; see `gatewayctl --help`"));

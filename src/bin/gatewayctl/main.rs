@@ -6,6 +6,7 @@ mod explain;
 mod live;
 mod replay;
 mod request;
+mod sign;
 
 use std::process::ExitCode;
 
@@ -20,13 +21,18 @@ gatewayctl looks at documents of ngx-gateway without an nginx.
   gatewayctl size FILE                      the smallest gateway_zone that holds the document
   gatewayctl explain FILE METHOD URL        what is decided on a request, and why
   gatewayctl replay ACCESS_LOG A B          which requests of a log document B decides otherwise than A
+  gatewayctl sign METHOD URL                a curl command for a signed request (RFC 9421)
 
 Options
   --json                  output for programs
   --secrets-missing-ok    a secret that is not there is replaced by a random one
-  -H 'Name: value'        explain: a header of the request, as often as you like
+  -H 'Name: value'        explain, sign: a header of the request, as often as you like; sign covers each
   --client ADDRESS        explain: the client's address (127.0.0.1)
   --host HOST             replay: the host of lines that name none
+  --keyid ID              sign: the name of the key
+  --alg ALGORITHM         sign: hmac-sha256, ed25519, ecdsa-p256-sha256, ecdsa-p384-sha384 or rsa-pss-sha512
+  --key-file PATH         sign: the secret, or the private key in PEM (PKCS #8)
+  --data TEXT|@FILE       sign: the request's body
   --help, --version
 
 Exit codes: 0 right, or no difference; 1 errors in the document, a refused request, or differences; 2 could not be done.
@@ -64,6 +70,7 @@ fn run(args: &Args) -> Outcome {
         ["size", file] => document::size(file, args),
         ["explain", file, method, url] => explain::run(file, method, url, args),
         ["replay", log, old, new] => replay::run(log, old, new, args),
+        ["sign", method, url] => sign::run(method, url, args),
         [] => Err("no command; `gatewayctl --help` lists them".to_owned()),
         [command, ..] if COMMANDS.contains(command) => {
             Err(format!("`{command}` takes other arguments; see `gatewayctl --help`"))
@@ -72,7 +79,7 @@ fn run(args: &Args) -> Outcome {
     }
 }
 
-const COMMANDS: [&str; 6] = ["check", "schema", "diff", "size", "explain", "replay"];
+const COMMANDS: [&str; 7] = ["check", "schema", "diff", "size", "explain", "replay", "sign"];
 
 /// Prints `text`; a reader that has gone away, as `head` does, is no failure.
 fn print(text: &str) {
