@@ -289,7 +289,11 @@ sub {
 
 === what gatewayctl signs curl can send, once
 --- http_config
-log_format unused '-';
+server {
+    listen 127.0.0.1:$TEST_NGINX_RAND_PORT_2 http2;
+    location / { gateway_pass gateway; }
+    location /s/unbuffered { gateway_pass gateway; proxy_request_buffering off; }
+}
 --- request
 GET /s/0
 --- error_code: 401
@@ -305,6 +309,19 @@ sub {
             my $command = `$tool sign POST '$url' --keyid $keyid --alg $alg --key-file $main::Keys/$file --data "it's" -H 'X-A: b'`;
             my @found = map { CORE::chomp(my $line = $command); `$line -s -o /dev/null -w '%{http_code}'` } 1 .. 2;
             is("@found", '200 401', "$alg by curl");
+        }
+        Test::More::skip('no HTTP/2 in curl', 1) if `curl --version` !~ /HTTP2/;
+        main::spew("$main::Keys/body", 'x' x 300_000);
+        main::spew("$main::Keys/other", 'x' x 299_999 . 'y');
+        for my $path ('/s/http2', '/s/unbuffered') {
+            $url = "http://localhost:" . Test::Nginx::Util::expand_env_in_text('$TEST_NGINX_RAND_PORT_2', 'port', $Test::Nginx::Util::RandPorts) . $path;
+            for ([200, 'body'], [400, 'other']) {
+                my ($expected, $sent) = @$_;
+                my $command = `$tool sign POST '$url' --keyid hmac --alg hmac-sha256 --key-file $main::Keys/secret --data \@$main::Keys/body`;
+                CORE::chomp $command;
+                $command =~ s{Keys/body|/body'}{/$sent'};
+                is(`$command --http2-prior-knowledge -s -o /dev/null -w '%{http_code}'`, $expected, "HTTP/2, $path, $sent");
+            }
         }
     }
 }

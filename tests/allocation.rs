@@ -8,8 +8,10 @@ use std::hint::black_box;
 
 mod support;
 
+use gateway::auth::Algorithm;
+use gateway::auth::signature::{Signer, content_digest};
 use gateway::gateway::{Decision, Entry, Outcome, Ticket, TryEnd};
-use gateway::types::{Method, Now};
+use gateway::types::{Method, Now, SECOND};
 use serde_json::json;
 use support::{Fake, Gateway, SECRET, at};
 
@@ -49,6 +51,7 @@ fn document() -> String {
 auth:
   - {name: staff, jwt: {issuer: "https://a", audience: api, keys: [{alg: HS256, secret: "$env://SECRET"}],
       claims: {permissions: permissions, headers: {X-User: sub}}}}
+  - {name: signed, signature: {keys: [{keyid: k, alg: hmac-sha256, secret: "$env://SECRET"}]}}
 consumers: [{name: acme, permissions: ["orders:*"]}]
 limiters:
   - {name: ip, key: [ip], rate: 1000000/s}
@@ -63,6 +66,7 @@ bans: [{cidr: 203.0.113.0/24, reason: x}]
 routes:
   - {name: limited, paths: ["/limited"], limits: [ip, one]}
   - {name: broken, paths: ["/broken"], upstream: broken}
+  - {name: signed, paths: ["/signed/*"], auth: [signed], upstream: u}
   - {name: stripped, paths: ["/strip/*"], strip_prefix: true, upstream: u}
   - {name: rewritten, paths: ["/rewrite/{a}/{b}"], rewrite: "/r/{b}/{a}", headers: {X-A: "{a}-{b}"}, upstream: u}
   - {name: found, paths: ["~^/v\\d+/x$"], upstream: u}
@@ -189,6 +193,20 @@ fn a_request_allocates_nothing_after_the_first_few() {
                 "{} {code}, not {expected}: {count} allocations",
                 String::from_utf8_lossy(&request.target)
             ));
+        }
+    }
+    // A signature is good once, so each of these is another request.
+    for n in 0..6 {
+        let signer = Signer::new(Algorithm::Hs256, "k", SECRET.as_bytes()).unwrap();
+        let request = Fake::get("/signed/a?b=c").header("content-digest", &content_digest(b""));
+        let covered = ["@method", "@target-uri", "content-digest"];
+        let (input, signature) = signer.sign(&request, &covered, at(1.0).wall / SECOND, &format!("n{n}")).unwrap();
+        let request = request.header("signature-input", &input).header("signature", &signature);
+        let before = COUNT.get();
+        let code = run(&mut gateway, &request, at(1.0));
+        let count = COUNT.get() - before;
+        if code != "forward" || count != 0 && n >= 3 {
+            wrong.push(format!("signed {code}: {count} allocations"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
