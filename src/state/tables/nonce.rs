@@ -103,8 +103,9 @@ impl<'a> Nonces<'a> {
                 continue;
             }
             interleave();
-            if self.is_alone(home, index, print, now) && slot.compare_exchange(trial, settled, SeqCst, Relaxed).is_ok()
-            {
+            let is_alone = self.is_alone(home, index, print, now);
+            interleave();
+            if is_alone && slot.compare_exchange(trial, settled, SeqCst, Relaxed).is_ok() {
                 return Nonce::Fresh;
             }
             // Who won has it; a trial that still stands gives its slot back.
@@ -133,13 +134,23 @@ impl<'a> Nonces<'a> {
     /// Whether the trial in the slot at `mine` of the window may be settled; trials behind it are thrown out.
     fn is_alone(self, home: usize, mine: usize, print: u64, now: u64) -> bool {
         self.window(home).enumerate().filter(|(index, _)| *index != mine).all(|(index, slot)| {
-            interleave();
-            let word = slot.load(SeqCst);
-            if !is_of(word, print) || is_over(word, now) {
-                return true;
+            // A trial that changes as it is thrown out was settled, or withdrawn by its taker: then another may stand
+            // there, of as many as there are.
+            for _ in 0..4 * WINDOW {
+                interleave();
+                let word = slot.load(SeqCst);
+                if !is_of(word, print) || is_over(word, now) {
+                    return true;
+                }
+                if word & TRIAL == 0 || index < mine {
+                    return false;
+                }
+                interleave();
+                if slot.compare_exchange(word, 0, SeqCst, Relaxed).is_ok() {
+                    return true;
+                }
             }
-            // Whoever changed it meanwhile has settled it, or has lost to another.
-            word & TRIAL != 0 && index > mine && slot.compare_exchange(word, 0, SeqCst, SeqCst).is_ok()
+            false
         })
     }
 
@@ -176,13 +187,15 @@ fn is_over(word: u64, now: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::meet_others;
+    use super::super::tests::{meet_others, take_turns};
     use super::*;
     use proptest::prelude::*;
     use std::collections::HashMap;
-    use std::sync::Barrier;
+    use std::sync::{Arc, Barrier, Condvar, Mutex};
 
     const SECRET: [u64; 2] = [3, 4];
+    /// Orders of steps that are tried.
+    const SEEDS: u64 = 20_000;
 
     fn words(count: usize) -> Vec<AtomicU64> {
         (0..count).map(|_| AtomicU64::new(0)).collect()
@@ -278,6 +291,66 @@ mod tests {
         });
         for round in 0..rounds as usize {
             assert_eq!(won.iter().filter(|thread| thread[round]).count(), 1, "round {round}");
+        }
+    }
+
+    /// Lets one thread run at a time, and at each of its steps draws who goes on.
+    struct Turns {
+        /// Who runs, who has not ended, and what is drawn from.
+        state: Mutex<(usize, Vec<usize>, u64)>,
+        changed: Condvar,
+    }
+
+    impl Turns {
+        fn wait(&self, me: usize) {
+            let state = self.state.lock().unwrap();
+            drop(self.changed.wait_while(state, |(running, ..)| *running != me).unwrap());
+        }
+
+        fn draw(&self, ended: Option<usize>) {
+            let mut state = self.state.lock().unwrap();
+            let (running, threads, random) = &mut *state;
+            threads.retain(|thread| Some(*thread) != ended);
+            *random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            // Mostly the same one goes on: what is rare is who is held up, and where.
+            if ended.is_some() || (*random >> 33).is_multiple_of(4) {
+                if let Some(next) = threads.get((*random >> 40) as usize % threads.len().max(1)) {
+                    *running = *next;
+                }
+                self.changed.notify_all();
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_the_order_of_steps_exactly_one_wins() {
+        const THREADS: usize = 3;
+        for seed in 0..SEEDS {
+            let words: Arc<Vec<_>> = Arc::new(words(LINE));
+            // The first slot is free for those alone whose clock is a second ahead.
+            words[0].store(1_000 << TIME_SHIFT | TAKER + 1, SeqCst);
+            let state = Mutex::new((0, (0..THREADS).collect(), seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+            let turns = Arc::new(Turns { state, changed: Condvar::new() });
+            let threads: Vec<_> = (0..THREADS)
+                .map(|me| {
+                    let (words, turns) = (words.clone(), turns.clone());
+                    std::thread::spawn(move || {
+                        turns.wait(me);
+                        let mine = turns.clone();
+                        take_turns(move || {
+                            mine.draw(None);
+                            mine.wait(me);
+                        });
+                        let now = 1_000 + (me + seed as usize) as u64 % 2;
+                        let found = Nonces::new(&words, SECRET).insert(b"a", now, 1_300, me as u32);
+                        turns.draw(Some(me));
+                        found
+                    })
+                })
+                .collect();
+            let found: Vec<_> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+            assert_eq!(found.iter().filter(|found| **found == Nonce::Fresh).count(), 1, "seed {seed}: {found:?}");
+            assert!(!found.contains(&Nonce::Full), "seed {seed}");
         }
     }
 
