@@ -328,7 +328,7 @@ mod tests {
         for seed in 0..SEEDS {
             let words: Arc<Vec<_>> = Arc::new(words(LINE));
             // The first slot is free for those alone whose clock is a second ahead.
-            words[0].store(1_000 << TIME_SHIFT | TAKER + 1, SeqCst);
+            words[0].store((1_000 << TIME_SHIFT) | (TAKER + 1), SeqCst);
             let state = Mutex::new((0, (0..THREADS).collect(), seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
             let turns = Arc::new(Turns { state, changed: Condvar::new() });
             let threads: Vec<_> = (0..THREADS)
