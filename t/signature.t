@@ -128,6 +128,16 @@ sub {
     is(main::verdict('/s/ed', headers => $headers), 200, 'Ed25519, another nonce');
     is(main::verdict('/s/ed', headers => $headers), 'auth.invalid', 'Ed25519, again');
     is(main::verdict('/fixed/a'), 200, 'a route that answers by itself');
+    is(main::verdict('/fixed/a', method => 'PROPFIND'), 200, 'a method that few know');
+    is(main::verdict('/fixed/a', method => 'PROPFIND', sent_method => 'PROPPATCH'), 'auth.invalid', 'and another');
+    # The host that is routed by is the one that is signed.
+    for (['localhost', 200], ['elsewhere', 401]) {
+        my ($host, $expected) = @$_;
+        my $answer = exchange("GET http://localhost/s/absolute HTTP/1.1\r\nHost: $host\r\nConnection: close\r\n" . main::signed('/s/absolute') . "\r\n\r\n");
+        like($answer, qr{^HTTP/1\.1 $expected }, "absolute target, Host: $host");
+        $answer = exchange("GET http://elsewhere/s/absolute HTTP/1.1\r\nHost: $host\r\nConnection: close\r\n" . main::signed('/s/absolute') . "\r\n\r\n");
+        like($answer, qr{^HTTP/1\.1 401 }, "another absolute target, Host: $host");
+    }
     is(main::reasons('/s/ed', 3), '- - auth.replay', 'the log says why');
     like(accesses(), qr{^/s/ed reason=- consumer=shop }m, 'and who it was');
     # Many at once: one of them.

@@ -373,7 +373,7 @@ const NONCES: usize = 20_000;
 fn a_kill_makes_no_nonce_count_twice() {
     let owner = SharedRegion::new(16 << 20, [1, 2]).unwrap();
     let region = owner.region();
-    let mut random = Random(0x6e6f_6e63_65);
+    let mut random = Random(0x006e_6f6e_6365);
     let mut children: Vec<i32> = (0..3).map(|n| fork(|| bring(region, n))).collect();
     let mut kills = 0u64;
     let mut turn = 3;

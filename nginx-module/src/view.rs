@@ -54,6 +54,11 @@ impl Request for View {
         unsafe { bytes(self.request().args) }
     }
 
+    fn method_name(&self) -> Option<&[u8]> {
+        // SAFETY: a string of a live request.
+        Some(unsafe { bytes(self.request().method_name) })
+    }
+
     fn scheme(&self) -> &[u8] {
         #[cfg(ngx_feature = "http_ssl")]
         // SAFETY: a live request has a connection.

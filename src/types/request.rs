@@ -48,6 +48,13 @@ pub trait Request {
     fn query(&self) -> &[u8];
     /// The client's address, as realip and PROXY protocol leave it.
     fn client(&self) -> IpAddr;
+    /// The method as it came; `None` where nobody kept what an unknown one is called.
+    fn method_name(&self) -> Option<&[u8]> {
+        match self.method() {
+            Method::Other => None,
+            method => Some(method.name().as_bytes()),
+        }
+    }
     /// The scheme that the client used: `http` or `https`.
     fn scheme(&self) -> &[u8] {
         b"http"

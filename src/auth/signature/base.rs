@@ -1,7 +1,7 @@
 //! The signature base (RFC 9421, 2.5): what is signed, line by line.
 
 use super::parse::{Item, is_tchar};
-use crate::types::{Method, Request};
+use crate::types::Request;
 
 /// Derived components (RFC 9421, 2.2) that need no parameter; `@query-param` is known beside them.
 pub const DERIVED: [&str; 7] =
@@ -41,11 +41,7 @@ fn value(request: &impl Request, item: &Item<'_>, base: &mut Vec<u8>) -> Option<
     let target = request.target();
     let (path, query) = split(target);
     match item.name {
-        b"@method" => match request.method() {
-            // Its name is not kept.
-            Method::Other => return None,
-            method => base.extend_from_slice(method.name().as_bytes()),
-        },
+        b"@method" => base.extend_from_slice(request.method_name()?),
         b"@authority" => authority(request, base)?,
         b"@scheme" => base.extend_from_slice(request.scheme()),
         b"@target-uri" => {
