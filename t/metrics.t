@@ -92,7 +92,7 @@ sub {
     is($found->{gateway_config_generation}{''}, 1, 'the generation');
     cmp_ok($found->{gateway_config_age_seconds}{''}, '<', 30, 'and its age');
     is($found->{gateway_panics_total}{''}, 0, 'no panic');
-    is_deeply([sort keys %{$found->{gateway_region_fill_ratio}}], [map { qq{table="$_"} } qw(peers rates series tree)], 'tables');
+    is_deeply([sort keys %{$found->{gateway_region_fill_ratio}}], [map { qq{table="$_"} } qw(nonces peers rates series tree)], 'tables');
     cmp_ok($_, '<', 0.5, 'with room') for values %{$found->{gateway_region_fill_ratio}};
 }
 --- response_headers

@@ -9,8 +9,10 @@ use std::hint::black_box;
 mod support;
 
 use base64::Engine;
+use gateway::auth::Algorithm;
+use gateway::auth::signature::{Signer, content_digest};
 use gateway::gateway::{Decision, Entry, Outcome, Ticket, TryEnd};
-use gateway::types::{Method, Now};
+use gateway::types::{Method, Now, SECOND};
 use serde_json::json;
 use support::{Fake, Gateway, SECRET, at};
 
@@ -56,6 +58,7 @@ auth:
   - {name: unfetched, jwt: {issuer: "https://a", audience: api, jwks: {file: "/nowhere/jwks.json"}}}
   - {name: logins, basic: {file: /htpasswd}}
   - {name: devices, mtls: {consumers: [{subject: "CN=a", consumer: a}, {san: acme.example, consumer: named}, {subject: "CN=b", consumer: acme}]}}
+  - {name: signed, signature: {keys: [{keyid: k, alg: hmac-sha256, secret: "$env://SECRET"}]}}
 consumers: [{name: acme, permissions: ["orders:*"]}]
 limiters:
   - {name: ip, key: [ip], rate: 1000000/s}
@@ -73,6 +76,7 @@ routes:
   - {name: limited, paths: ["/limited"], limits: [ip, one]}
   - {name: login, paths: ["/login"], auth: [devices, logins], limits: [user], upstream: u}
   - {name: broken, paths: ["/broken"], upstream: broken}
+  - {name: signed, paths: ["/signed/*"], auth: [signed], upstream: u}
   - {name: stripped, paths: ["/strip/*"], strip_prefix: true, upstream: u}
   - {name: rewritten, paths: ["/rewrite/{a}/{b}"], rewrite: "/r/{b}/{a}", headers: {X-A: "{a}-{b}"}, upstream: u}
   - {name: found, paths: ["~^/v\\d+/x$"], upstream: u}
@@ -226,6 +230,20 @@ fn a_request_allocates_nothing_after_the_first_few() {
                 "{} {code}, not {expected}: {count} allocations",
                 String::from_utf8_lossy(&request.target)
             ));
+        }
+    }
+    // A signature is good once, so each of these is another request.
+    for n in 0..6 {
+        let signer = Signer::new(Algorithm::Hs256, "k", SECRET.as_bytes()).unwrap();
+        let request = Fake::get("/signed/a?b=c").header("content-digest", &content_digest(b""));
+        let covered = ["@method", "@target-uri", "content-digest"];
+        let (input, signature) = signer.sign(&request, &covered, at(1.0).wall / SECOND, &format!("n{n}")).unwrap();
+        let request = request.header("signature-input", &input).header("signature", &signature);
+        let before = COUNT.get();
+        let code = run(&mut gateway, &request, at(1.0));
+        let count = COUNT.get() - before;
+        if code != "forward" || count != 0 && n >= 3 {
+            wrong.push(format!("signed {code}: {count} allocations"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

@@ -11,6 +11,8 @@ mod keys;
 mod policies;
 #[path = "config/references.rs"]
 mod references;
+#[path = "config/signature.rs"]
+mod signature;
 
 use gateway::config::{Checked, HostHeader, Secrets, parse};
 use gateway::cors::Origins;

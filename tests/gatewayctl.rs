@@ -1,6 +1,8 @@
 //! The program, run as a person runs it.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+mod support;
+
 use std::process::Command;
 
 fn run(words: &[&str]) -> (i32, String) {
@@ -224,5 +226,93 @@ fn a_password_is_looked_at_at_once() {
         let header = format!("Authorization: Basic {text}");
         let (status, text) = run(&["explain", "password.yaml", "GET", "/", "--json", "-H", &header]);
         assert!(status == code && text.contains(found), "{text}");
+    }
+}
+
+#[test]
+fn what_it_signs_holds() {
+    use gateway::auth::signature::{ALGORITHMS, Buffers, Signature, SignatureKey, SignatureVerifier};
+    use gateway::auth::{Algorithm, Key};
+    use support::Fake;
+
+    const SECRET: &str = "a secret of more than thirty-two bytes";
+    write("hmac.key", &format!("{SECRET}\n"));
+    write("body", "from a file");
+    write(
+        "ed.key",
+        "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n",
+    );
+    let public = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=\n-----END PUBLIC KEY-----";
+    let url = "https://gw.example:8443/a%20b?c='d'&e";
+    for (alg, file, data, body) in [
+        ("hmac-sha256", "hmac.key", "it's", "it's"),
+        ("hmac-sha256", "hmac.key", "@body", "from a file"),
+        ("ed25519", "ed.key", "", ""),
+    ] {
+        let words =
+            ["sign", "POST", url, "--keyid", "k", "--alg", alg, "--key-file", file, "--data", data, "-H", "X-A: b  c"];
+        let (status, text) = run(&words);
+        assert_eq!(status, 0, "{text}");
+        assert!(
+            text.starts_with("curl -X 'POST' \\\n")
+                && text.ends_with("'https://gw.example:8443/a%20b?c='\\''d'\\''&e'\n"),
+            "{text}"
+        );
+        assert_eq!(text.contains("--data-binary 'it'\\''s'"), data == "it's", "{text}");
+        let (status, json) = run(&[&words[..], &["--json"]].concat());
+        assert_eq!(status, 0, "{json}");
+        let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let mut request = Fake::get("/a%20b?c='d'&e")
+            .method(gateway::types::Method::Post)
+            .host("gw.example:8443")
+            .header("x-a", "b  c");
+        for (name, value) in json["headers"].as_object().unwrap() {
+            request = request.header(name, value.as_str().unwrap());
+        }
+        let (_, algorithm) = ALGORITHMS.into_iter().find(|(name, _)| *name == alg).unwrap();
+        let key = match algorithm {
+            Algorithm::Hs256 => Key::from_secret(Some("k".into()), algorithm, SECRET.as_bytes()),
+            _ => Key::from_pem(Some("k".into()), Some(algorithm), public),
+        };
+        let settings = Signature {
+            keys: vec![SignatureKey { key: key.unwrap(), consumer: "k".into() }],
+            components: ["@method", "@target-uri", "content-digest", "x-a"].map(str::to_owned).to_vec(),
+            max_age: 300,
+            leeway: 30,
+            required: gateway::auth::signature::Parameter::ALL[..4]
+                .iter()
+                .copied()
+                .filter(|one| one.name() != "expires")
+                .collect(),
+            fail_open: false,
+        };
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros() as u64;
+        let mut buffers = Buffers::default();
+        let signed =
+            SignatureVerifier::from_settings(&settings).unwrap().verify(&request, now, &mut buffers).unwrap().unwrap();
+        let digest = signed.digest.unwrap();
+        let mut hasher = digest.hasher();
+        hasher.update(body.as_bytes());
+        assert!(digest.is_of(hasher) && buffers.nonce().len() > 32, "{alg}");
+    }
+    for (words, found) in [
+        (&["sign", "GET", "https://a/", "--keyid", "k", "--alg", "hmac-sha256"][..], "sign needs --key-file"),
+        (&["sign", "GET", "/a", "--keyid", "k", "--alg", "hmac-sha256", "--key-file", "hmac.key"], "says no host"),
+        (
+            &["sign", "get", "https://a/", "--keyid", "k", "--alg", "hmac-sha256", "--key-file", "hmac.key"],
+            "is no method",
+        ),
+        (&["sign", "GET", "https://a/", "--keyid", "k", "--alg", "HS256", "--key-file", "hmac.key"], "is no algorithm"),
+        (
+            &["sign", "GET", "https://a/", "--keyid", "k", "--alg", "ed25519", "--key-file", "hmac.key"],
+            "the key is not a private key",
+        ),
+        (
+            &["sign", "GET", "https://a/", "--keyid", "k", "--alg", "ed25519", "--key-file", "no.key"],
+            "cannot read no.key",
+        ),
+    ] {
+        let (status, text) = run(words);
+        assert!(status == 2 && text.contains(found) && !text.contains("thirty"), "{words:?}: {status}\n{text}");
     }
 }

@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use gateway::router::pattern::{Host, Path, Rule, Segment, Tail};
+use gateway::state::tables::nonce::{Nonce, Nonces};
 use gateway::state::{Captures, Identity, Reader, Region, SharedRegion, Writer};
 use gateway::types::{Kind, Method, Methods, Object};
 
@@ -339,4 +340,69 @@ fn a_dead_writers_lease_has_exactly_one_heir() {
             assert_eq!(reap(writer, true), Some(0));
         }
     }
+}
+
+/// Brings one nonce after the other, as the others do, and marks those that it was the first with.
+fn bring(region: Region, seed: u64) -> i32 {
+    let nonces = Nonces::new(region.nonce_words(), region.secret());
+    // Nobody takes a bucket here, so these words are free for marks.
+    for (n, mark) in region.rate_words().iter().enumerate().take(NONCES) {
+        let next = count(&region, LOOKS);
+        while (next.load(SeqCst) as usize) < n {
+            std::hint::spin_loop();
+        }
+        let found = nonces.insert(&n.to_le_bytes(), 1_000, 9_000, seed as u32);
+        if found == Nonce::Fresh {
+            mark.fetch_add(1, SeqCst);
+        }
+        if found == Nonce::Full {
+            count(&region, BAD).fetch_add(1, SeqCst);
+        }
+        next.fetch_max(n as u64 + 1, SeqCst);
+    }
+    // It lives until it is killed.
+    loop {
+        std::thread::yield_now();
+    }
+}
+
+/// A third of those that there is room for.
+const NONCES: usize = 20_000;
+
+#[test]
+fn a_kill_makes_no_nonce_count_twice() {
+    let owner = SharedRegion::new(16 << 20, [1, 2]).unwrap();
+    let region = owner.region();
+    let mut random = Random(0x006e_6f6e_6365);
+    let mut children: Vec<i32> = (0..3).map(|n| fork(|| bring(region, n))).collect();
+    let mut kills = 0u64;
+    let mut turn = 3;
+    while count(&region, LOOKS).load(SeqCst) < NONCES as u64 {
+        for _ in 0..random.below(30_000) {
+            std::hint::spin_loop();
+        }
+        let victim = random.below(3) as usize;
+        kill(children[victim]);
+        assert!(was_killed(reap(children[victim], true).unwrap()), "it had ended before");
+        kills += 1;
+        // Each has a number of its own, as worker slots are.
+        turn += 1;
+        children[victim] = fork(|| bring(region, turn % 64));
+    }
+    for child in children {
+        kill(child);
+        reap(child, true).unwrap();
+    }
+    let brought = count(&region, LOOKS).load(SeqCst) as usize;
+    let marks = region.rate_words();
+    let won: u64 = marks.iter().map(|mark| mark.load(SeqCst)).sum();
+    println!("{kills} killed, {brought} nonces, {won} of them fresh");
+    assert!(marks.iter().all(|mark| mark.load(SeqCst) <= 1), "one counted twice");
+    // A nonce is lost with the process that was first, and with no other.
+    assert!(won + kills + 3 >= brought as u64 && count(&region, BAD).load(SeqCst) == 0, "{won} of {brought}");
+    let nonces = Nonces::new(region.nonce_words(), region.secret());
+    let now = 9_001;
+    assert_eq!(nonces.insert(b"new", now, now + 9, 0), Nonce::Fresh);
+    assert_eq!(nonces.insert(b"new", now, now + 9, 1), Nonce::Replayed);
+    assert_eq!(nonces.sweep(0, nonces.capacity(), now), 1, "all else is over");
 }

@@ -11,7 +11,7 @@ use crate::context::{self, Context};
 use crate::process::{now, recent, with_worker};
 use crate::raw::{self, Level, fence, rc};
 use crate::view::View;
-use crate::{answer, ask, conf, forward, reply, variable};
+use crate::{answer, ask, body, conf, forward, reply, variable};
 
 pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     fence("access", 500, || {
@@ -34,6 +34,11 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
         let Some(context) = context::obtain(r) else { return 500 };
         if context.waiting != 0 {
             return rc::AGAIN;
+        }
+        match body::verdict(context) {
+            None => {}
+            Some(Ok(rc)) => return rc,
+            Some(Err(reason)) => return refuse(r, context, Reply::new(reason)),
         }
         let again = context.decided.len != 0;
         // try_files, error_page and named locations come here again: what was left of a URI has been decided, another
@@ -104,7 +109,11 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
         match decision {
             Some(Decision::Respond(Respond::Preflight)) => answer::preflight(r, context),
             Some(Decision::Forward | Decision::Respond(Respond::Route)) => {
-                if satisfies_any(r) && context.ticket.is_authenticated() { rc::OK } else { rc::DECLINED }
+                let rc = if satisfies_any(r) && context.ticket.is_authenticated() { rc::OK } else { rc::DECLINED };
+                match context.ticket.body_digest() {
+                    Some(digest) if !context.body.is_right() => body::read(r, context, digest, rc),
+                    _ => rc,
+                }
             }
             Some(Decision::Reply(answer)) => refuse(r, context, answer),
             // Dealt with above.

@@ -8,6 +8,7 @@ use gateway::types::Reason;
 use nginx_sys::{ngx_http_request_t, ngx_pool_cleanup_add, ngx_str_t};
 
 use crate::answer::Kept;
+use crate::body::Body;
 use crate::forward::Changes;
 use crate::raw::{self, fence};
 use crate::{ask, ngx_http_gateway_module, process};
@@ -25,6 +26,8 @@ pub struct Context {
     pub completed: bool,
     /// The body of an answer of ours was sent; the header filter leaves it alone.
     pub replied: bool,
+    /// How far the comparison of the body with what was signed has come.
+    pub body: Body,
     /// What the library said of the answer.
     pub kept: Kept,
     /// What the route made of the client's headers.
@@ -96,6 +99,7 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
             decided: raw::text(b""),
             completed: false,
             replied: false,
+            body: Body::Unread,
             kept: Kept::NOTHING,
             changes: Changes::new(),
             weighed: None,

@@ -2,12 +2,14 @@
 //!
 //! nginx keeps the I/O; this crate turns its callbacks into the library's three calls and their results into nginx's.
 //! One feature a file: [`conf`] directives, [`zone`] the region, [`process`] what a worker has, [`access`] the phases,
-//! [`ask`] what they wait for, [`upstream`] the balancer, [`forward`] what goes to a peer, [`answer`] what a route answers by itself, [`filter`] the
-//! response's header, [`variable`], [`content`], [`reply`]; [`raw`] is the thin layer over C. Every function that nginx calls is fenced against panics.
+//! [`ask`] what they wait for, [`upstream`] the balancer, [`forward`] what goes to a peer, [`answer`] what a route answers
+//! by itself, [`filter`] the response's header, [`body`] the request's body, [`variable`], [`content`], [`reply`]; [`raw`]
+//! is the thin layer over C. Every function that nginx calls is fenced against panics.
 
 mod access;
 mod answer;
 mod ask;
+mod body;
 mod conf;
 mod content;
 mod context;
@@ -114,6 +116,7 @@ unsafe extern "C" fn after(cf: *mut ngx_conf_t) -> ngx_int_t {
                 return rc::ERROR;
             }
             filter::install();
+            body::install();
             process::lend_manager((*cf).cycle);
         }
         rc::OK

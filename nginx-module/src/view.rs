@@ -70,6 +70,20 @@ impl Request for View {
         unsafe { bytes(self.request().args) }
     }
 
+    fn method_name(&self) -> Option<&[u8]> {
+        // SAFETY: a string of a live request.
+        Some(unsafe { bytes(self.request().method_name) })
+    }
+
+    fn scheme(&self) -> &[u8] {
+        #[cfg(ngx_feature = "http_ssl")]
+        // SAFETY: a live request has a connection.
+        let secure = unsafe { self.request().connection.as_ref() }.is_some_and(|connection| !connection.ssl.is_null());
+        #[cfg(not(ngx_feature = "http_ssl"))]
+        let secure = false;
+        if secure { b"https" } else { b"http" }
+    }
+
     fn client(&self) -> IpAddr {
         const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         // SAFETY: a live request has a connection; its sockaddr is as long as `socklen` says and of the named family.

@@ -75,6 +75,18 @@ impl Key {
         checked(kid, algorithm.or(natural).ok_or(KeyError::AlgorithmMissing)?, material)
     }
 
+    /// The DER of a public key as SPKI (RFC 5280); `None` for a secret.
+    #[must_use]
+    pub fn spki(&self) -> Option<Vec<u8>> {
+        let public = match &self.material {
+            Material::Secret(_) => return None,
+            Material::Rsa { n, e } => Public::Rsa { n: n.clone(), e: e.clone() },
+            Material::Ec(point) => Public::Ec(point.clone()),
+            Material::Ed25519(point) => Public::Ed25519(point.clone()),
+        };
+        Some(pem::write_spki(&public))
+    }
+
     /// A key from a JWK (RFC 7517): `oct`, `RSA`, `EC` (P-256, P-384, P-521) or `OKP` (Ed25519). `use` and `key_ops`
     /// must let it verify. Its own `alg` counts, and must equal `algorithm` where both are there; without either the
     /// curve decides, `oct` and `RSA` need one.

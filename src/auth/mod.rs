@@ -25,6 +25,7 @@ mod pem;
 mod permission;
 pub mod revocation;
 mod settings;
+pub mod signature;
 mod source;
 mod url;
 mod verifier;

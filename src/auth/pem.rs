@@ -42,6 +42,14 @@ pub fn public_key(text: &str) -> Result<Public, KeyError> {
     }
 }
 
+/// The DER of the private key (PKCS #8) in `text`, which holds one PEM block and nothing else.
+pub fn private_key(text: &str) -> Result<Vec<u8>, KeyError> {
+    match block(text.trim())? {
+        ("PRIVATE KEY", der) => Ok(der),
+        _ => Err(KeyError::Malformed("the PEM block is not a private key in PKCS #8")),
+    }
+}
+
 /// Label and content of the one PEM block in `text`.
 pub fn block(text: &str) -> Result<(&str, Vec<u8>), KeyError> {
     const BAD: KeyError = KeyError::Malformed("not one PEM block");
@@ -121,5 +129,71 @@ impl<'a> Der<'a> {
 
     fn end(&self) -> Option<()> {
         self.0.is_empty().then_some(())
+    }
+}
+
+/// The DER of a public key as SPKI (RFC 5280, 4.1.2.7; RFC 3279, 2.3; RFC 8410): what [`public_key`] reads.
+pub fn write_spki(key: &Public) -> Vec<u8> {
+    let (algorithm, bits) = match key {
+        Public::Rsa { n, e } => {
+            let numbers = [integer(n), integer(e)].concat();
+            ([element(OBJECT, RSA), element(NULL, &[])].concat(), element(SEQUENCE, &numbers))
+        }
+        Public::Ec(point) => {
+            let curve = CURVES.into_iter().find(|(_, len)| *len == point.len()).map_or(&[][..], |(name, _)| name);
+            ([element(OBJECT, EC), element(OBJECT, curve)].concat(), point.clone())
+        }
+        Public::Ed25519(point) => (element(OBJECT, ED25519), point.clone()),
+    };
+    let bits = element(BIT_STRING, &[&[0], bits.as_slice()].concat());
+    element(SEQUENCE, &[element(SEQUENCE, &algorithm), bits].concat())
+}
+
+fn integer(octets: &[u8]) -> Vec<u8> {
+    let zeros = octets.iter().take_while(|octet| **octet == 0).count();
+    let octets = octets.get(zeros..).unwrap_or_default();
+    match octets.first() {
+        Some(0x80..) => element(INTEGER, &[&[0], octets].concat()),
+        _ => element(INTEGER, octets),
+    }
+}
+
+fn element(tag: u8, content: &[u8]) -> Vec<u8> {
+    let len = content.len();
+    let mut out = vec![tag];
+    match len {
+        0..=0x7f => out.push(len as u8),
+        0x80..=0xff => out.extend([0x81, len as u8]),
+        // No key is longer than that.
+        _ => out.extend([0x82, (len >> 8) as u8, len as u8]),
+    }
+    out.extend_from_slice(content);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        for size in [1, 127, 256, 512, 1024] {
+            for first in [1, 0x7f, 0x80, 0xff] {
+                let mut n = vec![7; size];
+                n[0] = first;
+                let der = write_spki(&Public::Rsa { n: n.clone(), e: vec![1, 0, 1] });
+                assert!(
+                    matches!(spki(&der), Some(Public::Rsa { n: found, e }) if found == n && e == [1, 0, 1]),
+                    "{size}"
+                );
+            }
+        }
+        for size in [65, 97, 133] {
+            let point = vec![4; size];
+            let der = write_spki(&Public::Ec(point.clone()));
+            assert!(matches!(spki(&der), Some(Public::Ec(found)) if found == point), "{size}");
+        }
+        let der = write_spki(&Public::Ed25519(vec![9; 32]));
+        assert!(matches!(spki(&der), Some(Public::Ed25519(found)) if found == [9; 32]));
     }
 }

@@ -2,6 +2,8 @@ use std::fmt;
 
 use rkyv::{Archive, Deserialize, Serialize};
 
+use super::signature::Signature;
+
 /// The signature algorithms of RFC 7518 and RFC 8037 that are accepted; `none` is not among them.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs)]
@@ -131,6 +133,8 @@ pub enum Scheme {
     Mtls(Mtls),
     /// Users and passwords, RFC 7617.
     Basic(Basic),
+    /// HTTP Message Signatures, RFC 9421.
+    Signature(Signature),
 }
 
 impl Auth {
@@ -139,7 +143,7 @@ impl Auth {
     pub fn headers(&self) -> &[(String, String)] {
         match &self.scheme {
             Scheme::Jwt(jwt) => &jwt.headers,
-            Scheme::ApiKey(_) | Scheme::Mtls(_) | Scheme::Basic(_) => &[],
+            Scheme::ApiKey(_) | Scheme::Mtls(_) | Scheme::Basic(_) | Scheme::Signature(_) => &[],
         }
     }
 }

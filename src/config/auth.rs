@@ -27,7 +27,7 @@ pub(super) fn read(at: &At<'_>, name: String, context: &Context<'_>) -> Option<A
     let schemes = ["jwt", "api_key", "basic", "signature", "mtls"];
     let written: Vec<&str> = schemes.into_iter().filter(|scheme| at.get(scheme).is_some()).collect();
     match written.as_slice() {
-        [] => at.error("needs a scheme: `jwt`, `api_key`, `basic` or `mtls`"),
+        [] => at.error("needs a scheme: `jwt`, `api_key`, `basic`, `signature` or `mtls`"),
         [_] => {}
         [first, second, ..] => {
             at.error(format!("has both `{first}` and `{second}`; each scheme is an entry of its own"))
@@ -39,6 +39,8 @@ pub(super) fn read(at: &At<'_>, name: String, context: &Context<'_>) -> Option<A
         Scheme::Mtls(mtls::read(&at)?)
     } else if let Some(at) = at.object("basic") {
         Scheme::Basic(basic::read(&at, context.secrets)?)
+    } else if let Some(at) = at.object("signature") {
+        Scheme::Signature(super::signature::read(&at, context)?)
     } else {
         Scheme::ApiKey(api_key(&at.object("api_key")?))
     };
@@ -185,12 +187,12 @@ fn key(at: &At<'_>, allowed: Option<&[Algorithm]>, context: &Context<'_>) -> Opt
     Some(key)
 }
 
-fn utf8(bytes: &[u8]) -> Result<&str, KeyError> {
+pub(super) fn utf8(bytes: &[u8]) -> Result<&str, KeyError> {
     std::str::from_utf8(bytes).map_err(|_| KeyError::Malformed("not UTF-8 text"))
 }
 
 /// What a `secret`, `pem` or `jwk` holds, wherever that is.
-fn content(form: &str, at: &At<'_>, context: &Context<'_>) -> Option<Vec<u8>> {
+pub(super) fn content(form: &str, at: &At<'_>, context: &Context<'_>) -> Option<Vec<u8>> {
     let fetched = match at.node.text() {
         Some(text) => fetch(text, context.secrets),
         None if at.is_object() => Ok(Secret { bytes: at.node.to_json().to_string().into_bytes(), in_clear: true }),

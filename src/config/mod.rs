@@ -25,6 +25,7 @@ pub mod scalar;
 mod schema;
 mod secrets;
 pub mod shape;
+mod signature;
 pub mod tables;
 mod template;
 mod upstream;
@@ -105,6 +106,7 @@ struct AllNames<'a> {
     lists: Names<'a>,
     upstreams: Names<'a>,
     roles: Names<'a>,
+    consumers: Names<'a>,
 }
 
 fn read_document(at: &At<'_>, secrets: &dyn Secrets) -> Option<Document> {
@@ -118,9 +120,9 @@ fn read_document(at: &At<'_>, secrets: &dyn Secrets) -> Option<Document> {
         lists: Names::collect(at, "lists", "list"),
         upstreams: Names::collect(at, "upstreams", "upstream"),
         roles: Names::collect(at, "roles", "role"),
+        consumers: Names::collect(at, "consumers", "consumer"),
     };
-    // These two are not referred to, yet each name stands for one.
-    Names::collect(at, "consumers", "consumer");
+    // These are not referred to, yet each name stands for one.
     Names::collect(at, "routes", "route");
 
     let mut context = Context {

@@ -44,4 +44,15 @@ impl<'a> Names<'a> {
         }
         false
     }
+
+    /// Warns at `at` where `name` is nobody's, but nearly somebody's: it may be meant so, or be a slip.
+    pub(super) fn hint(&self, at: &At<'_>, name: &str) {
+        if self.known.contains_key(name) || at.sink.is_full() {
+            return;
+        }
+        let suggestion = at.sink.suggestion(name, self.known.keys().copied());
+        if !suggestion.is_empty() {
+            at.warn(format!("no {} is called {}{suggestion}", self.what, quote(name)));
+        }
+    }
 }

@@ -11,7 +11,7 @@ use super::shape::{Form, Resource, Shape};
 use super::tables;
 
 /// Resources that are defined once, by the name that `$defs` give them.
-static DEFINED: [(&str, &Resource); 26] = [
+static DEFINED: [(&str, &Resource); 28] = [
     ("auth", &tables::AUTH),
     ("ban", &tables::BAN),
     ("basic", &tables::BASIC),
@@ -36,6 +36,8 @@ static DEFINED: [(&str, &Resource); 26] = [
     ("retries", &tables::RETRIES),
     ("role", &tables::ROLE),
     ("route", &tables::ROUTE),
+    ("signature", &tables::SIGNATURE),
+    ("signature-key", &tables::SIGNATURE_KEY),
     ("timeouts", &tables::TIMEOUTS),
     ("upstream", &tables::UPSTREAM),
 ];

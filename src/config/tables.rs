@@ -4,12 +4,14 @@ mod auth;
 mod limiter;
 mod lists;
 mod route;
+mod signature;
 mod upstream;
 
 pub use auth::{API_KEY, AUTH, BASIC, CERTIFICATE, CLAIMS, CONSUMER, JWKS, JWT, KEY, MTLS, REVOCATION, ROLE};
 pub use limiter::LIMITER;
 pub use lists::{BAN, LIST};
 pub use route::{CORS, MATCH, REDIRECT, REPLY};
+pub use signature::{SIGNATURE, SIGNATURE_KEY};
 pub use upstream::{BREAKER, NODE, RETRIES, TIMEOUTS, UPSTREAM};
 
 use super::scalar;

@@ -6,6 +6,7 @@
 
 mod address;
 mod auth;
+mod signature;
 
 use serde_json::{Map, Value, json};
 

@@ -8,6 +8,7 @@ use super::key_sets::{self, Sets};
 use super::leader::counter;
 use super::object::{ApiKey, Consumer, FetchedKeys, Role, Route};
 use super::revoke::seconds;
+use super::signature::Signatures;
 use super::ticket::{Passed, Ticket};
 use crate::auth::revocation;
 use crate::auth::{
@@ -39,6 +40,7 @@ pub(super) struct Callers {
     known: Option<u32>,
     /// … and where that caller's claims are; `None` = in `scratch`.
     found: Option<Found>,
+    pub(super) signatures: Signatures,
 }
 
 /// Parsed verifiers, sorted by the slot of their `auth` entry: there are few, and a search beats a hash of the slot.
@@ -70,9 +72,9 @@ impl Callers {
     /// Knows nobody yet.
     pub(super) fn new(region: Region) -> Self {
         let (keys, sets, tokens, logins) = Default::default();
-        let (certificates, scratch) = Default::default();
+        let (certificates, signatures, scratch) = Default::default();
         let (question, known, found) = (None, None, None);
-        Self { region, keys, sets, tokens, logins, certificates, question, scratch, known, found }
+        Self { region, keys, sets, tokens, logins, certificates, signatures, question, scratch, known, found }
     }
 
     /// Forgets the last request's caller.
@@ -124,6 +126,15 @@ impl Callers {
                 ArchivedScheme::ApiKey(settings) => self.api_key(view, settings, request, ticket),
                 ArchivedScheme::Mtls(settings) => self.certificate(view, settings, request, ticket),
                 ArchivedScheme::Basic(settings) => self.password(view, settings, request, now, ticket),
+                ArchivedScheme::Signature(settings) => {
+                    self.signatures.verify(view, &auth, settings, request, now, ticket).map(|signed| match signed {
+                        true => {
+                            self.scratch.clear();
+                            Seen::Caller
+                        }
+                        false => Seen::Nothing,
+                    })
+                }
             };
             match outcome {
                 Ok(Seen::Nothing) => optional |= auth.optional,
@@ -377,7 +388,10 @@ impl Callers {
         let claims = self.claims();
         let jwt = match &auth.scheme {
             ArchivedScheme::Jwt(jwt) => Some(jwt),
-            ArchivedScheme::ApiKey(_) | ArchivedScheme::Mtls(_) | ArchivedScheme::Basic(_) => None,
+            ArchivedScheme::ApiKey(_)
+            | ArchivedScheme::Mtls(_)
+            | ArchivedScheme::Basic(_)
+            | ArchivedScheme::Signature(_) => None,
         };
         let list = jwt.and_then(|jwt| jwt.permissions_claim.as_ref());
         let own = list.map_or_else(List::empty, |claim| claims.list(claim));

@@ -42,9 +42,10 @@ pub struct Reply {
 pub struct Challenges(u8);
 
 impl Challenges {
-    /// In the order of their bits: RFC 6750, RFC 7617, for API keys the name that Kong gives them, and for certificates, which
-    /// have no registered name, what is wanted.
-    const NAMES: [&str; 4] = ["Bearer", "Key", "Certificate", "Basic realm=\"gateway\", charset=\"UTF-8\""];
+    /// In the order of their bits: RFC 6750, RFC 7617, for API keys the name that Kong gives them, and for certificates and
+    /// signatures, which have no registered names, what is wanted.
+    const NAMES: [&str; 5] =
+        ["Bearer", "Key", "Certificate", "Basic realm=\"gateway\", charset=\"UTF-8\"", "Signature"];
 
     /// With that of `scheme`.
     #[must_use]
@@ -56,6 +57,7 @@ impl Challenges {
                     ArchivedScheme::ApiKey(_) => 2,
                     ArchivedScheme::Mtls(_) => 4,
                     ArchivedScheme::Basic(_) => 8,
+                    ArchivedScheme::Signature(_) => 16,
                 },
         )
     }

@@ -16,6 +16,7 @@ use super::revoke::Lists;
 use super::worker::inherit;
 use crate::balancer::{PickTable, Seat};
 use crate::config::{self, Checked, Secrets, SystemSecrets};
+use crate::state::tables::nonce::Nonces;
 use crate::state::tables::peers::Peers;
 use crate::state::tables::rate::RateTable;
 use crate::state::tables::shards::Shard;
@@ -35,6 +36,10 @@ pub(super) mod counter {
     pub const RATES: usize = 10;
     /// Which kinds of revocations there are, a bit each.
     pub const REVOKED: usize = 11;
+    /// How full the table of nonces is, millionths.
+    pub const NONCES: usize = 12;
+    /// Monotonic clock of the first policy, microseconds: what happened before is not in the region.
+    pub const BORN: usize = 13;
 }
 
 /// Something that an operator should read in the log.
@@ -70,11 +75,12 @@ pub struct Leader {
     followed: u32,
     key_sets: KeySets,
     walk: Walk,
+    nonces: Walk,
     /// When seats and averages were last looked after, microseconds.
     tended: u64,
 }
 
-/// How far the walk over the table of rate keys has come, and what it has seen.
+/// How far the walk over a table has come, and what it has seen.
 #[derive(Default)]
 struct Walk {
     from: usize,
@@ -103,6 +109,7 @@ impl Leader {
             followed: 0,
             key_sets: KeySets::default(),
             walk: Walk::default(),
+            nonces: Walk::default(),
             tended: 0,
         }))
     }
@@ -112,6 +119,9 @@ impl Leader {
     /// # Errors
     /// It does not fit; the live policy is untouched.
     pub fn publish(&mut self, document: &config::Document, now: Now) -> Result<Published, PublishError> {
+        if let Some(born) = self.region.counters().get(counter::BORN) {
+            let _ = born.compare_exchange(0, now.mono.max(1), Relaxed, Relaxed);
+        }
         let done = publish(self.region, &mut self.writer, document, now)?;
         if done.written + done.removed > 0
             && let Some(changed) = self.region.counters().get(counter::CHANGED)
@@ -149,6 +159,7 @@ impl Leader {
         self.build_tables(now);
         self.writer.reclaim();
         self.walk_rates(now);
+        self.walk_nonces(now);
         let stats = self.writer.stats();
         self.set(counter::ARENA, (stats.arena - stats.free) as u64, stats.arena as u64);
     }
@@ -187,6 +198,18 @@ impl Leader {
         if self.walk.from >= rates.groups() {
             self.set(counter::RATES, self.walk.live, self.walk.slots);
             self.walk = Walk::default();
+        }
+    }
+
+    /// The same for nonces whose time is over.
+    fn walk_nonces(&mut self, now: Now) {
+        let nonces = Nonces::new(self.region.nonce_words(), self.region.secret());
+        let piece = nonces.capacity().div_ceil(240).max(1);
+        self.nonces.live += nonces.sweep(self.nonces.from, piece, now.wall / SECOND);
+        self.nonces.from += piece;
+        if self.nonces.from >= nonces.capacity() {
+            self.set(counter::NONCES, self.nonces.live, nonces.capacity() as u64);
+            self.nonces = Walk::default();
         }
     }
 

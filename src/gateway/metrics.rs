@@ -40,6 +40,7 @@ impl Worker {
             fill: vec![
                 ("tree", counter(counter::ARENA) as f64 / 1e6),
                 ("rates", counter(counter::RATES) as f64 / 1e6),
+                ("nonces", counter(counter::NONCES) as f64 / 1e6),
                 ("peers", Self::peers(&region).fill()),
                 ("series", fullest),
             ],

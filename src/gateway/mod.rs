@@ -27,6 +27,7 @@ mod pick;
 mod publish;
 mod revoke;
 mod route;
+mod signature;
 mod ticket;
 mod uuid;
 mod worker;

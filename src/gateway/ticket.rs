@@ -5,6 +5,8 @@
 //! still the same thing.
 
 use super::object::Route;
+use super::signature::Accepted;
+use crate::auth::signature::BodyDigest;
 use crate::balancer::{RetryOn, Timeouts, Tried};
 use crate::config::LIMITS_MAX;
 use crate::limiter::{HeaderStyle, HeaderText, Quota};
@@ -57,6 +59,10 @@ pub struct Ticket {
     pub(super) shard: u32,
     /// The generation that wrote the upstream at the last try; places in its pick table mean nothing in another.
     pub(super) table: u32,
+    /// The signature that let it in, for the whole of its life.
+    pub(super) signed: Option<Accepted>,
+    /// What its body must hash to.
+    pub(super) digest: Option<BodyDigest>,
     pub(super) names: Names,
 }
 
@@ -182,6 +188,8 @@ impl Ticket {
             stale: false,
             shard: 0,
             table: 0,
+            signed: None,
+            digest: None,
             names: Names::default(),
         }
     }
@@ -246,6 +254,13 @@ impl Ticket {
     #[must_use]
     pub fn is_authenticated(&self) -> bool {
         self.passed.auth.is_some()
+    }
+
+    /// What the body must hash to before the request may go on: the adapter compares, and refuses another one with
+    /// [`Reason::BodyDigest`]. It stays with the request after an internal redirect.
+    #[must_use]
+    pub fn body_digest(&self) -> Option<BodyDigest> {
+        self.digest
     }
 
     /// Whether a try is under way whose answer has not come.

@@ -71,11 +71,13 @@ impl Worker {
         let reader = Reader::claim(region, identity)?;
         inherit(&region, reader.slot());
         let [low, high] = seed;
+        let mut callers = Callers::new(region);
+        callers.signatures.keep_in(region, reader.slot());
         Some(Self {
             region,
             reader,
             rng: Rng::new(low ^ high.rotate_left(32)),
-            callers: Callers::new(region),
+            callers,
             expressions: Expressions::default(),
             common: Common::default(),
             out: Out { path: Vec::with_capacity(4_096), ..Out::default() },

@@ -21,7 +21,7 @@ pub(super) const UNIT: usize = 16;
 /// "gwregion", as the first eight bytes of a little-endian machine; a big-endian one refuses the file, as it must.
 const MAGIC: u64 = u64::from_le_bytes(*b"gwregion");
 /// Changes whenever the meaning of a byte of the region does.
-const LAYOUT: u64 = 5;
+const LAYOUT: u64 = 6;
 
 const PAGE: usize = 4096;
 /// How many threads can read at a time in all but small zones: twice the workers of a large machine, since old ones
@@ -59,14 +59,15 @@ pub(super) struct Plan {
     shard_count: usize,
     rates: (usize, usize),
     revocations: (usize, usize),
+    nonces: (usize, usize),
     /// The rest, up to the end.
     pub(super) arena: (usize, usize),
 }
 
 impl Plan {
     /// Divides `size` bytes: 3/8 to the rate table (a million live keys fill two thirds of it in a zone of 64 MiB),
-    /// 1/16 each to peers, breakers and revocations (262,144 in a zone of 64 MiB), 1/8 to the metric shards, and what
-    /// is left, nearly 5/16, to the arena.
+    /// 1/16 each to peers and breakers, 1/8 to the metric shards, 1/32 each to revocations (131,072 in a zone of 64 MiB)
+    /// and nonces (260,000), and what is left, nearly 5/16, to the arena.
     fn of(size: usize) -> Self {
         let end = size / PAGE * PAGE;
         let part = |eighths: usize, of: usize| size / of * eighths / PAGE * PAGE;
@@ -83,11 +84,13 @@ impl Plan {
         // The next table begins on a page again.
         take(shards.1.next_multiple_of(PAGE) - shards.1);
         let rates = take(part(3, 8));
-        let revocations = take(part(1, 16));
-        Self { peers, breakers, shards, shard_count, rates, revocations, arena: (at, end.saturating_sub(at)) }
+        let revocations = take(part(1, 32));
+        let nonces = take(part(1, 32));
+        let arena = (at, end.saturating_sub(at));
+        Self { peers, breakers, shards, shard_count, rates, revocations, nonces, arena }
     }
 
-    fn words(&self) -> [usize; 13] {
+    fn words(&self) -> [usize; 15] {
         [
             self.peers.0,
             self.peers.1,
@@ -100,6 +103,8 @@ impl Plan {
             self.rates.1,
             self.revocations.0,
             self.revocations.1,
+            self.nonces.0,
+            self.nonces.1,
             self.arena.0,
             self.arena.1,
         ]
@@ -434,6 +439,13 @@ impl Region {
         self.memory.words(self.plan.revocations)
     }
 
+    /// The table of nonces, in slots of one word.
+    #[must_use]
+    #[inline]
+    pub fn nonce_words(&self) -> &[AtomicU64] {
+        self.memory.words(self.plan.nonces)
+    }
+
     /// The table of peer statistics, in slots of eight words.
     #[must_use]
     #[inline]
@@ -527,7 +539,8 @@ mod tests {
         for size in [SMALLEST, 1 << 20, 1_040_384, 2_080_768, 8_335_360, 64 << 20, (64 << 20) * 994 / 1000, 1 << 30] {
             let plan = Plan::of(size);
             let mut at = PAGE + SLOTS * SLOT_WORDS * 8;
-            for (start, length) in [plan.peers, plan.breakers, plan.shards, plan.rates, plan.revocations, plan.arena] {
+            let parts = [plan.peers, plan.breakers, plan.shards, plan.rates, plan.revocations, plan.nonces, plan.arena];
+            for (start, length) in parts {
                 assert_eq!(start % PAGE, 0, "{size}");
                 assert!(start >= at && start < at + PAGE && length > 0, "{size}");
                 at = start + length;

@@ -35,11 +35,15 @@ pub enum Reason {
     AuthCertificate,
     AuthPassword,
     AuthBusy,
+    AuthReplay,
+    AuthDigest,
+    AuthNonceStore,
+    BodyDigest,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 33] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -69,6 +73,10 @@ impl Reason {
         Self::AuthCertificate,
         Self::AuthPassword,
         Self::AuthBusy,
+        Self::AuthReplay,
+        Self::AuthDigest,
+        Self::AuthNonceStore,
+        Self::BodyDigest,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -104,6 +112,10 @@ impl Reason {
             Self::AuthCertificate => "auth.certificate",
             Self::AuthPassword => "auth.password",
             Self::AuthBusy => "auth.busy",
+            Self::AuthReplay => "auth.replay",
+            Self::AuthDigest => "auth.digest",
+            Self::AuthNonceStore => "auth.nonce_store",
+            Self::BodyDigest => "body.digest",
         }
     }
 
@@ -121,7 +133,9 @@ impl Reason {
             | Self::AuthConsumer
             | Self::AuthRevoked
             | Self::AuthCertificate
-            | Self::AuthPassword => "auth.invalid",
+            | Self::AuthPassword
+            | Self::AuthReplay
+            | Self::AuthDigest => "auth.invalid",
             Self::AccessBanned => "access.denied",
             other => other.code(),
         }
@@ -131,7 +145,7 @@ impl Reason {
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
-            Self::PathRefused | Self::RequestMalformed => 400,
+            Self::PathRefused | Self::RequestMalformed | Self::BodyDigest => 400,
             Self::AuthMissing
             | Self::AuthMalformed
             | Self::AuthAlgorithm
@@ -143,7 +157,9 @@ impl Reason {
             | Self::AuthConsumer
             | Self::AuthRevoked
             | Self::AuthCertificate
-            | Self::AuthPassword => 401,
+            | Self::AuthPassword
+            | Self::AuthReplay
+            | Self::AuthDigest => 401,
             Self::PermissionMissing | Self::ProtocolRefused | Self::AccessBanned | Self::AccessDenied => 403,
             Self::RouteNone => 404,
             Self::RouteMethod => 405,
@@ -155,7 +171,8 @@ impl Reason {
             | Self::UpstreamGone
             | Self::PolicyNone
             | Self::AuthKeysUnavailable
-            | Self::AuthBusy => 503,
+            | Self::AuthBusy
+            | Self::AuthNonceStore => 503,
         }
     }
 
@@ -208,7 +225,11 @@ impl Reason {
             | Self::AuthConsumer
             | Self::AuthRevoked
             | Self::AuthCertificate
-            | Self::AuthPassword => "The credentials are not valid.",
+            | Self::AuthPassword
+            | Self::AuthReplay
+            | Self::AuthDigest => "The credentials are not valid.",
+            Self::AuthNonceStore => "The credentials cannot be checked at the moment.",
+            Self::BodyDigest => "The request body is not the one that was signed.",
             Self::AuthKeysUnavailable => "Credentials cannot be checked at the moment; see Retry-After.",
             Self::PermissionMissing => "The credentials do not permit this request.",
             Self::LimitExceeded => "Too many requests; see Retry-After.",

@@ -62,6 +62,21 @@ pub trait Request {
     fn query(&self) -> &[u8];
     /// The client's address, as realip and PROXY protocol leave it.
     fn client(&self) -> IpAddr;
+    /// The method as it came; `None` where nobody kept what an unknown one is called.
+    fn method_name(&self) -> Option<&[u8]> {
+        match self.method() {
+            Method::Other => None,
+            method => Some(method.name().as_bytes()),
+        }
+    }
+    /// The scheme that the client used: `http` or `https`.
+    fn scheme(&self) -> &[u8] {
+        b"http"
+    }
+    /// The authority that the client named, as it wrote it (`Host`, `:authority`), with the port.
+    fn authority(&self) -> &[u8] {
+        self.header(b"host").one().unwrap_or_else(|| self.host())
+    }
     /// What is spoken.
     fn protocol(&self) -> Protocol;
     /// The header called `name`, which is given in lower case.

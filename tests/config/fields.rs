@@ -30,7 +30,11 @@ fn everything() -> Value {
         {"name": "logins", "basic": {"file": "/etc/htpasswd", "users": {"bob": "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ="}}}, {"name": "devices", "mtls": {"consumers": [
             {"subject": "CN=a", "consumer": "a"}, {"san": "a.example", "consumer": "b"},
             {"fingerprint": "sha256:0aef3ae9bdb91ee7b9aa37cf2ecbf58deea875b8fb87e6ae6efe4eabcacdf5ef", "consumer": "c"}
-        ]}}],
+        ]}},
+        {"name": "signed", "signature": {
+            "keys": [{"keyid": "k", "alg": "hmac-sha256", "secret": "$env://JWT_SECRET", "consumer": "acme"}],
+            "components": ["@method"], "max_age": "5s", "leeway": "1s", "required": ["created"], "fail_open": true
+        }}],
         "consumers": [{
             "name": "acme", "api_key": ["$env://JWT_SECRET"], "permissions": ["a"], "roles": ["admin"], "priority": 3, "labels": {"a": "b"}, "enabled": false
         }],

@@ -139,7 +139,7 @@ fn the_rest_of_a_jwt_entry() {
         assert_eq!(with(fields), [format!("f:2: auth[0].jwt.{expected}")], "for {fields}");
     }
     assert_errors(&[
-        ("auth: [{name: a}]", &["f:2: auth[0]: needs a scheme: `jwt`, `api_key`, `basic` or `mtls`"]),
+        ("auth: [{name: a}]", &["f:2: auth[0]: needs a scheme: `jwt`, `api_key`, `basic`, `signature` or `mtls`"]),
         ("auth: [{name: a, jwt: {keys: [x]}}]", &["f:2: auth[0].jwt.keys[0]: must be an object, found text"]),
     ]);
 }

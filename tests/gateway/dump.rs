@@ -13,6 +13,11 @@ fn live(gateway: &Gateway) -> Document {
     dump(&view.tree()).unwrap()
 }
 
+/// Goes on with the list of `auth`.
+const SIGNED: &str = r#"  - {name: signed, signature: {keys: [{keyid: k, alg: hmac-sha256, secret: "$env://SECRET", consumer: acme}],
+      components: ["@method", "@path", x-a], max_age: 60s, leeway: 5s, required: [created, tag], fail_open: true}}
+"#;
+
 const DOCUMENT: &str = r#"  - {name: passwords, basic: {file: /htpasswd}}
   - {name: certificates, mtls: {consumers: [{subject: "CN=a", consumer: a}, {san: "URI:spiffe://a", consumer: b}, {fingerprint: "sha256:0aef3ae9bdb91ee7b9aa37cf2ecbf58deea875b8fb87e6ae6efe4eabcacdf5ef", consumer: c}]}}
 roles: [{name: reader, permissions: ["orders:read"]}]
@@ -39,7 +44,7 @@ routes:
 fn what_went_in_comes_out() {
     let idp = "auth:\n  - {name: idp, jwt: {issuer: i, audience: a, algorithms: [ES256], jwks: {url: https://i.example/jwks, ca: /ca.pem}}}\n\
         \x20 - {name: own, jwt: {issuer: i, audience: a, jwks: {file: /etc/jwks.json}}}\n";
-    let text = document(DOCUMENT).replacen("auth:\n", idp, 1);
+    let text = document(&format!("{SIGNED}{DOCUMENT}")).replacen("auth:\n", idp, 1);
     assert!(text.contains("/etc/jwks.json"));
     let gateway = Gateway::new(&text, 1);
     let read = config::parse(&text, "f", &TestSecrets).unwrap().document;

@@ -25,6 +25,7 @@ pub struct Fake {
     pub query: Vec<u8>,
     pub client: IpAddr,
     pub protocol: Protocol,
+    pub scheme: &'static str,
     pub headers: Vec<(String, Vec<u8>)>,
     /// The subject of a verified certificate, `None` in it for one that is not trusted; and its PEM.
     pub certificate: Option<(Option<String>, &'static str)>,
@@ -41,6 +42,7 @@ impl Fake {
             query: query.into(),
             client: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)),
             protocol: Protocol::Http,
+            scheme: "https",
             headers: Vec::new(),
             certificate: None,
         }
@@ -100,6 +102,10 @@ impl Request for Fake {
 
     fn client(&self) -> IpAddr {
         self.client
+    }
+
+    fn scheme(&self) -> &[u8] {
+        self.scheme.as_bytes()
     }
 
     fn protocol(&self) -> Protocol {

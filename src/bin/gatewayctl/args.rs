@@ -19,6 +19,10 @@ pub struct Args {
     pub ca: Option<String>,
     /// Options of `token`: name without dashes, value.
     pub token: Vec<(String, String)>,
+    pub keyid: Option<String>,
+    pub alg: Option<String>,
+    pub key_file: Option<String>,
+    pub data: Option<String>,
 }
 
 /// What `token` takes.
@@ -52,8 +56,17 @@ impl Args {
                 }
                 "--ca" => args.ca = Some(value()?),
                 "--host" => args.host = Some(value()?),
+                "--keyid" => args.keyid = Some(value()?),
+                "--data" => args.data = Some(value()?),
                 option if TOKEN.contains(&option) => {
-                    args.token.push((option.trim_start_matches('-').to_owned(), value()?));
+                    let value = value()?;
+                    // `sign` has two of them, too.
+                    match option {
+                        "--alg" => args.alg = Some(value.clone()),
+                        "--key-file" => args.key_file = Some(value.clone()),
+                        _ => {}
+                    }
+                    args.token.push((option.trim_start_matches('-').to_owned(), value));
                 }
                 "--" => args.words.extend(words.by_ref()),
                 _ if name.len() > 1 && name.starts_with('-') => {

@@ -8,6 +8,7 @@ mod key;
 mod live;
 mod replay;
 mod request;
+mod sign;
 mod token;
 
 use std::process::ExitCode;
@@ -26,21 +27,25 @@ gatewayctl looks at documents of ngx-gateway without an nginx.
   gatewayctl jwks check URL|FILE            the keys of a set, and which of them verify
   gatewayctl hash-key [KEY|-]               the hash of an API key for the document; without one, a new key and its hash
   gatewayctl token --alg ALG ...            a signed token, for trying things out
+  gatewayctl sign METHOD URL                a curl command for a signed request (RFC 9421)
 
 Options
   --json                  output for programs
   --secrets-missing-ok    a secret that is not there is replaced by a random one
-  -H 'Name: value'        explain: a header of the request, as often as you like
+  -H 'Name: value'        explain, sign: a header of the request, as often as you like; sign covers each
   --client ADDRESS        explain: the client's address (127.0.0.1)
   --ca FILE               jwks check: the certificates that the URL's server is held against (the system's)
   --host HOST             replay: the host of lines that name none
-  --alg ALG               token: HS256, RS256, PS256, ES256, EdDSA or their like
+  --alg ALG               token: HS256, RS256, PS256, ES256, EdDSA or their like; sign: hmac-sha256, ed25519,
+                          ecdsa-p256-sha256, ecdsa-p384-sha384 or rsa-pss-sha512
   --secret-file PATH      token: the secret of HS256, HS384, HS512
-  --key-file PATH         token: the private key of the others, PEM
+  --key-file PATH         token: the private key of the others, PEM; sign: the secret, or the private key (PKCS #8)
   --kid K, --issuer I, --audience A, --sub S
                           token: what it says of itself
   --claim name=value      token: another claim, as often as you like; a value that is JSON is taken as such
   --exp DURATION          token: until when it is good (1h); -1h makes one that has expired
+  --keyid ID              sign: the name of the key
+  --data TEXT|@FILE       sign: the request's body
   --help, --version
 
 Exit codes: 0 right, or no difference; 1 errors in the document, a refused request, no usable key, or differences; 2 could
@@ -83,6 +88,7 @@ fn run(args: &Args) -> Outcome {
         ["hash-key"] => key::make(args),
         ["hash-key", key] => key::hash(key, args),
         ["token"] => token::run(args),
+        ["sign", method, url] => sign::run(method, url, args),
         [] => Err("no command; `gatewayctl --help` lists them".to_owned()),
         [command, ..] if COMMANDS.contains(command) => {
             Err(format!("`{command}` takes other arguments; see `gatewayctl --help`"))
@@ -91,7 +97,8 @@ fn run(args: &Args) -> Outcome {
     }
 }
 
-const COMMANDS: [&str; 9] = ["check", "schema", "diff", "size", "explain", "replay", "jwks", "hash-key", "token"];
+const COMMANDS: [&str; 10] =
+    ["check", "schema", "diff", "size", "explain", "replay", "jwks", "hash-key", "token", "sign"];
 
 /// Prints `text`; a reader that has gone away, as `head` does, is no failure.
 fn print(text: &str) {

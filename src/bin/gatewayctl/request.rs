@@ -13,6 +13,8 @@ pub struct Sent {
     /// As it came.
     pub target: String,
     pub client: IpAddr,
+    /// `https` where the URL says so.
+    pub is_secure: bool,
     /// Name in lower case, value.
     pub headers: Vec<(String, String)>,
 }
@@ -33,7 +35,8 @@ impl Sent {
             "nginx answers 400: the path leads above the root, or a `%` is not an encoding".to_owned()
         })?;
         let host = written.unwrap_or_else(|| authority.to_owned());
-        Ok(Self { method: Method::parse(method.as_bytes()), host, path, target, client, headers })
+        let is_secure = url.starts_with("https://");
+        Ok(Self { method: Method::parse(method.as_bytes()), host, path, target, client, is_secure, headers })
     }
 }
 
@@ -56,6 +59,10 @@ impl Request for Sent {
 
     fn query(&self) -> &[u8] {
         self.target.split_once('?').map_or("", |(_, query)| query).as_bytes()
+    }
+
+    fn scheme(&self) -> &[u8] {
+        if self.is_secure { b"https" } else { b"http" }
     }
 
     fn client(&self) -> IpAddr {

@@ -9,7 +9,7 @@ pub(super) fn of(resource: &str, field: &str) -> (&'static str, Option<&'static 
         .map_or(("", None), |(_, description, default)| (description, *default))
 }
 
-const WORDS: [(&str, &str, Option<&str>); 146] = [
+const WORDS: [(&str, &str, Option<&str>); 158] = [
     ("document.version", "The document's version.", None),
     ("document.defaults", "Any route field, for the routes that are silent.", None),
     ("document.auth", "Ways to authenticate.", Some("[]")),
@@ -120,6 +120,22 @@ const WORDS: [(&str, &str, Option<&str>); 146] = [
     ("api_key.header", "The header that holds the key.", Some(r#""x-api-key""#)),
     ("api_key.query", "The query parameter that holds the key.", None),
     ("api_key.cookie", "The cookie that holds the key.", None),
+    ("auth.signature", "HTTP Message Signatures (RFC 9421) with digests of bodies (RFC 9530).", None),
+    ("signature.keys", "The keys.", None),
+    (
+        "signature.components",
+        "What every signature must cover: derived components and names of headers.",
+        Some(r#"["@method", "@target-uri", "content-digest"]"#),
+    ),
+    ("signature.max_age", "How old a signature may be.", Some(r#""300s""#)),
+    ("signature.leeway", "How far clocks may disagree.", Some(r#""30s""#)),
+    ("signature.required", "Parameters that every signature must have.", Some(r#"["created", "nonce", "keyid"]"#)),
+    ("signature.fail_open", "Lets a request in whose nonce cannot be kept for want of room.", Some("false")),
+    ("signature-key.keyid", "The `keyid` that signatures name it by.", None),
+    ("signature-key.alg", "The only algorithm that it verifies.", None),
+    ("signature-key.secret", "The secret of hmac-sha256, 32 bytes or more.", None),
+    ("signature-key.pem", "A public key in PEM.", None),
+    ("signature-key.consumer", "Who signs with it; left out, what `keyid` says.", None),
     ("auth.api_key", "API keys of consumers.", None),
     ("auth.mtls", "Certificates of clients, which nginx has verified.", None),
     ("auth.basic", "Users and passwords (RFC 7617).", None),

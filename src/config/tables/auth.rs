@@ -2,7 +2,7 @@ use super::{ALGORITHM, CLAIM, DAY, GRANTED, NAME, POLICIES, PRIORITY, SOME_TEXT,
 use crate::config::auth::{check_fingerprint, check_san, check_source};
 use crate::config::lists::check_file;
 use crate::config::shape::Shape::{
-    Bool, Duration, Headers, Jwk, Labels, List, Object, OnlyFalse, Secret, Secrets, Text, Unbuilt,
+    Bool, Duration, Headers, Jwk, Labels, List, Object, OnlyFalse, Secret, Secrets, Text,
 };
 use crate::config::shape::{Form, Resource, header};
 use crate::config::{jwks, scalar};
@@ -16,7 +16,7 @@ pub static AUTH: Resource = Resource {
         field("jwt", Object(&JWT)),
         field("api_key", Object(&API_KEY)),
         field("basic", Object(&BASIC)),
-        field("signature", Unbuilt),
+        field("signature", Object(&super::SIGNATURE)),
         field("mtls", Object(&MTLS)),
     ],
     hints: &[

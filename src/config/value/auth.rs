@@ -18,6 +18,7 @@ pub(in crate::config) fn auth(entry: &Auth) -> Value {
         Scheme::ApiKey(settings) => ("api_key", api_key(settings)),
         Scheme::Mtls(settings) => ("mtls", mtls(settings)),
         Scheme::Basic(settings) => ("basic", basic(settings)),
+        Scheme::Signature(settings) => ("signature", super::signature::signature(settings)),
     };
     let mut fields = Fields::default();
     fields.put("name", entry.name.as_str());
@@ -121,7 +122,7 @@ fn jwks(source: &Jwks) -> Value {
     fields.done()
 }
 
-fn key(key: &Key) -> Value {
+pub(super) fn key(key: &Key) -> Value {
     let mut fields = Fields::default();
     if let Some(kid) = &key.kid {
         fields.put("kid", kid.as_str());

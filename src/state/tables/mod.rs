@@ -4,6 +4,7 @@
 //! killed at, the others go on, and the documents of each table say what the dead one may have left behind.
 
 pub mod breaker;
+pub mod nonce;
 pub mod peers;
 pub mod rate;
 pub mod revocations;
@@ -21,19 +22,26 @@ fn interleave() {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
     use std::hash::{BuildHasher, RandomState};
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
     static PASSED: AtomicU64 = AtomicU64::new(0);
     // 0 = this thread does not wait.
     thread_local!(static RANDOM: Cell<u64> = const { Cell::new(0) });
+    thread_local!(static TURN: RefCell<Option<Box<dyn Fn()>>> = const { RefCell::new(None) });
+
+    /// Has this thread call `turn` wherever another process may come in between.
+    pub(super) fn take_turns(turn: impl Fn() + 'static) {
+        TURN.set(Some(Box::new(turn)));
+    }
 
     pub(super) fn meet_others() {
         RANDOM.set(RandomState::new().hash_one(0) | 1);
     }
 
     pub(super) fn interleave() {
+        TURN.with_borrow(|turn| turn.iter().for_each(|turn| turn()));
         let mut random = RANDOM.get();
         if random == 0 {
             return;

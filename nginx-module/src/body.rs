@@ -1,0 +1,189 @@
+//! Bodies that must hash to what was signed (RFC 9530).
+//!
+//! Such a body is read whole in the access phase, hashed piece by piece as nginx takes it in, and compared before
+//! anything of it goes to an upstream: also with `proxy_request_buffering off`, as nobody can take back what a backend
+//! has begun to work on. nginx keeps it as it keeps any body, in memory or in a temporary file, which is never read for
+//! the sake of the hash.
+
+use gateway::auth::signature::{BodyDigest, BodyHasher};
+use gateway::types::Reason;
+use nginx_sys::{
+    ngx_buf_t, ngx_chain_t, ngx_http_core_run_phases, ngx_http_finalize_request, ngx_http_read_client_request_body,
+    ngx_http_request_body_filter_pt, ngx_http_request_t, ngx_http_top_request_body_filter, ngx_int_t,
+};
+
+use crate::context::{self, Context};
+use crate::raw::{fence, rc};
+
+/// How far the comparison has come.
+pub enum Body {
+    /// Nothing was asked of it.
+    Unread,
+    /// It is coming in; then access goes on with what is kept here.
+    Reading { digest: BodyDigest, hasher: BodyHasher, then: ngx_int_t },
+    /// It is there, and access has to judge it.
+    Read { digest: BodyDigest, hasher: BodyHasher, then: ngx_int_t },
+    /// It is the one that was signed.
+    Right,
+}
+
+impl Body {
+    pub fn is_right(&self) -> bool {
+        matches!(self, Self::Right)
+    }
+}
+
+static mut NEXT: ngx_http_request_body_filter_pt = None;
+
+/// Puts the filter in front of those that are already there.
+///
+/// # Safety
+///
+/// Called while the configuration is read, in one thread.
+pub unsafe fn install() {
+    // SAFETY: the caller's promise.
+    unsafe {
+        NEXT = ngx_http_top_request_body_filter;
+        ngx_http_top_request_body_filter = Some(filter);
+    }
+}
+
+/// Every piece comes by here once, before anybody writes it to a file.
+unsafe extern "C" fn filter(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -> ngx_int_t {
+    fence("request body filter", (), || {
+        // SAFETY: nginx calls filters with a live request and a chain of buffers that ends in null.
+        unsafe {
+            if let Some(context) = context::find(r)
+                && let Body::Reading { hasher, .. } = &mut context.body
+            {
+                each(chain, |buffer| {
+                    hasher.update(memory(buffer));
+                    true
+                });
+            }
+        }
+    });
+    // SAFETY: set once by `install` before any request.
+    match unsafe { NEXT } {
+        // SAFETY: the next filter is nginx's own or another module's; `r` and `chain` are live.
+        Some(next) => unsafe { next(r, chain) },
+        None => rc::ERROR,
+    }
+}
+
+/// Has the body read, and access come again when it is there: then [`verdict`] has something to say, which is `then`
+/// where the body is the right one.
+///
+/// # Safety
+///
+/// `r` is a live main request, and `context` is its record; the caller touches neither afterwards.
+pub unsafe fn read(
+    r: *mut ngx_http_request_t,
+    context: &mut Context,
+    digest: BodyDigest,
+    then: ngx_int_t,
+) -> ngx_int_t {
+    // SAFETY: the caller's promise; an internal redirect or another module may have had the body read before.
+    unsafe {
+        let mut hasher = digest.hasher();
+        if let Some(body) = (*r).request_body.as_ref()
+            && !each(body.bufs, |buffer| hash(buffer, &mut hasher))
+        {
+            return 500;
+        }
+        context.body = Body::Reading { digest, hasher, then };
+        let rc = ngx_http_read_client_request_body(r, Some(done));
+        if rc >= 300 {
+            return rc;
+        }
+        // The reader holds the request on its own account.
+        ngx_http_finalize_request(r, rc::DONE);
+        rc::DONE
+    }
+}
+
+unsafe extern "C" fn done(r: *mut ngx_http_request_t) {
+    fence("request body", (), || {
+        // SAFETY: nginx calls this with the request that `read` had read.
+        unsafe {
+            if let Some(context) = context::find(r) {
+                context.body = match std::mem::replace(&mut context.body, Body::Unread) {
+                    Body::Reading { digest, hasher, then } => Body::Read { digest, hasher, then },
+                    other => other,
+                };
+            }
+        }
+    });
+    // SAFETY: as above; whoever passes the request on sends the body that was read.
+    unsafe {
+        (*r).set_preserve_body(1);
+        (*r).write_event_handler = Some(ngx_http_core_run_phases);
+        ngx_http_core_run_phases(r);
+    }
+}
+
+/// What access does now that the body is there; `None` where it was not waited for.
+pub fn verdict(context: &mut Context) -> Option<Result<ngx_int_t, Reason>> {
+    if !matches!(context.body, Body::Read { .. }) {
+        return None;
+    }
+    match std::mem::replace(&mut context.body, Body::Unread) {
+        Body::Read { digest, hasher, then } if digest.is_of(hasher.clone()) => {
+            context.body = Body::Right;
+            Some(Ok(then))
+        }
+        _ => Some(Err(Reason::BodyDigest)),
+    }
+}
+
+/// Calls `take` with each buffer until it says false; says whether it never did.
+///
+/// # Safety
+///
+/// `chain` is null or a chain of buffers that ends in null.
+unsafe fn each(chain: *mut ngx_chain_t, mut take: impl FnMut(&ngx_buf_t) -> bool) -> bool {
+    let mut link = chain;
+    // SAFETY: the caller's promise.
+    while let Some(current) = unsafe { link.as_ref() } {
+        // SAFETY: as above; a link's buffer lives as long as it.
+        if let Some(buffer) = unsafe { current.buf.as_ref() }
+            && !take(buffer)
+        {
+            return false;
+        }
+        link = current.next;
+    }
+    true
+}
+
+/// What a buffer holds in memory.
+fn memory(buffer: &ngx_buf_t) -> &[u8] {
+    if buffer.pos.is_null() || buffer.last <= buffer.pos {
+        return &[];
+    }
+    // SAFETY: `pos` to `last` is what nginx has put into the buffer's memory.
+    unsafe { std::slice::from_raw_parts(buffer.pos, buffer.last.offset_from_unsigned(buffer.pos)) }
+}
+
+/// Hashes a buffer of a body that was there before; one that is in a file is read from it. False where it cannot be.
+fn hash(buffer: &ngx_buf_t, hasher: &mut BodyHasher) -> bool {
+    if buffer.in_file() == 0 {
+        hasher.update(memory(buffer));
+        return true;
+    }
+    // SAFETY: a buffer in a file names one that is open.
+    let Some(file) = (unsafe { buffer.file.as_ref() }) else { return false };
+    let mut piece = vec![0u8; 64 << 10];
+    let mut at = buffer.file_pos;
+    while at < buffer.file_last {
+        let wanted = usize::try_from(buffer.file_last - at).unwrap_or(0).min(piece.len());
+        // SAFETY: `piece` has room for so many bytes.
+        let got = unsafe { libc::pread(file.fd, piece.as_mut_ptr().cast(), wanted, at) };
+        match usize::try_from(got).ok().filter(|got| *got > 0).and_then(|got| piece.get(..got)) {
+            Some(bytes) => hasher.update(bytes),
+            None => return false,
+        }
+        at += got as nginx_sys::off_t;
+    }
+    true
+}
