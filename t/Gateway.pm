@@ -194,11 +194,19 @@ sub until_true {
 sub worker_pids {
     my $master = master() // return;
     my @pids;
-    for my $stat (glob '/proc/[0-9]*/stat') {
-        my ($pid, $parent) = slurp($stat) =~ /^(\d+) \(.*\) \S (\d+)/s or next;
-        next if $parent != $master;
-        my $title = slurp("/proc/$pid/cmdline");
-        push @pids, $pid if $title =~ /worker process/ && $title !~ /shutting down/;
+    for my $try (1 .. 100) {
+        my $unnamed = 0;
+        @pids = ();
+        for my $stat (glob '/proc/[0-9]*/stat') {
+            my ($pid, $parent) = slurp($stat) =~ /^(\d+) \(.*\) \S (\d+)/s or next;
+            next if $parent != $master;
+            my $title = slurp("/proc/$pid/cmdline");
+            # One that was just forked still has its master's title.
+            $unnamed++ if $title =~ /master process/;
+            push @pids, $pid if $title =~ /worker process/ && $title !~ /shutting down/;
+        }
+        last if !$unnamed;
+        sleep 0.02;
     }
     return sort { $a <=> $b } @pids;
 }
