@@ -2,9 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::hint::black_box;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
-use gateway::auth::{Algorithm, Claims, Jwt, Key, Material, Requirement, Source, Verifier, json};
+use gateway::auth::{
+    Algorithm, ArchivedGrants, Claims, Grants, Jwt, Key, Material, Requirement, Source, TokenCache, Verifier, json,
+    revocation,
+};
+use gateway::state::tables::revocations::Revocations;
+use gateway::types::Id;
 use serde_json::Value;
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -23,6 +29,7 @@ fn main() {
     hmac(&payload);
     parts(&payload);
     public_keys(&payload);
+    tables(&payload);
 }
 
 fn only(payload: &Value, rounds: usize) {
@@ -174,6 +181,59 @@ fn parts(payload: &Value) {
         "two of two permissions: {:.0} ns",
         time(|| gateway::auth::allows(claims.list(black_box("scope")), archived))
     );
+}
+
+/// What is looked up for a token that is known, and for who sends it.
+fn tables(payload: &Value) {
+    let mut long = payload.clone();
+    long["more"] = "x".repeat(180).into();
+    let signing = jsonwebtoken::EncodingKey::from_secret(SECRET);
+    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &long, &signing).unwrap();
+    let (mut cache, mut claims, auth) = (TokenCache::default(), Claims::new(), Id { slot: 1, birth: 1 });
+    cache.keep(auth, 1, token.as_bytes(), WALL, u64::MAX, &mut claims).unwrap();
+    let known = time(|| cache.find(auth, 1, black_box(token.as_bytes()), WALL).unwrap());
+    println!("a known token of {} bytes: {known:.0} ns", token.len());
+
+    const ENTRIES: u64 = 1_000_000;
+    let words: Vec<AtomicU64> = (0..2 * 1_500_000).map(|_| AtomicU64::new(0)).collect();
+    let table = Revocations::new(&words);
+    let key = |number: u64| revocation::key([1, 2], 3, revocation::ID, &number.to_le_bytes());
+    let mut without = 0;
+    for number in 0..ENTRIES {
+        without += u32::from(table.put(key(number), u32::MAX, u32::MAX, 0).is_err());
+    }
+    let hot: Vec<u64> = (0..64).map(key).collect();
+    let mut turn = 0;
+    let found = time(|| {
+        turn = (turn + 1) % hot.len();
+        table.find(black_box(hot[turn]), 0)
+    });
+    // Each is asked for once, so none is in a cache.
+    let asked: Vec<u64> = (0..60_000).map(|n| key(n * 7_919 % ENTRIES)).collect();
+    let mut next = asked.iter().cycle();
+    let cold = time(|| table.find(*black_box(next.next().unwrap()), 0));
+    let mut number = ENTRIES;
+    let absent = time(|| {
+        number += 1;
+        table.find(black_box(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)), 0)
+    });
+    println!(
+        "a revocation among {} ({without} without room): {found:.0} ns hot, {cold:.0} ns cold, {absent:.0} ns absent",
+        ENTRIES
+    );
+
+    for count in [10, 10_000] {
+        let names: Vec<String> = (0..count).map(|n| format!("service-{n}:{}:read", ["orders", "*"][n % 2])).collect();
+        let bytes = rkyv::to_bytes::<rkyv::rancor::Error>(&Grants::new(&names)).unwrap();
+        let grants = rkyv::access::<ArchivedGrants, rkyv::rancor::Error>(&bytes).unwrap();
+        let wanted: Vec<String> = (0..count).map(|n| format!("service-{n}:orders:read")).collect();
+        let mut turn = 0;
+        let covered = time(|| {
+            turn = (turn + 1) % wanted.len();
+            assert!(grants.cover(black_box(&wanted[turn])));
+        });
+        println!("a permission among {count} granted: {covered:.0} ns");
+    }
 }
 
 fn settings(keys: Vec<Key>) -> Jwt {
