@@ -98,7 +98,7 @@ fn the_example_loads() {
     assert_eq!(orders.rules.len(), 2);
     assert!(orders.rules.iter().all(|rule| rule.host == Host::Exact(b"api.example.com".to_vec())));
     assert_eq!(orders.methods, Methods::NONE.with(Method::Get).with(Method::Post));
-    assert_eq!((&orders.auth, &orders.limits), (&names(&["staff"]), &names(&["per-ip", "per-user"])));
+    assert_eq!((&orders.auth, &orders.limits), (&names(&["staff", "partners"]), &names(&["per-ip", "per-user"])));
     let permissions = orders.permissions.as_ref().unwrap();
     assert_eq!((permissions.all, &permissions.required), (false, &names(&["orders:read"])));
     let cors = orders.cors.as_ref().unwrap();
@@ -160,8 +160,11 @@ fn json_is_read_the_same_way() {
             "issuer": "https://login.example.com", "audience": "api",
             "keys": [{"kid": "k1", "alg": "HS256", "secret": "$env://JWT_SECRET"}],
             "claims": {"consumer": "sub", "permissions": "permissions"}
-        }}],
-        "consumers": [{"name": "acme", "permissions": ["orders:*"]}],
+        }}, {"name": "partners", "api_key": {"header": "X-API-Key"}}],
+        "consumers": [{
+            "name": "acme", "permissions": ["orders:*"],
+            "api_key": "sha256:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
+        }],
         "limiters": [
             {"name": "per-ip", "key": ["ip"], "rate": "50/s", "burst": 100},
             {"name": "per-user", "key": ["consumer", "route"], "rate": "10/s", "burst": 20}
@@ -179,7 +182,7 @@ fn json_is_read_the_same_way() {
         "routes": [
             {"name": "site", "paths": ["/*"], "upstream": "site"},
             {"name": "orders", "hosts": ["api.example.com"], "paths": ["/orders/*", "/orders/{id}/items"],
-             "methods": ["GET", "POST"], "upstream": "orders", "auth": ["staff"],
+             "methods": ["GET", "POST"], "upstream": "orders", "auth": ["staff", "partners"],
              "permissions": {"any": ["orders:read"]}, "limits": ["per-ip", "per-user"],
              "cors": {"origins": ["https://app.example.com"]}},
             {"name": "legacy", "paths": ["/legacy/*"], "auth": ["staff"], "limits": []}
