@@ -1,7 +1,7 @@
 //! API keys: long random words that clients send as they are. What is kept is their SHA-256.
 
 use super::settings::ArchivedKeySource;
-use super::source::{Lookup, cookies, parameters, spells};
+use super::source::{Lookup, cookie, parameter};
 use crate::types::{Header, Request};
 
 /// The longest key that is looked at, bytes.
@@ -23,28 +23,14 @@ pub fn find_key<'a>(request: &'a impl Request, sources: &[ArchivedKeySource]) ->
                 Header::One(value) => key(value),
                 Header::Many => Lookup::Malformed,
             },
-            ArchivedKeySource::Query(name) => {
-                single(parameters(request.query()).filter(|(key, _)| spells(key, name.as_bytes())))
-            }
-            ArchivedKeySource::Cookie(name) => match request.header(b"cookie") {
-                Header::Absent => Lookup::Absent,
-                Header::One(value) => single(cookies(value).filter(|(key, _)| *key == name.as_bytes())),
-                Header::Many => Lookup::Malformed,
-            },
+            ArchivedKeySource::Query(name) => parameter(request, name).and(key),
+            ArchivedKeySource::Cookie(name) => cookie(request, name).and(key),
         };
         if found != Lookup::Absent {
             return found;
         }
     }
     Lookup::Absent
-}
-
-fn single<'a>(mut values: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Lookup<'a> {
-    match (values.next(), values.next()) {
-        (None, _) => Lookup::Absent,
-        (Some((_, value)), None) => key(value),
-        (Some(_), Some(_)) => Lookup::Malformed,
-    }
 }
 
 /// An empty key counts as absent; visible characters are a key.

@@ -15,6 +15,16 @@ pub enum Lookup<'a> {
     Malformed,
 }
 
+impl<'a> Lookup<'a> {
+    /// What `then` makes of that which was found.
+    pub(super) fn and(self, then: fn(&'a [u8]) -> Self) -> Self {
+        match self {
+            Self::Found(value) => then(value),
+            other => other,
+        }
+    }
+}
+
 /// Looks for a token in `sources`, in their order; the first source that holds anything decides.
 ///
 /// The characters of what a header holds are left to whoever verifies it ([`is_token`]): one that was verified a moment
@@ -28,14 +38,8 @@ pub fn find_token<'a>(request: &'a impl Request, sources: &[ArchivedSource]) -> 
                 Header::One(value) => credentials(value),
                 Header::Many => Lookup::Malformed,
             },
-            ArchivedSource::Query(name) => {
-                single(parameters(request.query()).filter(|(key, _)| spells(key, name.as_bytes())))
-            }
-            ArchivedSource::Cookie(name) => match request.header(b"cookie") {
-                Header::Absent => Lookup::Absent,
-                Header::One(value) => single(cookies(value).filter(|(key, _)| *key == name.as_bytes())),
-                Header::Many => Lookup::Malformed,
-            },
+            ArchivedSource::Query(name) => parameter(request, name).and(token),
+            ArchivedSource::Cookie(name) => cookie(request, name).and(token),
         };
         if found != Lookup::Absent {
             return found;
@@ -48,10 +52,7 @@ pub fn find_token<'a>(request: &'a impl Request, sources: &[ArchivedSource]) -> 
 /// (RFC 6750, 2.1 and RFC 9110, 11.4). Another scheme is not ours and counts as absent.
 #[must_use]
 pub fn bearer(value: &[u8]) -> Lookup<'_> {
-    match credentials(value) {
-        Lookup::Found(text) => token(text),
-        other => other,
-    }
+    credentials(value).and(token)
 }
 
 /// [`bearer`] without a look at the characters behind the scheme.
@@ -122,11 +123,24 @@ pub fn spells(raw: &[u8], name: &[u8]) -> bool {
     }
 }
 
-/// The one value that is there. An empty one counts as absent: it is what a logout leaves behind.
+/// What the one parameter of this name holds. An empty one counts as absent, two are malformed.
+pub(super) fn parameter<'a>(request: &'a impl Request, name: &str) -> Lookup<'a> {
+    single(parameters(request.query()).filter(|(key, _)| spells(key, name.as_bytes())))
+}
+
+/// What the one cookie of this name holds. An empty one counts as absent: it is what a logout leaves behind.
+pub(super) fn cookie<'a>(request: &'a impl Request, name: &str) -> Lookup<'a> {
+    match request.header(b"cookie") {
+        Header::Absent => Lookup::Absent,
+        Header::One(value) => single(cookies(value).filter(|(key, _)| *key == name.as_bytes())),
+        Header::Many => Lookup::Malformed,
+    }
+}
+
 fn single<'a>(mut values: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Lookup<'a> {
     match (values.next(), values.next()) {
         (None, _) | (Some((_, [])), None) => Lookup::Absent,
-        (Some((_, value)), None) => token(value),
+        (Some((_, value)), None) => Lookup::Found(value),
         (Some(_), Some(_)) => Lookup::Malformed,
     }
 }
@@ -228,7 +242,7 @@ mod tests {
     #[test]
     fn queries() {
         let find = |query: &'static str| {
-            single(parameters(query.as_bytes()).filter(|(name, _)| spells(name, b"access_token")))
+            single(parameters(query.as_bytes()).filter(|(name, _)| spells(name, b"access_token"))).and(token)
         };
         assert_eq!(find("a=1&access_token=x.y&b"), Lookup::Found(b"x.y"));
         assert_eq!(find("access%5Ftoken=x"), Lookup::Found(b"x"));
@@ -245,7 +259,8 @@ mod tests {
 
     #[test]
     fn cookie_values() {
-        let find = |value: &'static str| single(cookies(value.as_bytes()).filter(|(name, _)| *name == b"jwt"));
+        let find =
+            |value: &'static str| single(cookies(value.as_bytes()).filter(|(name, _)| *name == b"jwt")).and(token);
         assert_eq!(find("a=1; jwt=x.y; b=2"), Lookup::Found(b"x.y"));
         assert_eq!(find("jwt=\"x.y\""), Lookup::Found(b"x.y"));
         assert_eq!(find("jwt=x;jwt=y"), Lookup::Malformed);

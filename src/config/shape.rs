@@ -275,8 +275,8 @@ fn labels(at: &At<'_>) {
     }
 }
 
-/// Headers that decide where a request goes or where it ends; a claim has no say in that.
-const RESERVED: [&str; 16] = [
+/// Headers by which nginx passes a request on, and those that we set ourselves.
+pub(super) const REQUEST_RESERVED: [&str; 15] = [
     "host",
     "connection",
     "content-length",
@@ -286,14 +286,18 @@ const RESERVED: [&str; 16] = [
     "upgrade",
     "keep-alive",
     "expect",
-    "authorization",
-    "cookie",
     "x-real-ip",
     "x-forwarded-for",
     "x-forwarded-host",
     "x-forwarded-proto",
     "x-forwarded-port",
+    "x-request-id",
 ];
+
+/// Whether a header decides where a request goes, where it ends or who is asked; a claim has no say in that.
+fn reserved(name: &str) -> bool {
+    REQUEST_RESERVED.contains(&name) || matches!(name, "authorization" | "cookie") || name.starts_with("proxy-")
+}
 
 fn headers(at: &At<'_>) {
     let mut seen = std::collections::HashSet::new();
@@ -301,7 +305,7 @@ fn headers(at: &At<'_>) {
         let lower = entry.key.to_ascii_lowercase();
         if let Err(message) = header(&entry.key) {
             inner.error_in(entry.place, message);
-        } else if RESERVED.contains(&&*lower) || lower.starts_with("proxy-") {
+        } else if reserved(&lower) {
             inner.error_in(entry.place, "this header is not a claim's to set");
         } else if !seen.insert(lower) {
             inner.error_in(entry.place, "stands here twice; the case of a header's name does not count");

@@ -18,7 +18,7 @@ use super::scalar;
 use super::shape::Shape::{
     Bool, Choice, Duration, HeaderTexts, Integer, Labels, List, NameOr, Nameless, Object, Text, Unbuilt,
 };
-use super::shape::{Field, Form, Resource, Shape};
+use super::shape::{Field, Form, REQUEST_RESERVED, Resource, Shape};
 use crate::router::pattern::{Host, Path};
 use crate::types::{MILLISECOND, SECOND};
 
@@ -93,7 +93,7 @@ pub static ROUTE: Resource = Resource {
         field("cache", Unbuilt),
         field("timeouts", Object(&TIMEOUTS)),
         field("retries", Object(&RETRIES)),
-        field("headers", HeaderTexts(&route::HEADER_VALUE, &route::REQUEST_RESERVED)),
+        field("headers", HeaderTexts(&route::HEADER_VALUE, &REQUEST_RESERVED)),
         field("fallback", Unbuilt),
         field("protocols", List(&Choice(&["http", "websocket", "grpc"], &[]), false)),
         field("labels", Labels),

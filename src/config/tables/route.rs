@@ -83,25 +83,6 @@ static HEADER: Form = Form { words: "the name of a header", check: cors_header }
 static VALUE: Form = Form { words: "text", check: value };
 static REPLY_VALUE: Form = Form { words: "text", check: template::header_text };
 
-/// Headers by which nginx passes a request on, and those that we set ourselves.
-pub(super) const REQUEST_RESERVED: [&str; 15] = [
-    "host",
-    "connection",
-    "content-length",
-    "transfer-encoding",
-    "te",
-    "trailer",
-    "upgrade",
-    "keep-alive",
-    "expect",
-    "x-real-ip",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-forwarded-port",
-    "x-request-id",
-];
-
 const REPLY_RESERVED: [&str; 9] =
     ["connection", "content-length", "transfer-encoding", "trailer", "upgrade", "keep-alive", "date", "server", "te"];
 
