@@ -304,6 +304,8 @@ fn jose_cookbook() {
         ("jws/4_2.rsa-pss_signature.json", true),
         ("jws/4_3.ecdsa_signature.json", true),
         ("jws/4_4.hmac-sha2_integrity_protection.json", true),
+        ("jws/4_5.signature_with_detached_content.json", false),
+        ("jws/4_6.protecting_specific_header_fields.json", false),
         ("curve25519/jws.json", true),
         ("rfc7797/4.2.hmac-sha2_b64_false.json", false),
         ("rfc7797/hmac-sha2_b64_false.json", false),
@@ -320,6 +322,28 @@ fn jose_cookbook() {
         let verifier = Verifier::from_settings(&Jwt { keys: vec![key], ..settings() }).unwrap();
         let token = document["output"]["compact"].as_str().unwrap_or_default();
         assert_eq!(verifier.verify_signature(token.as_bytes(), &mut claims).is_ok(), expected, "{file}");
+        // The JSON serializations are no bearer tokens.
+        for form in ["json", "json_flat"] {
+            let text = document["output"][form].to_string();
+            assert!(verifier.verify_signature(text.as_bytes(), &mut claims).is_err(), "{file}: {form}");
+        }
+    }
+}
+
+#[test]
+fn jose_cookbook_keys() {
+    let Some(_) = external("jose_cookbook/jwk/3_1.ec_public_key.json") else { return };
+    for (file, algorithm) in [
+        ("3_1.ec_public_key", Some(Algorithm::Es512)),
+        ("3_2.ec_private_key", None),
+        ("3_3.rsa_public_key", Some(Algorithm::Rs256)),
+        ("3_4.rsa_private_key", None),
+        ("3_5.symmetric_key_mac_computation", Some(Algorithm::Hs256)),
+    ] {
+        let jwk = external(&format!("jose_cookbook/jwk/{file}.json")).unwrap();
+        let key = Key::from_jwk(&jwk, Some(Algorithm::Rs256).filter(|_| file.contains("rsa")));
+        // A private key does not belong where keys are read: whoever put it there shall learn of it.
+        assert_eq!(key.ok().map(|key| key.algorithm), algorithm, "{file}");
     }
 }
 
