@@ -57,7 +57,7 @@ bench: module ## side by side with a bare proxy_pass; writes target/bench.json
 	@# Fails above the bounds in benches/instructions.toml.
 	timeout 1200 benches/instructions
 
-fuzz: deps ## libFuzzer on paths, hosts, router, document: FUZZ_SECONDS=300 each
+fuzz: deps ## libFuzzer on paths, hosts, router, document, auth: FUZZ_SECONDS=300 each
 	@tests/fuzz/run $(FUZZ_SECONDS)
 
 lint: lint-rust lint-scripts ## format, clippy, layering, licences, perl, shell

@@ -44,3 +44,23 @@ fn router() {
 fn document() {
     replay("document");
 }
+
+#[test]
+fn jwt() {
+    replay("jwt");
+}
+
+#[test]
+fn jwks() {
+    replay("jwks");
+}
+
+#[test]
+fn signature() {
+    replay("signature");
+}
+
+#[test]
+fn permission() {
+    replay("permission");
+}

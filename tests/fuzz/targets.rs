@@ -7,18 +7,35 @@
 mod documents;
 #[path = "host.rs"]
 mod hosts;
+#[path = "jwks.rs"]
+mod key_sets;
 #[path = "../router/model.rs"]
 mod model;
 #[path = "path.rs"]
 mod paths;
+#[path = "permission.rs"]
+mod permissions;
 #[path = "router.rs"]
 mod routers;
+#[path = "signature.rs"]
+mod signatures;
+#[path = "jwt.rs"]
+mod tokens;
 
 /// A target: fails on an input by panicking.
 pub type Target = fn(&[u8]);
 
 /// Every target with its name, which is that of its folder of the corpus.
-pub const TARGETS: [(&str, Target); 4] = [("path", path), ("host", host), ("router", router), ("document", document)];
+pub const TARGETS: [(&str, Target); 8] = [
+    ("path", path),
+    ("host", host),
+    ("router", router),
+    ("document", document),
+    ("jwt", jwt),
+    ("jwks", jwks),
+    ("signature", signature),
+    ("permission", permission),
+];
 
 /// A request target through nginx, our checks and what is sent, to a lenient server.
 pub fn path(data: &[u8]) {
@@ -38,4 +55,24 @@ pub fn router(data: &[u8]) {
 /// A document, raw or as edits of the example.
 pub fn document(data: &[u8]) {
     documents::run(data);
+}
+
+/// A token, or a header and a payload that are signed.
+pub fn jwt(data: &[u8]) {
+    tokens::run(data);
+}
+
+/// A set of keys, raw or put together; `Cache-Control`.
+pub fn jwks(data: &[u8]) {
+    key_sets::run(data);
+}
+
+/// A request with a signature, and the same signed by us and changed.
+pub fn signature(data: &[u8]) {
+    signatures::run(data);
+}
+
+/// Names that are granted and required; a list of what is revoked.
+pub fn permission(data: &[u8]) {
+    permissions::run(data);
 }
