@@ -32,8 +32,7 @@ pub(super) const PARAMETERS: [&str; Parameter::ALL.len()] = {
 
 /// Checks a `keyid`: what can be written in one way alone, so that it can be compared as it comes.
 pub(super) fn check_keyid(text: &str) -> Result<(), String> {
-    let is_plain = |byte: u8| (0x20..0x7f).contains(&byte) && byte != b'"' && byte != b'\\';
-    match text.bytes().all(is_plain) && (1..=256).contains(&text.len()) {
+    match signature::is_plain(text) && text.len() <= 256 {
         true => Ok(()),
         false => Err("must be 1 to 256 visible ASCII characters without quotes and backslashes".to_owned()),
     }

@@ -24,7 +24,7 @@ pub use settings::{
     ALGORITHMS, ArchivedParameter, ArchivedSignature, ArchivedSignatureKey, Parameter, Signature, SignatureKey,
     algorithm_name, check_component,
 };
-pub use sign::{SignError, Signer};
+pub use sign::{SignError, Signer, is_plain};
 
 use self::parse::{Input, LABELS_MAX, Scanner};
 use super::crypto::{Crypto, View};

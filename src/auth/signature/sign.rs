@@ -37,6 +37,8 @@ pub enum SignError {
     Algorithm,
     /// The key is not of the algorithm's kind; the words say what is expected.
     Key(&'static str),
+    /// What this is called is empty, or has a character that cannot stand in it.
+    Text(&'static str),
     /// A component is unknown, or the request does not have it.
     Component,
     /// The crypto library failed.
@@ -48,6 +50,7 @@ impl fmt::Display for SignError {
         match self {
             Self::Algorithm => write!(out, "no such algorithm"),
             Self::Key(expected) => write!(out, "the key is not {expected}"),
+            Self::Text(name) => write!(out, "the {name} must be visible ASCII without quotes and backslashes"),
             Self::Component => write!(out, "a component is unknown, or the request does not have it"),
             Self::Crypto => write!(out, "the key cannot sign"),
         }
@@ -60,11 +63,12 @@ impl Signer {
     /// A signer with the octets of a secret, or with a private key in PEM (PKCS #8).
     ///
     /// # Errors
-    /// A key that does not go with the algorithm.
+    /// A key that does not go with the algorithm, or a name of it that cannot be written.
     pub fn new(algorithm: Algorithm, keyid: &str, key: &[u8]) -> Result<Self, SignError> {
         const PEM: SignError = SignError::Key("a private key of the algorithm in PEM (PKCS #8)");
         let der = || std::str::from_utf8(key).ok().and_then(|text| pem::private_key(text).ok()).ok_or(PEM);
         algorithm_name(algorithm).ok_or(SignError::Algorithm)?;
+        text("keyid", keyid)?;
         let ecdsa = |curve| Ok(Private::Ecdsa(EcdsaKeyPair::from_pkcs8(curve, &der()?).map_err(|_| PEM)?));
         let key = match algorithm {
             Algorithm::Hs256 if key.len() < 32 => return Err(SignError::Key("a secret of at least 32 bytes")),
@@ -78,7 +82,7 @@ impl Signer {
     }
 
     /// The values of `Signature-Input` and `Signature` over `components` of `request`, created at `created`, seconds
-    /// since the Unix epoch, with `nonce`, which is visible ASCII without quotes.
+    /// since the Unix epoch, with `nonce`.
     ///
     /// # Errors
     /// See [`SignError`].
@@ -89,6 +93,7 @@ impl Signer {
         created: u64,
         nonce: &str,
     ) -> Result<(String, String), SignError> {
+        text("nonce", nonce)?;
         let names: Vec<String> = components.iter().map(|name| format!("\"{name}\"")).collect();
         let alg = algorithm_name(self.algorithm).ok_or(SignError::Algorithm)?;
         let input = format!(
@@ -129,5 +134,33 @@ impl Signer {
         let mut bytes = [0; 16];
         rand::fill(&mut bytes).map_err(|_| SignError::Crypto)?;
         Ok(base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
+    }
+}
+
+/// Whether `text` can be written between quotes in one way alone (`sf-string` of RFC 8941, 3.3.3), and compared as it
+/// comes: whoever could end the quotes could add parameters.
+#[must_use]
+pub fn is_plain(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'))
+}
+
+fn text(name: &'static str, value: &str) -> Result<(), SignError> {
+    match is_plain(value) {
+        true => Ok(()),
+        false => Err(SignError::Text(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_would_end_the_quotes() {
+        for keyid in ["", "a\tb", "a\"", "a\\", "a\";tag=\"x", "\u{e9}"] {
+            let made = Signer::new(Algorithm::Hs256, keyid, &[7; 32]);
+            assert_eq!(made.err(), Some(SignError::Text("keyid")), "{keyid:?}");
+        }
+        assert!(Signer::new(Algorithm::Hs256, "a; b='c',", &[7; 32]).is_ok());
     }
 }
