@@ -106,6 +106,8 @@ fn make(zone: *mut ngx_shm_zone_t) -> Result<Region, String> {
         let base = ngx_slab_alloc(pool, size).cast::<u8>();
         let Some(memory) = NonNull::new(base) else { return Err(format!("the zone has no room for {size} bytes")) };
         let region = Region::format(memory, size, process::secret()).map_err(|error| error.to_string())?;
+        // Before the first secret stands in it, and before there is a worker: a fork inherits it.
+        region.keep_out_of_cores();
         block.base = base;
         block.size = size;
         (*pool).data = (block as *mut Block).cast();
