@@ -422,14 +422,16 @@ sub {
 sub {
     is($_->{status}, 200, 'the zone is in use') for each_worker('/jwt/', headers => "Authorization: Bearer $main::Token");
     my ($pid) = worker_pids();
-    # The zone is the one mapping of its size; nginx's slab pool has the pages before the region.
+    # The zone is the one shared mapping of its size; nginx's slab pool has the pages before the region.
     my (@zone, $range);
     for (split /\n/, Gateway::slurp("/proc/$pid/smaps")) {
-        $range = [map { hex } $1, $2] if /^([0-9a-f]+)-([0-9a-f]+) /;
-        push @zone, $range if /^VmFlags:.* dd\b/ && $range->[1] - $range->[0] > 12 << 20;
+        $range = undef if /^[0-9a-f]+-/;
+        $range = [map { hex } $1, $2] if /^([0-9a-f]+)-([0-9a-f]+) rw-s / && hex($2) - hex($1) > 12 << 20;
+        push @zone, [@$range, $_] if $range && /^VmFlags:/;
     }
-    is(scalar @zone, 1, 'the kernel leaves the region out');
-    my ($from, $to) = @{$zone[0] // [0, 0]};
+    is(scalar @zone, 1, 'the zone');
+    my ($from, $to, $flags) = @{$zone[0] // [0, 0, '']};
+    like($flags, qr/ dd\b/, 'which the kernel is told to leave out');
     SKIP: {
         Test::More::skip('cores go to a program here', 1) if Gateway::slurp('/proc/sys/kernel/core_pattern') !~ /\Acore/;
         kill ABRT => $pid;

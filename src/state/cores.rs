@@ -18,7 +18,7 @@ impl Region {
     }
 }
 
-#[cfg(all(test, target_os = "linux", not(loom)))]
+#[cfg(all(test, target_os = "linux"))]
 mod tests {
     use crate::state::SharedRegion;
 
