@@ -10,7 +10,7 @@ mod source;
 
 use std::path::{Path, PathBuf};
 
-use source::{tokens, Token};
+use source::{Token, tokens};
 
 /// Where secrets are verified: whole folders, and what stands between them and the request.
 const PLACES: [&str; 3] = ["auth", "gateway/caller.rs", "gateway/signature.rs"];

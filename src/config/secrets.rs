@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 /// Fetches what `$env://NAME` and `$file:///path` refer to.
 pub trait Secrets {
     /// The environment variable `name`; `None` where it is not set.
@@ -71,7 +73,7 @@ fn read(path: &str, most: u64) -> Result<Vec<u8>, String> {
 
 /// A secret's value, wherever it came from.
 pub(super) struct Secret {
-    pub bytes: Vec<u8>,
+    pub bytes: Zeroizing<Vec<u8>>,
     /// Whether it stands in the document itself.
     pub in_clear: bool,
 }
@@ -90,7 +92,7 @@ pub(super) fn fetch(text: &str, secrets: &dyn Secrets) -> Result<Secret, String>
             return Err("`$env://` is followed by the name of an environment variable: letters, digits, `_`".to_owned());
         }
         return match secrets.env(name) {
-            Some(value) => Ok(Secret { bytes: value.into_bytes(), in_clear: false }),
+            Some(value) => Ok(Secret { bytes: value.into_bytes().into(), in_clear: false }),
             None => Err(format!("the environment variable `{name}` is not set")),
         };
     }
@@ -98,7 +100,7 @@ pub(super) fn fetch(text: &str, secrets: &dyn Secrets) -> Result<Secret, String>
         if !path.starts_with('/') {
             return Err("`$file://` is followed by an absolute path: `$file:///path`".to_owned());
         }
-        let mut bytes = secrets.file(path).map_err(|error| format!("cannot read `{path}`: {error}"))?;
+        let mut bytes = Zeroizing::new(secrets.file(path).map_err(|error| format!("cannot read `{path}`: {error}"))?);
         // Editors and `echo` end a file with a newline that nobody means.
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
@@ -112,7 +114,7 @@ pub(super) fn fetch(text: &str, secrets: &dyn Secrets) -> Result<Secret, String>
     if text.starts_with("$env") || text.starts_with("$file") || text.starts_with("${") {
         return Err("a reference is written `$env://NAME` or `$file:///path`".to_owned());
     }
-    Ok(Secret { bytes: text.as_bytes().to_vec(), in_clear: true })
+    Ok(Secret { bytes: text.as_bytes().to_vec().into(), in_clear: true })
 }
 
 #[cfg(test)]
@@ -151,7 +153,7 @@ mod tests {
             ("$file://none", Err("`$file://` is followed by an absolute path: `$file:///path`")),
             ("in clear", Ok("in clear")),
         ] {
-            let found = fetch(text, &Fixed).map(|secret| String::from_utf8(secret.bytes).unwrap());
+            let found = fetch(text, &Fixed).map(|secret| String::from_utf8(secret.bytes.to_vec()).unwrap());
             assert_eq!(found, expected.map(str::to_owned).map_err(str::to_owned), "for {text}");
         }
         assert!(fetch("in clear", &Fixed).unwrap().in_clear);
