@@ -74,9 +74,9 @@ fn prepare(zone: *mut ngx_shm_zone_t, reload: bool, main: &MainConf, log: *mut n
         make(zone)?
     };
     // SAFETY: `conf::check` ran before; the document lives as long as this cycle.
-    let Some(document) = (unsafe { main.checked.as_ref() }) else { return Err("there is no document".into()) };
+    let Some(document) = (unsafe { main.checked.as_mut() }) else { return Err("there is no document".into()) };
     let now = process::now();
-    match pipeline::Leader::take(region, Identity::current()) {
+    let done = match pipeline::Leader::take(region, Identity::current()) {
         Ok(Some(mut leader)) => {
             let done = leader.publish(document, now).map_err(|error| {
                 format!("{}: {error}; a larger \"gateway_zone\" is needed", conf::shown(main.document))
@@ -91,7 +91,10 @@ fn prepare(zone: *mut ngx_shm_zone_t, reload: bool, main: &MainConf, log: *mut n
         // The process that leads the running gateway watches the same document and applies it.
         Ok(None) => Ok(()),
         Err(error) => Err(format!("the region cannot be recovered: {error}")),
-    }
+    };
+    // What is live stands in the region: the workers that are forked now need no copy of the secrets on their heaps.
+    document.auth.clear();
+    done
 }
 
 /// Takes everything that the slab pool has for one block and formats it.

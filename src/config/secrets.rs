@@ -63,7 +63,9 @@ impl Secrets for SystemSecrets {
 fn read(path: &str, most: u64) -> Result<Vec<u8>, String> {
     use std::io::Read;
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    let mut content = Vec::new();
+    // Of its size at once: a buffer that grew would leave pieces of a secret behind.
+    let size = file.metadata().map_or(0, |metadata| metadata.len().min(most));
+    let mut content = Vec::with_capacity(size as usize + 1);
     file.take(most + 1).read_to_end(&mut content).map_err(|error| error.to_string())?;
     if content.len() as u64 > most {
         return Err(format!("larger than {most} bytes"));

@@ -18,7 +18,7 @@ impl Region {
     }
 }
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
 mod tests {
     use crate::state::SharedRegion;
 
