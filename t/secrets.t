@@ -422,6 +422,7 @@ sub {
 sub {
     is($_->{status}, 200, 'the zone is in use') for each_worker('/jwt/', headers => "Authorization: Bearer $main::Token");
     my ($pid) = worker_pids();
+    no warnings 'portable';
     # The zone is the one shared mapping of its size; nginx's slab pool has the pages before the region.
     my (@zone, $range);
     for (split /\n/, Gateway::slurp("/proc/$pid/smaps")) {
