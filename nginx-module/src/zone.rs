@@ -74,9 +74,9 @@ fn prepare(zone: *mut ngx_shm_zone_t, reload: bool, main: &MainConf, log: *mut n
         make(zone)?
     };
     // SAFETY: `conf::check` ran before; the document lives as long as this cycle.
-    let Some(document) = (unsafe { main.checked.as_ref() }) else { return Err("there is no document".into()) };
+    let Some(document) = (unsafe { main.checked.as_mut() }) else { return Err("there is no document".into()) };
     let now = process::now();
-    match pipeline::Leader::take(region, Identity::current()) {
+    let done = match pipeline::Leader::take(region, Identity::current()) {
         Ok(Some(mut leader)) => {
             let done = leader.publish(document, now).map_err(|error| {
                 format!("{}: {error}; a larger \"gateway_zone\" is needed", conf::shown(main.document))
@@ -91,7 +91,10 @@ fn prepare(zone: *mut ngx_shm_zone_t, reload: bool, main: &MainConf, log: *mut n
         // The process that leads the running gateway watches the same document and applies it.
         Ok(None) => Ok(()),
         Err(error) => Err(format!("the region cannot be recovered: {error}")),
-    }
+    };
+    // What is live stands in the region: the workers that are forked now need no copy of the secrets on their heaps.
+    document.auth.clear();
+    done
 }
 
 /// Takes everything that the slab pool has for one block and formats it.
@@ -106,6 +109,8 @@ fn make(zone: *mut ngx_shm_zone_t) -> Result<Region, String> {
         let base = ngx_slab_alloc(pool, size).cast::<u8>();
         let Some(memory) = NonNull::new(base) else { return Err(format!("the zone has no room for {size} bytes")) };
         let region = Region::format(memory, size, process::secret()).map_err(|error| error.to_string())?;
+        // Before the first secret stands in it, and before there is a worker: a fork inherits it.
+        region.keep_out_of_cores();
         block.base = base;
         block.size = size;
         (*pool).data = (block as *mut Block).cast();

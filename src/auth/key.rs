@@ -2,6 +2,8 @@
 //!
 //! No error holds a byte of a key.
 
+use zeroize::Zeroize;
+
 use super::base64url;
 use super::crypto::{Crypto, View};
 use super::error::KeyError;
@@ -180,6 +182,15 @@ impl KeySet {
             return Err(KeyError::Mixed);
         }
         if set.keys.is_empty() { Err(KeyError::None) } else { Ok(set) }
+    }
+}
+
+/// What is freed would otherwise stay readable, in a core dump for one.
+impl Drop for Material {
+    fn drop(&mut self) {
+        if let Self::Secret(octets) = self {
+            octets.zeroize();
+        }
     }
 }
 

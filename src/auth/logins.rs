@@ -7,6 +7,7 @@
 
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::hash::{BuildHasher, Hasher, RandomState};
+use zeroize::Zeroizing;
 
 use super::password::verify_password;
 use crate::types::SECOND;
@@ -30,7 +31,8 @@ pub struct Login([u8; 16]);
 /// A password to be held against a hash: takes milliseconds, so somewhere else than where requests are decided.
 pub struct LoginQuestion {
     login: Login,
-    password: Vec<u8>,
+    /// Gone from memory with the question, whether it was answered or not.
+    password: Zeroizing<Vec<u8>>,
     hash: String,
     /// Whether the hash is the user's own; else the answer is known, and what counts is the time it takes.
     is_own: bool,
@@ -66,7 +68,7 @@ impl LoginQuestion {
     /// Of `login`, which is held against `hash`.
     #[must_use]
     pub fn new(login: Login, password: &str, hash: &str, is_own: bool) -> Self {
-        Self { login, password: password.as_bytes().to_vec(), hash: hash.to_owned(), is_own }
+        Self { login, password: password.as_bytes().to_vec().into(), hash: hash.to_owned(), is_own }
     }
 
     /// Which login it is.
@@ -77,9 +79,8 @@ impl LoginQuestion {
 
     /// Finds out. This takes its time.
     #[must_use]
-    pub fn answer(mut self) -> LoginAnswer {
+    pub fn answer(self) -> LoginAnswer {
         let right = verify_password(&self.password, &self.hash) & self.is_own;
-        self.password.fill(0);
         LoginAnswer { login: self.login, right: Some(right) }
     }
 }

@@ -3,6 +3,8 @@
 mod basic;
 mod mtls;
 
+use zeroize::Zeroizing;
+
 use super::Context;
 use super::jwks;
 use super::read::At;
@@ -192,10 +194,12 @@ pub(super) fn utf8(bytes: &[u8]) -> Result<&str, KeyError> {
 }
 
 /// What a `secret`, `pem` or `jwk` holds, wherever that is.
-pub(super) fn content(form: &str, at: &At<'_>, context: &Context<'_>) -> Option<Vec<u8>> {
+pub(super) fn content(form: &str, at: &At<'_>, context: &Context<'_>) -> Option<Zeroizing<Vec<u8>>> {
     let fetched = match at.node.text() {
         Some(text) => fetch(text, context.secrets),
-        None if at.is_object() => Ok(Secret { bytes: at.node.to_json().to_string().into_bytes(), in_clear: true }),
+        None if at.is_object() => {
+            Ok(Secret { bytes: at.node.to_json().to_string().into_bytes().into(), in_clear: true })
+        }
         None => return None,
     };
     match fetched {

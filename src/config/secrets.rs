@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 /// Fetches what `$env://NAME` and `$file:///path` refer to.
 pub trait Secrets {
     /// The environment variable `name`; `None` where it is not set.
@@ -61,7 +63,9 @@ impl Secrets for SystemSecrets {
 fn read(path: &str, most: u64) -> Result<Vec<u8>, String> {
     use std::io::Read;
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    let mut content = Vec::new();
+    // Of its size at once: a buffer that grew would leave pieces of a secret behind.
+    let size = file.metadata().map_or(0, |metadata| metadata.len().min(most));
+    let mut content = Vec::with_capacity(size as usize + 1);
     file.take(most + 1).read_to_end(&mut content).map_err(|error| error.to_string())?;
     if content.len() as u64 > most {
         return Err(format!("larger than {most} bytes"));
@@ -71,7 +75,7 @@ fn read(path: &str, most: u64) -> Result<Vec<u8>, String> {
 
 /// A secret's value, wherever it came from.
 pub(super) struct Secret {
-    pub bytes: Vec<u8>,
+    pub bytes: Zeroizing<Vec<u8>>,
     /// Whether it stands in the document itself.
     pub in_clear: bool,
 }
@@ -90,7 +94,7 @@ pub(super) fn fetch(text: &str, secrets: &dyn Secrets) -> Result<Secret, String>
             return Err("`$env://` is followed by the name of an environment variable: letters, digits, `_`".to_owned());
         }
         return match secrets.env(name) {
-            Some(value) => Ok(Secret { bytes: value.into_bytes(), in_clear: false }),
+            Some(value) => Ok(Secret { bytes: value.into_bytes().into(), in_clear: false }),
             None => Err(format!("the environment variable `{name}` is not set")),
         };
     }
@@ -98,7 +102,7 @@ pub(super) fn fetch(text: &str, secrets: &dyn Secrets) -> Result<Secret, String>
         if !path.starts_with('/') {
             return Err("`$file://` is followed by an absolute path: `$file:///path`".to_owned());
         }
-        let mut bytes = secrets.file(path).map_err(|error| format!("cannot read `{path}`: {error}"))?;
+        let mut bytes = Zeroizing::new(secrets.file(path).map_err(|error| format!("cannot read `{path}`: {error}"))?);
         // Editors and `echo` end a file with a newline that nobody means.
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
@@ -112,7 +116,7 @@ pub(super) fn fetch(text: &str, secrets: &dyn Secrets) -> Result<Secret, String>
     if text.starts_with("$env") || text.starts_with("$file") || text.starts_with("${") {
         return Err("a reference is written `$env://NAME` or `$file:///path`".to_owned());
     }
-    Ok(Secret { bytes: text.as_bytes().to_vec(), in_clear: true })
+    Ok(Secret { bytes: text.as_bytes().to_vec().into(), in_clear: true })
 }
 
 #[cfg(test)]
@@ -151,7 +155,7 @@ mod tests {
             ("$file://none", Err("`$file://` is followed by an absolute path: `$file:///path`")),
             ("in clear", Ok("in clear")),
         ] {
-            let found = fetch(text, &Fixed).map(|secret| String::from_utf8(secret.bytes).unwrap());
+            let found = fetch(text, &Fixed).map(|secret| String::from_utf8(secret.bytes.to_vec()).unwrap());
             assert_eq!(found, expected.map(str::to_owned).map_err(str::to_owned), "for {text}");
         }
         assert!(fetch("in clear", &Fixed).unwrap().in_clear);

@@ -401,6 +401,11 @@ impl Region {
         self.memory.size()
     }
 
+    /// Where its memory begins, and how many bytes it has.
+    pub(super) fn extent(&self) -> (NonNull<u8>, usize) {
+        (self.memory.base, self.memory.size)
+    }
+
     /// The key of every hash over what clients choose.
     #[must_use]
     pub fn secret(&self) -> [u64; 2] {

@@ -12,6 +12,7 @@
 
 mod arena;
 mod block;
+mod cores;
 mod draft;
 pub mod epoch;
 mod hash;

@@ -30,7 +30,7 @@ pub(super) fn read(at: &At<'_>, secrets: &dyn Secrets) -> Option<Basic> {
                         "a hash in clear: whoever reads it can try passwords; write `$env://NAME` or `$file:///path`",
                     );
                 }
-                let hash = String::from_utf8(secret.bytes).map_err(|_| "not UTF-8 text".to_owned())?;
+                let hash = String::from_utf8(secret.bytes.to_vec()).map_err(|_| "not UTF-8 text".to_owned())?;
                 add(&entry.key, &hash, &mut users)
             });
             if let Err(message) = user {
