@@ -40,7 +40,7 @@ BEGIN {
 use Test::More ();
 use Test::Nginx::Socket ();
 
-my $module   = abs_path($ENV{GATEWAY_MODULE} // "$root/target/ngx_http_gateway_module.so");
+our $Module  = abs_path($ENV{GATEWAY_MODULE} // "$root/target/ngx_http_gateway_module.so");
 my $document = server('root') . '/conf/gateway.yaml';
 my @helpers  = qw(reload worker_pids master document edit get each_worker burst exchange errors accesses until_true jwt backend
     library sleep time);
@@ -85,7 +85,7 @@ sub server {
 sub prepare {
     my $block = shift;
 
-    $block->set_value(main_config => "load_module $module;\n" . ($block->main_config // ''));
+    $block->set_value(main_config => "load_module $Module;\n" . ($block->main_config // ''));
 
     $block->set_value(no_error_log => "[error]\n[alert]\n[emerg]")
         if !defined $block->no_error_log && !defined $block->error_log && !defined $block->must_die;

@@ -12,7 +12,8 @@ use MIME::Base64 qw(encode_base64 encode_base64url);
 
 our $Folder = tempdir(CLEANUP => 1);
 chmod 0755, $Folder;
-our $Tool = ($ENV{GATEWAY_MODULE} // '') =~ s{[^/]*\z}{gatewayctl}r;
+# Beside the module, or where `cargo test` built it.
+our ($Tool) = grep { -x } map { $Gateway::Module =~ s{[^/]*\z}{$_}r } 'gatewayctl', 'debug/gatewayctl';
 
 # What is configured: nobody sends it, so not even a log of nginx at its most talkative may hold it.
 our %Stored;
@@ -359,7 +360,7 @@ sub {
     my $file = Test::Nginx::Socket::server_root() . '/conf/gateway.yaml';
     my $good = Gateway::slurp($file);
     main::spew("$main::Folder/good.yaml", $good);
-    my $has_tool = -x $main::Tool;
+    my $has_tool = defined $main::Tool;
     my $said = main::tested();
     like($said, qr/test is successful/, 'nginx -t on the good one');
     like($said, qr/in clear/, 'which has a secret in clear');
