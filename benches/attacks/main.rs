@@ -10,6 +10,9 @@ mod support;
 
 use std::hint::black_box;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use gateway::auth::{Claims, Scheme, Verifier};
 use gateway::config;
 use gateway::gateway::{Entry, Outcome, Ticket, Worker, publish};
 use gateway::limiter::{KeyHasher, Quota};
@@ -17,9 +20,9 @@ use gateway::router::pattern::{Host, Path, Rule};
 use gateway::router::regex::Regex;
 use gateway::state::tables::rate::RateTable;
 use gateway::state::{Captures, HeapRegion, Identity, Reader, Writer};
-use gateway::types::{Kind, Method, Methods, Object, SECOND, prefers_html};
+use gateway::types::{Kind, Method, Methods, Object, Reason, SECOND, prefers_html};
 use harness::{Asked, Job, Listed};
-use support::{Fake, TestSecrets, at};
+use support::{Fake, SECRET, TestSecrets, at};
 
 const MANY: u32 = 100_000;
 
@@ -36,6 +39,13 @@ const CROWDS: [Listed; 11] = [
     ("attack_header_100k_new", || header(MANY, true), 500),
     ("regex_ordinary", || regex("/v2/orders/4711/items"), 200),
     ("attack_regex_10k", || regex(&"/v2/orders".repeat(1 << 10)), 20),
+];
+
+/// Tokens whose signature is wrong in one byte alone. They cost the same, so that nobody finds a signature byte by byte.
+const FORGERIES: [Listed; 3] = [
+    ("forged_first_byte", || forged(0), 200),
+    ("attack_forged_middle_byte", || forged(16), 200),
+    ("attack_forged_last_byte", || forged(31), 200),
 ];
 
 fn main() {
@@ -59,6 +69,7 @@ fn main() {
     let all: Vec<&str> = requests::hostile().into_iter().map(|(name, _)| name).collect();
     assert_eq!(all, named, "every request is a row");
     list.push(("attack_accept_10k", accept, 20));
+    list.extend(FORGERIES);
     if let Asked::Report(_) = harness::answer(&list) {
         println!("instructions alone: benches/instructions");
     }
@@ -142,6 +153,25 @@ fn accept() -> Job {
     let value = "text/html;q=0.001,application/*;q=0.9,".repeat(requests::SIZE / 38);
     Box::new(move || {
         black_box(prefers_html(black_box(value.as_bytes())));
+    })
+}
+
+fn forged(byte: usize) -> Job {
+    let document = config::parse(&requests::document(), "bench.yaml", &TestSecrets).unwrap().document;
+    let Scheme::Jwt(jwt) = &document.auth[0].scheme else { unreachable!() };
+    let verifier = Verifier::from_settings(jwt).unwrap();
+    let claims = serde_json::json!({"iss": "https://a", "aud": "api", "sub": "u", "exp": 4_102_444_800_u64});
+    let key = jsonwebtoken::EncodingKey::from_secret(SECRET.as_bytes());
+    let token = jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap();
+    let mut verified = Claims::new();
+    verifier.verify(token.as_bytes(), at(0.0).wall, &mut verified).unwrap();
+    let (signed, signature) = token.rsplit_once('.').unwrap();
+    let mut signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+    signature[byte] ^= 1;
+    let token = format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature));
+    Box::new(move || {
+        let found = verifier.verify(black_box(token.as_bytes()), at(0.0).wall, &mut verified);
+        assert_eq!(found, Err(Reason::AuthSignature));
     })
 }
 
