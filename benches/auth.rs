@@ -1,16 +1,19 @@
 //! Nanoseconds per verified token, beside jsonwebtoken on the same token: `cargo bench --bench auth`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "../tests/support/jwt.rs"]
+mod jwt;
+
 use std::hint::black_box;
 use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use gateway::auth::{
-    Algorithm, ArchivedGrants, Claims, Grants, Jwt, Key, Material, Requirement, Source, TokenCache, Verifier, json,
-    revocation,
+    Algorithm, ArchivedGrants, Claims, Grants, Jwt, Key, Material, Requirement, TokenCache, Verifier, json, revocation,
 };
 use gateway::state::tables::revocations::Revocations;
 use gateway::types::Id;
+use jwt::entry;
 use serde_json::Value;
 
 const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
@@ -240,18 +243,10 @@ fn settings(keys: Vec<Key>) -> Jwt {
     Jwt {
         issuer: Some("https://issuer.example".into()),
         audience: Some("api".into()),
-        keys,
-        jwks: None,
-        algorithms: Vec::new(),
         leeway: 60,
         require: vec!["exp".into()],
-        max_lifetime: 0,
-        source: vec![Source::Header],
-        consumer_claim: "sub".into(),
         permissions_claim: Some("scope".into()),
-        roles_claim: None,
-        headers: Vec::new(),
-        revocation_file: None,
+        ..entry(keys)
     }
 }
 

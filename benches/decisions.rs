@@ -3,13 +3,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod harness;
+#[path = "../tests/support/jwt.rs"]
+mod jwt;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
 use std::hint::black_box;
 use std::sync::atomic::AtomicU64;
 
-use gateway::auth::{Algorithm, Claims, Jwt, Key, Material, Requirement, Source, Verifier, allows};
+use gateway::auth::{Algorithm, Claims, Jwt, Key, Material, Requirement, Verifier, allows};
 use gateway::balancer::{PickTable, Rng, Seat, Tried};
 use gateway::config::{self, Document};
 use gateway::gateway::{Decision, Entry, Outcome, Route, Ticket, TryEnd, Worker, publish};
@@ -23,6 +25,7 @@ use gateway::state::tables::slot::Slots;
 use gateway::state::{Captures, HeapRegion, Identity, Reader, Writer};
 use gateway::types::{Id, Method, Methods, Now, SECOND};
 use harness::{Asked, Job, Listed, summary, timed};
+use jwt::entry;
 use serde_json::json;
 use support::{Fake, SECRET, TestSecrets, at};
 
@@ -159,18 +162,9 @@ fn hs256() -> Job {
     let jwt = Jwt {
         issuer: Some("https://a".into()),
         audience: Some("api".into()),
-        keys: vec![key],
-        jwks: None,
-        algorithms: Vec::new(),
         leeway: 60,
         require: vec!["exp".into()],
-        max_lifetime: 0,
-        source: vec![Source::Header],
-        consumer_claim: "sub".into(),
-        permissions_claim: None,
-        revocation_file: None,
-        roles_claim: None,
-        headers: Vec::new(),
+        ..entry(vec![key])
     };
     let verifier = Verifier::from_settings(&jwt).unwrap();
     let (token, mut claims) = (token(), Claims::new());

@@ -2,6 +2,9 @@
 // Helpers of tests are tests to us, not to clippy.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "support/jwt.rs"]
+mod jwt;
+
 use std::path::PathBuf;
 
 use base64::Engine;
@@ -11,6 +14,7 @@ use gateway::auth::{
     Requirement, Source, Verifier, allows, find_token, matches,
 };
 use gateway::types::{Header, Method, Protocol, Reason, Request, SECOND};
+use jwt::entry;
 use proptest::prelude::*;
 use rkyv::rancor::Error;
 use serde_json::{Value, json};
@@ -742,22 +746,7 @@ fn far() -> u64 {
 }
 
 fn settings() -> Jwt {
-    Jwt {
-        issuer: None,
-        audience: None,
-        keys: vec![Key { kid: None, algorithm: Algorithm::Hs256, material: Material::Secret(SECRET.to_vec()) }],
-        jwks: None,
-        algorithms: Vec::new(),
-        leeway: 0,
-        require: Vec::new(),
-        max_lifetime: 0,
-        source: vec![Source::Header],
-        consumer_claim: "sub".into(),
-        permissions_claim: None,
-        roles_claim: None,
-        headers: Vec::new(),
-        revocation_file: None,
-    }
+    entry(vec![Key { kid: None, algorithm: Algorithm::Hs256, material: Material::Secret(SECRET.to_vec()) }])
 }
 
 fn plain() -> Verifier {

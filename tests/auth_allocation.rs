@@ -1,11 +1,13 @@
 //! The request path of auth allocates nothing once its buffers are warm.
 
+#[path = "support/jwt.rs"]
+mod jwt;
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
-use gateway::auth::{
-    Algorithm, ArchivedRequirement, Claims, Jwt, Key, Material, Requirement, Source, Verifier, allows,
-};
+use gateway::auth::{Algorithm, ArchivedRequirement, Claims, Jwt, Key, Material, Requirement, Verifier, allows};
+use jwt::entry;
 use rkyv::rancor::Error;
 
 thread_local! {
@@ -43,24 +45,17 @@ fn nothing_is_allocated_when_warm() {
     let jwt = Jwt {
         issuer: Some("me".into()),
         audience: Some("api".into()),
-        keys: ["a", "b"]
-            .map(|kid| Key {
-                kid: Some(kid.into()),
-                algorithm: Algorithm::Hs256,
-                material: Material::Secret(secret.to_vec()),
-            })
-            .into(),
-        jwks: None,
-        algorithms: Vec::new(),
         leeway: 60,
         require: vec!["exp".into()],
-        max_lifetime: 0,
-        source: vec![Source::Header],
-        consumer_claim: "sub".into(),
-        permissions_claim: None,
-        roles_claim: None,
-        headers: Vec::new(),
-        revocation_file: None,
+        ..entry(
+            ["a", "b"]
+                .map(|kid| Key {
+                    kid: Some(kid.into()),
+                    algorithm: Algorithm::Hs256,
+                    material: Material::Secret(secret.to_vec()),
+                })
+                .into(),
+        )
     };
     let verifier = Verifier::from_settings(&jwt).unwrap();
     let requirement = Requirement::new(true, vec!["orders:read".into(), "orders:write".into()]).unwrap();

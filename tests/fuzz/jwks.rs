@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 
 use gateway::auth::jwks::{Answer, KEEP, Refresh, Verdict, max_age, read_set};
-use gateway::auth::{Algorithm, Jwt, Key, KeySet, Material, Source, Verifier};
+use gateway::auth::{Algorithm, Key, KeySet, Material, Verifier};
 use serde_json::Value;
+
+use super::jwt::entry;
 
 /// What a part of a set can be: the kind with its key.
 const KINDS: [&str; 8] = [
@@ -132,25 +134,6 @@ fn is_private(jwk: &Value) -> bool {
     let mut public = jwk.clone();
     public.as_object_mut().unwrap().remove("d");
     Key::from_jwk(&public.to_string(), None).is_ok()
-}
-
-fn entry(keys: Vec<Key>) -> Jwt {
-    Jwt {
-        issuer: None,
-        audience: None,
-        keys,
-        jwks: None,
-        algorithms: Vec::new(),
-        leeway: 0,
-        require: Vec::new(),
-        max_lifetime: 0,
-        source: vec![Source::Header],
-        consumer_claim: "sub".into(),
-        permissions_claim: None,
-        roles_claim: None,
-        headers: Vec::new(),
-        revocation_file: None,
-    }
 }
 
 fn cached(header: &str) {

@@ -8,9 +8,11 @@ use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use gateway::auth::{Algorithm, Claims, Jwt, Key, Source, Verifier};
+use gateway::auth::{Algorithm, Claims, Key, Verifier};
 use gateway::types::{Reason, SECOND};
 use serde_json::Value;
+
+use super::jwt::entry;
 
 const NOW: i64 = 1_800_000_000;
 const WALL: u64 = NOW as u64 * SECOND;
@@ -32,25 +34,6 @@ static ES256: LazyLock<EcdsaKeyPair> = LazyLock::new(|| {
     let point = [&[4], &x[..], &y].concat();
     EcdsaKeyPair::from_private_key_and_public_key(&ECDSA_P256_SHA256_FIXED_SIGNING, &private, &point).unwrap()
 });
-
-fn entry(keys: Vec<Key>) -> Jwt {
-    Jwt {
-        issuer: None,
-        audience: None,
-        keys,
-        jwks: None,
-        algorithms: Vec::new(),
-        leeway: 0,
-        require: Vec::new(),
-        max_lifetime: 0,
-        source: vec![Source::Header],
-        consumer_claim: "sub".into(),
-        permissions_claim: None,
-        roles_claim: None,
-        headers: Vec::new(),
-        revocation_file: None,
-    }
-}
 
 pub fn run(data: &[u8]) {
     let mut claims = Claims::new();

@@ -7,6 +7,8 @@
 mod documents;
 #[path = "host.rs"]
 mod hosts;
+#[path = "../support/jwt.rs"]
+mod jwt;
 #[path = "jwks.rs"]
 mod key_sets;
 #[path = "../router/model.rs"]
