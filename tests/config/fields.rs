@@ -10,6 +10,17 @@ use super::load;
 /// Fields that say what is done anyway: only this one value is built.
 const ALREADY_SO: [&str; 5] = ["algorithm", "store", "strict", "on", "on_store_error"];
 
+fn canary() -> Value {
+    json!({
+        "variants": [{"name": "a", "weight": 1}, {
+            "name": "b", "weight": 2, "upstream": "w", "timeouts": {"connect": "7s", "send": "8s", "read": "9s"},
+            "retries": {"attempts": 5, "on": ["http_404"], "methods": "all", "budget": "9%"}
+        }],
+        "overrides": {"header": "X-C: a", "cookie": "c=a", "users": ["anna"], "permission": "canary:use"},
+        "key": "ip", "salt": "s"
+    })
+}
+
 fn everything() -> Value {
     let timeouts = json!({"connect": "1s", "send": "2s", "read": "3s"});
     let retries = json!({"attempts": 3, "on": ["http_500"], "methods": "all", "budget": "7%"});
@@ -48,7 +59,7 @@ fn everything() -> Value {
             "nodes": [{"host": "h", "port": 1, "weight": 2, "priority": 1, "labels": {"zone": "a"}}],
             "breaker": {"failures": 1, "window": "1s", "open_for": "1s", "probes": 1, "closes_after": 1},
             "retries": retries, "timeouts": timeouts
-        }],
+        }, {"name": "w", "nodes": [{"host": "w", "port": 1}]}],
         "routes": [{
             "name": "r", "hosts": ["a.example"], "paths": ["/a"], "methods": ["GET"], "priority": 1, "enabled": false,
             "upstream": "u", "strip_prefix": true, "auth": ["staff"], "permissions": {"any": ["a"]}, "limits": ["l"],
@@ -59,6 +70,7 @@ fn everything() -> Value {
                 {"header": "X-A", "equals": "a", "not": true}, {"query": "q", "in": ["a", "b"]},
                 {"cookie": "c", "regex": "^a"}, {"header": "X-B", "exists": true}
             ],
+            "canary": canary(),
             "headers": {"X-Set": "v"}, "allow": ["office"], "deny": ["10.0.0.1"],
             "cors": {
                 "origins": ["https://a.example"], "methods": ["GET"], "headers": ["X-A"], "expose": ["X-B"],
@@ -132,7 +144,9 @@ fn walk(resource: &Resource, at: &str, tell: &mut impl FnMut(String)) {
         let place = format!("{at}/{}", field.name);
         match &field.shape {
             Shape::Unbuilt => continue,
-            Shape::Object(inner) | Shape::List(Shape::Object(inner), _) => walk(inner, &place, tell),
+            Shape::Object(inner) | Shape::ObjectOrFalse(inner) | Shape::List(Shape::Object(inner), _) => {
+                walk(inner, &place, tell)
+            }
             _ => {}
         }
         tell(place);

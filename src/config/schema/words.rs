@@ -9,7 +9,7 @@ pub(super) fn of(resource: &str, field: &str) -> (&'static str, Option<&'static 
         .map_or(("", None), |(_, description, default)| (description, *default))
 }
 
-const WORDS: [(&str, &str, Option<&str>); 158] = [
+const WORDS: [(&str, &str, Option<&str>); 172] = [
     ("document.version", "The document's version.", None),
     ("document.defaults", "Any route field, for the routes that are silent.", None),
     ("document.auth", "Ways to authenticate.", Some("[]")),
@@ -164,6 +164,32 @@ const WORDS: [(&str, &str, Option<&str>); 158] = [
     ("limiter.on_store_error", "What happens when the store does not answer.", Some(r#""local""#)),
     ("limiter.mode", "`shadow` counts and reports, and refuses nothing.", Some(r#""enforce""#)),
     ("limiter.headers", "Which response headers tell a client where it stands.", Some(r#""ietf""#)),
+    ("route.canary", "Which of several upstreams serves a request, by share, sticky.", None),
+    (
+        "canary.variants",
+        "The versions of the service, at least two: the first is the baseline, the last the candidate.",
+        None,
+    ),
+    ("canary.overrides", "Who chooses for itself, before shares count; left out or `false`, nobody.", None),
+    (
+        "canary.key",
+        "By what callers are told apart: `user`, `ip`, `header:NAME`, `cookie:NAME`; who lacks it, by address.",
+        Some(r#""user""#),
+    ),
+    ("canary.salt", "Hashed with the key; left out, the route's name.", None),
+    ("variant.name", "Its name, unique within the route.", None),
+    ("variant.weight", "Its share, relative to the others'.", None),
+    ("variant.upstream", "The name of its upstream; left out, the route's.", None),
+    ("variant.timeouts", "Timeouts towards it; left out, the route's, then its upstream's.", None),
+    ("variant.retries", "When a request to it is tried again; left out, the route's, then its upstream's.", None),
+    (
+        "overrides.header",
+        "A request header whose value is a variant's name; with `NAME: value`, that value stands for the candidate.",
+        None,
+    ),
+    ("overrides.cookie", "A cookie, likewise: `NAME` or `NAME=value`.", None),
+    ("overrides.users", "Users who meet the candidate.", None),
+    ("overrides.permission", "What a caller must be permitted for any of these to count.", None),
     ("upstream.name", "Its name, unique among upstreams.", None),
     ("upstream.nodes", "The servers.", None),
     ("upstream.host", "The `Host` that is sent; `preserve` is the client's.", Some(r#""preserve""#)),
