@@ -13,6 +13,7 @@ use crate::limiter::{HeaderStyle, HeaderText, Quota};
 use crate::state::Blob;
 use crate::state::tables::breaker::Permit;
 use crate::state::tables::peers::Peer;
+use crate::state::tables::places::Place;
 use crate::types::{Id, Method, NAME_MAX, Reason};
 
 /// The record of one request; adapters keep it beside their own and hand it to every call.
@@ -37,6 +38,8 @@ pub struct Ticket {
     pub(super) limit: Option<LimitNote>,
     pub(super) limit_status: LimitStatus,
     pub(super) permit: Option<Permit>,
+    /// Its place on a route that lets in so many at a time.
+    pub(super) place: Place,
     pub(super) timeouts: Timeouts,
     /// Tries in all that the route allows …
     pub(super) allowed: u8,
@@ -174,6 +177,7 @@ impl Ticket {
             limit: None,
             limit_status: LimitStatus::None,
             permit: None,
+            place: Place::default(),
             timeouts: Timeouts::default(),
             allowed: 1,
             offered: 1,

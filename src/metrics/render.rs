@@ -32,6 +32,8 @@ pub struct Gauges<'a> {
     pub fill: Vec<(&'a str, f64)>,
     /// Breakers.
     pub breakers: Vec<BreakerGauge<'a>>,
+    /// Routes that let in so many requests at a time, and how many are under way.
+    pub in_flight: Vec<(&'a str, u32)>,
     /// Key sets by the name of their `auth` entry, and seconds since each was last confirmed.
     pub key_sets: Vec<(&'a str, f64)>,
 }
@@ -80,6 +82,7 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
         sums.limited.into_iter().map(|((route, rule), count)| counter(&[("route", route), ("rule", rule)], count));
     let breakers =
         gauges.breakers.iter().map(|breaker| gauge(&[("upstream", breaker.upstream)], f64::from(breaker.state)));
+    let in_flight = gauges.in_flight.iter().map(|(route, count)| gauge(&[("route", route)], f64::from(*count)));
     let fill = gauges.fill.iter().map(|(table, fill)| gauge(&[("table", table)], *fill));
     let key_sets = gauges.key_sets.iter().map(|(auth, age)| gauge(&[("auth", auth)], *age));
     // A connection that one worker accepted and another closed leaves one count too high and one too low.
@@ -116,6 +119,7 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
             COUNTER,
             limited,
         ),
+        Family::new("gateway_route_in_flight", "Requests under way on routes with `max_in_flight`.", GAUGE, in_flight),
         Family::new(
             "gateway_circuit_breaker_state",
             "Circuit breakers: 0 closed, 1 open, 2 half-open.",
