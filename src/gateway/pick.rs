@@ -71,7 +71,7 @@ impl Worker {
         ticket.tries = ticket.tries.saturating_add(1);
         let address = Ipv6Addr::from(entry.address).to_canonical();
         let peer = Peer { name: &entry.name, address, port: entry.port.to_native() };
-        let slot = peers.started(entry.slot.to_native());
+        let slot = peers.started(entry.slot.to_native(), self.reader.slot());
         ticket.attempt =
             Some(Attempt { place, peer: slot, key: entry.key.to_native(), started: now.mono, latency: None });
         Ok(take(&peer))
