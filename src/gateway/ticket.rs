@@ -40,6 +40,10 @@ pub struct Ticket {
     pub(super) permit: Option<Permit>,
     /// Its place on a route that lets in so many at a time.
     pub(super) place: Place,
+    /// From so many microseconds to the response header on, a try has failed in its breaker's eyes.
+    pub(super) slow_after: u64,
+    /// Whether the last try that was answered took that long.
+    pub(super) slow: bool,
     pub(super) timeouts: Timeouts,
     /// Tries in all that the route allows …
     pub(super) allowed: u8,
@@ -178,6 +182,8 @@ impl Ticket {
             limit_status: LimitStatus::None,
             permit: None,
             place: Place::default(),
+            slow_after: 0,
+            slow: false,
             timeouts: Timeouts::default(),
             allowed: 1,
             offered: 1,
@@ -215,6 +221,7 @@ impl Ticket {
         self.responded = false;
         self.passed = Passed::default();
         self.permit = None;
+        self.slow = false;
         self.timeouts = Timeouts::default();
         self.allowed = 1;
         self.offered = 1;

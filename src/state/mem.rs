@@ -469,7 +469,7 @@ impl Region {
         self.memory.words(self.plan.peers)
     }
 
-    /// The table of breakers, in slots of 64 words.
+    /// The table of breakers, in slots of 88 words.
     #[must_use]
     #[inline]
     pub fn breaker_words(&self) -> &[AtomicU64] {
