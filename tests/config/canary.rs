@@ -65,10 +65,10 @@ fn what_is_wrong_is_told() {
             ],
         ),
         (
-            "{variants: [{name: a, weight: -1}, {name: b, weight: 1, upstream: w}]}".into(),
+            "{variants: [{name: a, weight: -1}, {name: b, weight: 1, upstream: elsewhere}]}".into(),
             vec![
                 format!("{at}.variants[0].weight: must not be negative"),
-                format!("{at}.variants[1].upstream: no upstream is called `w`, did you mean `v`?"),
+                format!("{at}.variants[1].upstream: no upstream is called `elsewhere`"),
             ],
         ),
         (
