@@ -16,9 +16,10 @@ use nginx_sys::{
     BIO, BIO_free, BIO_new_mem_buf, ERR_clear_error, EVP_PKEY_free, NGX_SSL_BUFSIZE, NGX_SSL_TLSv1_2, NGX_SSL_TLSv1_3,
     PEM_read_bio_PrivateKey, PEM_read_bio_X509, SSL_CTRL_CHAIN_CERT, SSL_CTX, SSL_CTX_check_private_key, SSL_CTX_ctrl,
     SSL_CTX_free, SSL_CTX_get_cert_store, SSL_CTX_set_alpn_protos, SSL_CTX_set_default_verify_paths, SSL_CTX_up_ref,
-    SSL_CTX_use_PrivateKey, SSL_CTX_use_certificate, SSL_SESSION, SSL_SESSION_free, SSL_get1_session, SSL_set_session,
-    X509, X509_STORE_add_cert, X509_free, ngx_cycle, ngx_http_request_t, ngx_http_upstream_conf_t, ngx_http_upstream_t,
-    ngx_peer_connection_t, ngx_pool_cleanup_add, ngx_ssl_create, ngx_ssl_t, ngx_uint_t,
+    SSL_CTX_use_PrivateKey, SSL_CTX_use_certificate, SSL_SESSION, SSL_SESSION_free, X509, X509_STORE_add_cert,
+    X509_free, ngx_cycle, ngx_http_request_t, ngx_http_upstream_conf_t, ngx_http_upstream_t, ngx_peer_connection_t,
+    ngx_pool_cleanup_add, ngx_ssl_client_session_cache, ngx_ssl_create, ngx_ssl_get_session, ngx_ssl_set_session,
+    ngx_ssl_t, ngx_uint_t,
 };
 
 use crate::process::with_worker;
@@ -78,8 +79,8 @@ pub unsafe fn apply(
             raw::log(Level::Error, log, &format!("TLS to upstream \"{}\": {why}", ticket.upstream_name()));
             false
         };
-        let is_grpc = bytes(conf.module) == b"ngx_http_grpc_module";
-        if !is_grpc && bytes(conf.module) != b"ngx_http_proxy_module" {
+        let is_grpc = bytes(conf.module) == b"grpc";
+        if !is_grpc && bytes(conf.module) != b"proxy" {
             return complain("only \"proxy_pass\" and \"grpc_pass\" speak it");
         }
         let Some((context, verify)) = context(ticket, is_grpc) else { return complain("its settings cannot be used") };
@@ -186,6 +187,9 @@ impl Context {
             let context = NonNull::new(ssl.ctx).ok_or("OpenSSL makes no context")?;
             let context = Self { context, verify: tls.verify };
             let raw = context.context.as_ptr();
+            if ngx_ssl_client_session_cache(ptr::null_mut(), &raw mut ssl, 1) != raw::rc::OK {
+                return Err("OpenSSL keeps no sessions");
+            }
             // gRPC is HTTP/2, which a TLS connection has to agree on (RFC 9113, 3.2).
             if is_grpc && SSL_CTX_set_alpn_protos(raw, b"\x02h2".as_ptr(), 3) != 0 {
                 return Err("OpenSSL does not offer HTTP/2");
@@ -251,12 +255,14 @@ pub unsafe fn resume(pc: &mut ngx_peer_connection_t, connection: u64, address: &
     fence("TLS session", (), || {
         // SAFETY: the caller's promise.
         unsafe {
-            let Some(ssl) = pc.connection.as_ref().and_then(|c| c.ssl.as_ref()) else { return };
+            if pc.connection.as_ref().is_none_or(|c| c.ssl.is_null()) {
+                return;
+            }
             SESSIONS.with(|sessions| {
                 if let Ok(sessions) = sessions.try_borrow()
                     && let Some(session) = sessions.get(&(connection, *address))
                 {
-                    SSL_set_session(ssl.connection, session.0.as_ptr());
+                    ngx_ssl_set_session(pc.connection, session.0.as_ptr());
                 }
             });
         }
@@ -272,8 +278,10 @@ pub unsafe fn keep(pc: &mut ngx_peer_connection_t, connection: u64, address: &[u
     fence("TLS session", (), || {
         // SAFETY: the caller's promise; the reference that OpenSSL gives is ours.
         unsafe {
-            let Some(ssl) = pc.connection.as_ref().and_then(|c| c.ssl.as_ref()) else { return };
-            let Some(session) = NonNull::new(SSL_get1_session(ssl.connection)).map(Session) else { return };
+            if pc.connection.as_ref().is_none_or(|c| c.ssl.is_null()) {
+                return;
+            }
+            let Some(session) = NonNull::new(ngx_ssl_get_session(pc.connection)).map(Session) else { return };
             SESSIONS.with(|sessions| {
                 let Ok(mut sessions) = sessions.try_borrow_mut() else { return };
                 if sessions.len() >= SESSIONS_MAX {

@@ -325,8 +325,8 @@ fn protocol(r: *mut ngx_http_request_t) -> u64 {
     unsafe {
         let module = (*r).upstream.as_ref().and_then(|u| u.conf.as_ref()).map(|conf| bytes(conf.module));
         match module {
-            Some(b"ngx_http_proxy_module") => 1,
-            Some(b"ngx_http_grpc_module") => 2,
+            Some(b"proxy") => 1,
+            Some(b"grpc") => 2,
             _ => 3,
         }
     }

@@ -39,6 +39,7 @@ static DEFINED: [(&str, &Resource); 28] = [
     ("signature", &tables::SIGNATURE),
     ("signature-key", &tables::SIGNATURE_KEY),
     ("timeouts", &tables::TIMEOUTS),
+    ("tls", &tables::TLS),
     ("upstream", &tables::UPSTREAM),
 ];
 

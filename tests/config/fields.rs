@@ -47,7 +47,9 @@ fn everything() -> Value {
             "name": "u", "host": "h.example", "algorithm": "adaptive",
             "nodes": [{"host": "h", "port": 1, "weight": 2, "priority": 1, "labels": {"zone": "a"}}],
             "breaker": {"failures": 1, "window": "1s", "open_for": "1s", "probes": 1, "closes_after": 1},
-            "retries": retries, "timeouts": timeouts
+            "retries": retries, "timeouts": timeouts,
+            "tls": {"verify": false, "sni": "s.example", "ca": "$file:///certificate", "cert": "$file:///certificate",
+                    "key": "$file:///key", "min_version": "TLSv1.3"}
         }],
         "routes": [{
             "name": "r", "hosts": ["a.example"], "paths": ["/a"], "methods": ["GET"], "priority": 1, "enabled": false,
