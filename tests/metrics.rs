@@ -85,6 +85,7 @@ fn every_family_is_there_before_anything_was_counted() {
         ("gateway_active_connections", "gauge"),
         ("gateway_rate_limit_hits_total", "counter"),
         ("gateway_circuit_breaker_state", "gauge"),
+        ("gateway_circuit_breaker_forced", "gauge"),
         ("gateway_config_generation", "gauge"),
         ("gateway_config_age_seconds", "gauge"),
         ("gateway_region_fill_ratio", "gauge"),
@@ -124,7 +125,7 @@ fn what_is_counted_is_what_is_read() {
             generation: 12,
             age: 1.5,
             fill: vec![("peers", 0.25)],
-            breakers: vec![BreakerGauge { upstream: "pool", state: 2 }],
+            breakers: vec![BreakerGauge { upstream: "pool", state: 2, forced: false }],
             key_sets: vec![("idp", 7.5)],
         },
     );

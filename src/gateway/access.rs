@@ -17,7 +17,6 @@ use crate::lists::{Bans, Set};
 use crate::router::settings::ArchivedAnswer;
 use crate::router::template::{Place, render};
 use crate::router::{host, path};
-use crate::state::tables::breaker;
 use crate::state::{Blob, Captures, Lookup, View};
 use crate::types::{Id, Now, Reason, Request, SECOND};
 
@@ -228,15 +227,13 @@ impl Worker {
         ticket: &mut Ticket,
         recorder: &mut impl Recorder,
     ) -> Result<(), Reply> {
-        if let Some((slot, settings)) = Self::breaker(region, upstream) {
-            match breaker::allow(slot, &settings, ticket.shard as u16, now.mono) {
-                Ok(permit) => ticket.permit = Some(permit),
-                Err(refused) => {
-                    tell!(recorder, Step::Breaker, "open for {} more µs", refused.retry_after);
-                    return Err(Reply::later(Reason::BreakerOpen, refused.retry_after));
-                }
+        match Self::permit(region, upstream, now, ticket) {
+            Ok(None) => {}
+            Ok(Some(_)) => tell!(recorder, Step::Breaker, "lets it through"),
+            Err(refused) => {
+                tell!(recorder, Step::Breaker, "open for {} more µs", refused.retry_after);
+                return Err(Reply::later(Reason::BreakerOpen, refused.retry_after));
             }
-            tell!(recorder, Step::Breaker, "lets it through");
         }
         let budget = view
             .pick_table(upstream)

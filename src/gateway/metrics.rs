@@ -21,12 +21,14 @@ impl Worker {
         let index = Index::of(&view);
         let upstreams: Vec<_> = view.each::<Upstream>().collect();
         let breakers = upstreams.iter().filter_map(|upstream| {
-            let state = match breaker_state(&region, upstream, now)? {
-                State::Closed => 0,
-                State::Open => 1,
-                State::HalfOpen => 2,
+            let (state, forced) = match breaker_state(&region, upstream, now)? {
+                State::Closed => (0, false),
+                State::Open => (1, false),
+                State::HalfOpen => (2, false),
+                State::ForcedOpen => (1, true),
+                State::ForcedClosed => (0, true),
             };
-            Some(BreakerGauge { upstream: upstream.name(), state })
+            Some(BreakerGauge { upstream: upstream.name(), state, forced })
         });
         let counter = |index: usize| region.counters().get(index).map_or(0, |word| word.load(Relaxed));
         let shards: Vec<_> = (0..region.workers()).map(|slot| region.shard_words(slot)).collect();

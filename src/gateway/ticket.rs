@@ -37,6 +37,10 @@ pub struct Ticket {
     pub(super) limit: Option<LimitNote>,
     pub(super) limit_status: LimitStatus,
     pub(super) permit: Option<Permit>,
+    /// From so many microseconds to the response header on, a try has failed in its breaker's eyes.
+    pub(super) slow_after: u64,
+    /// Whether the last try that was answered took that long.
+    pub(super) slow: bool,
     pub(super) timeouts: Timeouts,
     /// Tries in all that the route allows …
     pub(super) allowed: u8,
@@ -176,6 +180,8 @@ impl Ticket {
             limit: None,
             limit_status: LimitStatus::None,
             permit: None,
+            slow_after: 0,
+            slow: false,
             timeouts: Timeouts::default(),
             allowed: 1,
             offered: 1,
@@ -214,6 +220,7 @@ impl Ticket {
         self.responded = false;
         self.passed = Passed::default();
         self.permit = None;
+        self.slow = false;
         self.timeouts = Timeouts::default();
         self.allowed = 1;
         self.offered = 1;

@@ -43,6 +43,8 @@ pub struct BreakerGauge<'a> {
     pub upstream: &'a str,
     /// 0 closed, 1 open, 2 half-open.
     pub state: u8,
+    /// Whether somebody has it so, whatever its upstream does.
+    pub forced: bool,
 }
 
 /// Sums `shards` and writes everything in Prometheus' text format, version 0.0.4. Not for the request path: it
@@ -80,6 +82,10 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
         sums.limited.into_iter().map(|((route, rule), count)| counter(&[("route", route), ("rule", rule)], count));
     let breakers =
         gauges.breakers.iter().map(|breaker| gauge(&[("upstream", breaker.upstream)], f64::from(breaker.state)));
+    let forced = gauges
+        .breakers
+        .iter()
+        .map(|breaker| gauge(&[("upstream", breaker.upstream)], f64::from(u8::from(breaker.forced))));
     let fill = gauges.fill.iter().map(|(table, fill)| gauge(&[("table", table)], *fill));
     let key_sets = gauges.key_sets.iter().map(|(auth, age)| gauge(&[("auth", auth)], *age));
     // A connection that one worker accepted and another closed leaves one count too high and one too low.
@@ -121,6 +127,12 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
             "Circuit breakers: 0 closed, 1 open, 2 half-open.",
             GAUGE,
             breakers,
+        ),
+        Family::new(
+            "gateway_circuit_breaker_forced",
+            "Circuit breakers that somebody holds in their state: 1; else 0.",
+            GAUGE,
+            forced,
         ),
         Family::new(
             "gateway_config_generation",

@@ -21,7 +21,7 @@ pub(super) const UNIT: usize = 16;
 /// "gwregion", as the first eight bytes of a little-endian machine; a big-endian one refuses the file, as it must.
 const MAGIC: u64 = u64::from_le_bytes(*b"gwregion");
 /// Changes whenever the meaning of a byte of the region does.
-const LAYOUT: u64 = 6;
+const LAYOUT: u64 = 8;
 
 const PAGE: usize = 4096;
 /// How many threads can read at a time in all but small zones: twice the workers of a large machine, since old ones
@@ -451,14 +451,14 @@ impl Region {
         self.memory.words(self.plan.nonces)
     }
 
-    /// The table of peer statistics, in slots of eight words.
+    /// The table of peer statistics, in slots of 24 words.
     #[must_use]
     #[inline]
     pub fn peer_words(&self) -> &[AtomicU64] {
         self.memory.words(self.plan.peers)
     }
 
-    /// The table of breakers, in slots of 64 words.
+    /// The table of breakers, in slots of 88 words.
     #[must_use]
     #[inline]
     pub fn breaker_words(&self) -> &[AtomicU64] {

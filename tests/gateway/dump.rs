@@ -27,7 +27,7 @@ bans: [{cidr: 203.0.113.0/24, reason: x}, {cidr: 203.0.114.7, until: "2030-01-01
 limiters: [{name: ip, key: [ip], rate: 10/s, burst: 20}, {name: user, key: [consumer, "path:id"], rate: 5/m, burst: 3, cost: 2, headers: both, mode: shadow}]
 upstreams:
   - {name: u, host: u.example, nodes: [{host: 127.0.0.1, port: 1, weight: 3, labels: {zone: a}}, {host: nobody.invalid, port: 2, priority: 1}],
-     breaker: {failures: 3}, retries: {attempts: 3, on: [error, http_503], budget: 12.5%}, timeouts: {connect: 250ms}}
+     breaker: {failures: 3, failure_ratio: 12.5%, minimum_calls: 7, slow_call: 1500ms, open_for_max: 2m, jitter: 10%}, retries: {attempts: 3, on: [error, http_503], budget: 12.5%}, timeouts: {connect: 250ms}}
   - {name: v, nodes: [{host: "::1", port: 1}]}
 routes:
   - {name: a, hosts: [a.example, "*.b.example"], paths: ["/a", "/a/*", "/u/{id}/*", "/f/{*rest}", '~^/v\d+'], methods: [GET, PUT], priority: 7, upstream: u,
