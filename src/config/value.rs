@@ -395,6 +395,9 @@ pub(super) fn route(entry: &Route) -> Value {
         fields.put("permissions", json!({word: permissions.required}));
     }
     fields.texts("limits", &entry.limits);
+    if let Some(most) = entry.max_in_flight {
+        fields.put("max_in_flight", most);
+    }
     if let Some(settings) = &entry.cors {
         fields.put("cors", cors(settings));
     }

@@ -9,6 +9,7 @@ use crate::balancer::{ArchivedTls, Rng};
 use crate::breaker::{Breaker, Forced, State};
 use crate::state::tables::breaker::{self, Permit, Refused};
 use crate::state::tables::peers::Peers;
+use crate::state::tables::places::Places;
 use crate::state::tables::rate::RateTable;
 use crate::state::tables::shards::Shard;
 use crate::state::tables::slot::{Slot, Slots};
@@ -155,6 +156,10 @@ impl Worker {
         RateTable::new(region.rate_words())
     }
 
+    pub(super) fn places(region: &Region) -> Places<'_> {
+        Places::new(region.place_words())
+    }
+
     pub(super) fn peers(region: &Region) -> Peers<'_> {
         Peers::new(region.peer_words())
     }
@@ -252,6 +257,7 @@ pub(super) fn inherit(region: &Region, slot: u32) {
         breaker::forget(breaker, slot as u16);
     }
     Peers::new(region.peer_words()).forget(slot);
+    Places::new(region.place_words()).forget(slot);
 }
 
 /// Counts a panic that an adapter caught in the process with worker slot `slot`.

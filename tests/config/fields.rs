@@ -56,7 +56,8 @@ fn everything() -> Value {
         }],
         "routes": [{
             "name": "r", "hosts": ["a.example"], "paths": ["/a"], "methods": ["GET"], "priority": 1, "enabled": false,
-            "upstream": "u", "strip_prefix": true, "auth": ["staff"], "permissions": {"any": ["a"]}, "limits": ["l"],
+            "upstream": "u", "strip_prefix": true, "auth": ["staff"], "permissions": {"any": ["a"]}, "limits": ["l"], "max_in_flight": 8,
+            "max_in_flight": 9,
             "path_policy": "strict", "protocols": ["http"], "labels": {"a": "b"},
             "timeouts": {"connect": "4s", "send": "5s", "read": "6s"},
             "retries": {"attempts": 4, "on": ["http_429"], "methods": "idempotent", "budget": "8%"},

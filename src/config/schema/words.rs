@@ -9,7 +9,7 @@ pub(super) fn of(resource: &str, field: &str) -> (&'static str, Option<&'static 
         .map_or(("", None), |(_, description, default)| (description, *default))
 }
 
-const WORDS: [(&str, &str, Option<&str>); 163] = [
+const WORDS: &[(&str, &str, Option<&str>)] = &[
     ("document.version", "The document's version.", None),
     ("document.defaults", "Any route field, for the routes that are silent.", None),
     ("document.auth", "Ways to authenticate.", Some("[]")),
@@ -47,6 +47,7 @@ const WORDS: [(&str, &str, Option<&str>); 163] = [
     ("route.auth", "Entries of `auth`, any of which lets a request in; empty, everybody may.", Some("[]")),
     ("route.permissions", "What the caller must be permitted.", None),
     ("route.limits", "Limiters, in the order in which they are asked.", Some("[]")),
+    ("route.max_in_flight", "How many requests it lets in at a time, over all workers; left out, any number.", None),
     ("route.cors", "What browsers of other origins may do.", None),
     ("route.allow", "Addresses, blocks and names of lists that may come; empty, everybody.", Some("[]")),
     ("route.deny", "Addresses, blocks and names of lists that may not come; it goes before `allow`.", Some("[]")),
