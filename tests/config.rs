@@ -1,4 +1,6 @@
 //! Documents as people write them, and the lines that they are told.
+// The document with every field is one macro.
+#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "config/canary.rs"]

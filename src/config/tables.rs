@@ -9,7 +9,7 @@ mod signature;
 mod upstream;
 
 pub use auth::{API_KEY, AUTH, BASIC, CERTIFICATE, CLAIMS, CONSUMER, JWKS, JWT, KEY, MTLS, REVOCATION, ROLE};
-pub use canary::{CANARY, OVERRIDES, VARIANT};
+pub use canary::{CANARY, OVERRIDES, PROMOTE, VARIANT};
 pub use limiter::LIMITER;
 pub use lists::{BAN, LIST};
 pub use route::{CORS, MATCH, REDIRECT, REPLY};

@@ -212,7 +212,7 @@ impl Worker {
         };
         let choice = |auth| {
             let canary = route.get().canary.as_ref()?;
-            Some(Choice { view: &view, canary, request, callers, auth })
+            Some(Choice { view: &view, canary, words: route.table(), request, callers, auth })
         };
         let auth = match guarded {
             Ok(auth) => auth,

@@ -1,5 +1,6 @@
 //! `complete`: what is learnt from a request that is over.
 
+use super::canary;
 use super::object::Upstream;
 use super::ticket::{Stage, Ticket};
 use super::worker::Worker;
@@ -46,6 +47,9 @@ impl Worker {
         if ticket.counted
             && let Some(shard) = Self::shard(&self.region, self.reader.slot())
         {
+            if ticket.variant != 0 {
+                canary::count(shard, ticket, outcome, now);
+            }
             shard.disconnected();
             shard.request(ticket.route, ticket.method, outcome.status, now.mono.saturating_sub(ticket.started));
         }

@@ -142,7 +142,12 @@ fn read_canary(tree: &Tree<'_>, owner: &str, canary: Canary) -> Result<config::C
         let Variant { name, weight, timeouts, retries, .. } = variant;
         config::Variant { name, weight, upstream, timeouts, retries }
     });
-    Ok(config::Canary { variants: variants.collect(), rules: canary.rules, permission: canary.permission })
+    Ok(config::Canary {
+        variants: variants.collect(),
+        rules: canary.rules,
+        permission: canary.permission,
+        promote: canary.promote,
+    })
 }
 
 /// Every object of one kind with its name, in the order of slots.

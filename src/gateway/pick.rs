@@ -77,6 +77,9 @@ impl Worker {
         let entry = upstream.peers.get(place as usize).ok_or(none)?;
         ticket.tried.insert(place);
         ticket.tries = ticket.tries.saturating_add(1);
+        if ticket.sent == 0 {
+            ticket.sent = now.mono;
+        }
         let address = Ipv6Addr::from(entry.address).to_canonical();
         let peer = Peer {
             name: &entry.name,
@@ -129,6 +132,7 @@ impl Worker {
         if let Some(attempt) = &mut ticket.attempt {
             let latency = now.mono.saturating_sub(attempt.started);
             attempt.latency = Some(latency);
+            ticket.answered = now.mono;
             ticket.slow = ticket.slow_after != 0 && latency > ticket.slow_after;
             ticket.stage = Stage::Answered;
         }

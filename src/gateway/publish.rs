@@ -8,10 +8,10 @@ use std::sync::atomic::AtomicU64;
 
 use siphasher::sip::SipHasher13;
 
-use super::key_sets;
 use super::object::{
     Addresses, ApiKey, BANS, Canary, Consumer, InFlight, PeerEntry, Role, Route, SETTINGS, Settings, Upstream, Variant,
 };
+use super::{key_sets, promote};
 use crate::auth::{Grants, Requirement};
 use crate::balancer::{self, PickTable, Seat, Tls, server_name};
 use crate::canary::key_of;
@@ -438,7 +438,10 @@ impl Edit<'_> {
         };
         // As `router::order` counts: methods are a condition where they are restricted.
         let conditions = route.conditions.len() as u16 + u16::from(route.methods != Methods::ANY);
-        self.txn.put_route(&route.name, &object, digest, &route.rules, route.methods, route.priority, conditions)?;
+        let live = route.canary.as_ref().map(promote::begin);
+        let table = live.as_ref().map(|(fingerprint, words)| (*fingerprint, words.as_slice()));
+        let (rules, methods, priority) = (&route.rules, route.methods, route.priority);
+        self.txn.put_route_with_table(&route.name, &object, digest, rules, methods, priority, conditions, table)?;
         self.written += 1;
         Ok(())
     }
@@ -456,7 +459,12 @@ impl Edit<'_> {
                 retries: variant.retries.clone(),
             });
         }
-        Ok(Some(Canary { variants, rules: canary.rules.clone(), permission: canary.permission.clone() }))
+        Ok(Some(Canary {
+            variants,
+            rules: canary.rules.clone(),
+            permission: canary.permission.clone(),
+            promote: canary.promote.clone(),
+        }))
     }
 
     /// Where the requests of a route are counted: where they were, if it had a limit already; else in a new place, so

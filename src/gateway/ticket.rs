@@ -74,6 +74,9 @@ pub struct Ticket {
     pub(super) digest: Option<BodyDigest>,
     /// What the variant that serves it is counted by; 0 = it has none.
     pub(super) variant: u64,
+    /// When its first try began, and when the header of its last answer came; 0 = not yet. Microseconds.
+    pub(super) sent: u64,
+    pub(super) answered: u64,
     pub(super) names: Names,
 }
 
@@ -206,6 +209,8 @@ impl Ticket {
             signed: None,
             digest: None,
             variant: 0,
+            sent: 0,
+            answered: 0,
             names: Names::default(),
         }
     }
@@ -242,6 +247,8 @@ impl Ticket {
         self.table = 0;
         self.own_host = false;
         self.variant = 0;
+        self.sent = 0;
+        self.answered = 0;
         self.tls = 0;
         self.cors = false;
         self.names.route.clear();

@@ -11,6 +11,7 @@
 //! | `gateway_request_duration_seconds` | route, method | a histogram |
 //! | `gateway_upstream_duration_seconds` | upstream, peer | a histogram |
 //! | `gateway_rate_limit_hits_total` | route, rule | a counter |
+//! | `gateway_canary_requests_total`, `gateway_canary_errors_total`, `gateway_canary_duration_seconds` | route, variant | counters, of which promotions make use too |
 //! | `gateway_active_connections`, `gateway_panics_total`, `gateway_config_errors_total` | | the shard's first slot |
 //!
 //! Labels are names from the policy, so a client cannot make series. What has no slot, because the shard is full or
@@ -22,7 +23,7 @@ mod series;
 mod sums;
 
 pub use histogram::{BOUNDS, bucket};
-pub use render::{BreakerGauge, Gauges, Names, render};
+pub use render::{BreakerGauge, CanaryGauge, Gauges, Names, render};
 pub use series::{Series, status_place};
 
 /// Words in a slot: two cache lines.
@@ -62,6 +63,13 @@ pub mod head {
     pub const USED: usize = 6;
     /// A sweep under way: {how many there were, u32; the slot whose numbers are being moved, plus 1, u32, or 0}.
     pub const SWEEP: usize = 7;
+
+    /// Requests to variants without a series: answered, …
+    pub const OTHER_VARIANT: usize = 8;
+    /// … failed, …
+    pub const OTHER_VARIANT_ERRORS: usize = 9;
+    /// … and the microseconds to the answers.
+    pub const OTHER_VARIANT_MICROS: usize = 10;
 
     /// The slot whose numbers are being moved, as [`SWEEP`] says.
     #[must_use]

@@ -12,6 +12,7 @@ const REQUESTS: u64 = 1;
 const DURATION: u64 = 2;
 const UPSTREAM: u64 = 3;
 const LIMITED: u64 = 4;
+const VARIANT: u64 = 5;
 
 /// What a [`Series`] stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub(super) enum Meaning {
     Upstream(u64),
     /// Hits of one rule on one route.
     Limited,
+    /// Requests to one variant of one route.
+    Variant,
 }
 
 /// What is left of a route's id in a series: its slot and the low half of its birth; `None` = no route.
@@ -66,6 +69,27 @@ impl Series {
         Self(LIMITED << 60 | mixed >> 4)
     }
 
+    /// Words of a slot of a variant's requests: 1 and 2 hold the route's id word and the variant's key; then those that
+    /// were answered, …
+    pub const VARIANT_GOOD: usize = 3;
+    /// … those that failed, …
+    pub const VARIANT_ERRORS: usize = 4;
+    /// … the microseconds to the answers, …
+    pub const VARIANT_MICROS: usize = 5;
+    /// … the sum of their logarithms (`canary::log`) …
+    pub const VARIANT_LOGS: usize = 6;
+    /// … and that of the squares of these.
+    pub const VARIANT_SQUARES: usize = 7;
+
+    /// The requests to the variant with `key` (`canary::key_of`) of `route`.
+    #[must_use]
+    #[inline]
+    pub const fn variant(route: Id, key: u64) -> Self {
+        let mixed = route.word().rotate_left(31) ^ key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ mixed >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        Self(VARIANT << 60 | mixed >> 4)
+    }
+
     /// A number to spread series over a table with.
     #[must_use]
     #[inline]
@@ -86,6 +110,10 @@ impl Series {
                 Some((name(route)?, method.name()))
             }
             Meaning::Upstream(key) => names.peer(key),
+            Meaning::Variant => {
+                let [route, key] = about;
+                names.variant(Id { slot: route as u32, birth: (route >> 32) as u32 }, key)
+            }
             Meaning::Limited => {
                 let [route, rule] = about.map(|word| Id { slot: word as u32, birth: (word >> 32) as u32 });
                 Some((name(route.is_some().then_some((route.slot, route.birth as u16)))?, names.rule(rule)?))
@@ -101,8 +129,14 @@ impl Series {
             Meaning::Requests { group: 0, .. } => Some(OTHER_REQUESTS),
             Meaning::Duration { .. } => Some(OTHER_DURATION),
             Meaning::Upstream(_) => Some(OTHER_UPSTREAM),
-            Meaning::Requests { .. } | Meaning::Limited => None,
+            Meaning::Requests { .. } | Meaning::Limited | Meaning::Variant => None,
         }
+    }
+
+    /// Whether this is a slot of a variant's requests.
+    #[must_use]
+    pub const fn is_variant(self) -> bool {
+        self.0 >> 60 == VARIANT
     }
 
     /// Whether this is a slot of limit hits.
@@ -119,6 +153,7 @@ impl Series {
             DURATION => Some(Meaning::Duration { route, method }),
             UPSTREAM => Some(Meaning::Upstream(self.0 & Self::PEER_KEY)),
             LIMITED => Some(Meaning::Limited),
+            VARIANT => Some(Meaning::Variant),
             _ => None,
         }
     }
@@ -207,7 +242,7 @@ mod tests {
             Series::limited(Id { slot: 1, birth: 1 }, Id { slot: 2, birth: 2 }).meaning(),
             Some(Meaning::Limited)
         );
-        for word in [0, 1, 5 << 60, u64::MAX] {
+        for word in [0, 1, 14 << 60, u64::MAX] {
             assert_eq!(Series(word).meaning(), None);
         }
     }

@@ -99,6 +99,22 @@ impl Transaction<'_> {
         priority: i32,
         conditions: u16,
     ) -> Result<Id, Full> {
+        self.put_route_with_table(name, value, digest, rules, methods, priority, conditions, None)
+    }
+
+    /// [`Transaction::put_route`], with a mutable block as [`Transaction::put_with_table`] has one: fingerprint, words.
+    #[allow(clippy::too_many_arguments)]
+    pub fn put_route_with_table<T: Object>(
+        &mut self,
+        name: &str,
+        value: &T,
+        digest: u64,
+        rules: &[Rule],
+        methods: Methods,
+        priority: i32,
+        conditions: u16,
+        table: Option<(u64, &[u64])>,
+    ) -> Result<Id, Full> {
         let payload = self.archive(value)?;
         let mut keys: Vec<Key> = Vec::with_capacity(rules.len());
         for (index, rule) in rules.iter().enumerate() {
@@ -112,7 +128,7 @@ impl Transaction<'_> {
         }
         self.put_any(
             Value { keys: &keys, methods, priority, conditions, ..Value::plain::<T>(name, payload, digest) },
-            |_, _| Ok(0),
+            |draft, old| table.map_or(Ok(0), |(fingerprint, words)| carry(draft, old, fingerprint, words)),
         )
     }
 
@@ -127,22 +143,7 @@ impl Transaction<'_> {
         words: &[u64],
     ) -> Result<Id, Full> {
         let payload = self.archive(value)?;
-        self.put_any(Value::plain::<T>(name, payload, digest), |draft, old| {
-            let memory = draft.memory;
-            let carried = old.map(|old| blob::table(&memory, old)).filter(|&carried| {
-                carried != 0
-                    && table::fingerprint(&memory, carried) == fingerprint
-                    && table::count(&memory, carried) == words.len()
-            });
-            match carried {
-                Some(carried) => Ok(carried),
-                None => {
-                    let block = draft.allocate(table::size(words.len()))?;
-                    table::write(&memory, block, fingerprint, words);
-                    Ok(block)
-                }
-            }
-        })
+        self.put_any(Value::plain::<T>(name, payload, digest), |draft, old| carry(draft, old, fingerprint, words))
     }
 
     /// Takes an object away, with its name and its rules; false when there is none.
@@ -296,6 +297,24 @@ impl Transaction<'_> {
 impl<'a> Value<'a> {
     fn plain<T: Object>(name: &'a str, payload: AlignedVec, digest: u64) -> Self {
         Self { kind: T::KIND, name, payload, digest, keys: &[], methods: Methods::NONE, priority: 0, conditions: 0 }
+    }
+}
+
+/// The mutable block of the object that `old` was, or a new one where it means something else by now.
+fn carry(draft: &mut Draft, old: Option<Ref>, fingerprint: u64, words: &[u64]) -> Result<Ref, NoRoom> {
+    let memory = draft.memory;
+    let carried = old.map(|old| blob::table(&memory, old)).filter(|&carried| {
+        carried != 0
+            && table::fingerprint(&memory, carried) == fingerprint
+            && table::count(&memory, carried) == words.len()
+    });
+    match carried {
+        Some(carried) => Ok(carried),
+        None => {
+            let block = draft.allocate(table::size(words.len()))?;
+            table::write(&memory, block, fingerprint, words);
+            Ok(block)
+        }
     }
 }
 
