@@ -7,6 +7,7 @@
 
 mod answer;
 mod auth;
+mod canary;
 mod condition;
 mod conflict;
 mod consumer;
@@ -37,7 +38,8 @@ use std::collections::HashMap;
 pub use condition::CONDITIONS_MAX;
 pub use diff::{Change, How, diff};
 pub use document::{
-    Consumer, Document, HostHeader, Labels, PathPolicy, Permissions, Protocols, Role, Route, Sources, Upstream,
+    Canary, Consumer, Document, HostHeader, Labels, PathPolicy, Permissions, Protocols, Role, Route, Sources, Upstream,
+    Variant,
 };
 pub use lists::{LIST_MAX, time};
 pub use problem::{Errors, Problem};
@@ -151,7 +153,7 @@ fn read_document(at: &At<'_>, secrets: &dyn Secrets) -> Option<Document> {
         context.keep_auth(at, entry);
     });
     each(at, "limiters", |at, name| context.keep_limiter(at, limiter::read(at, name)));
-    each(at, "upstreams", |at, name| context.keep_upstream(at, upstream::read(at, name)));
+    each(at, "upstreams", |at, name| context.keep_upstream(at, upstream::read(at, name, secrets)));
     each(at, "lists", |at, name| match lists::list(at, name, secrets) {
         Some(list) => context.document.lists.push(list),
         None => unread(at),

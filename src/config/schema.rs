@@ -11,11 +11,12 @@ use super::shape::{Form, Resource, Shape};
 use super::tables;
 
 /// Resources that are defined once, by the name that `$defs` give them.
-static DEFINED: [(&str, &Resource); 28] = [
+static DEFINED: &[(&str, &Resource)] = &[
     ("auth", &tables::AUTH),
     ("ban", &tables::BAN),
     ("basic", &tables::BASIC),
     ("breaker", &tables::BREAKER),
+    ("canary", &tables::CANARY),
     ("certificate", &tables::CERTIFICATE),
     ("claims", &tables::CLAIMS),
     ("consumer", &tables::CONSUMER),
@@ -30,6 +31,7 @@ static DEFINED: [(&str, &Resource); 28] = [
     ("match", &tables::MATCH),
     ("mtls", &tables::MTLS),
     ("node", &tables::NODE),
+    ("overrides", &tables::OVERRIDES),
     ("permissions", &tables::PERMISSIONS),
     ("redirect", &tables::REDIRECT),
     ("reply", &tables::REPLY),
@@ -39,14 +41,16 @@ static DEFINED: [(&str, &Resource); 28] = [
     ("signature", &tables::SIGNATURE),
     ("signature-key", &tables::SIGNATURE_KEY),
     ("timeouts", &tables::TIMEOUTS),
+    ("tls", &tables::TLS),
     ("upstream", &tables::UPSTREAM),
+    ("variant", &tables::VARIANT),
 ];
 
 /// The schema, as indented JSON that ends in a newline.
 #[must_use]
 pub fn schema() -> String {
     let mut defs = Map::new();
-    for (name, resource) in &DEFINED {
+    for (name, resource) in DEFINED {
         defs.insert((*name).to_owned(), object(name, resource, false));
         // In the place of a name, and in `defaults`.
         if ["auth", "limiter", "route", "upstream"].contains(name) {
@@ -109,6 +113,7 @@ fn of(shape: &Shape) -> Value {
         Shape::List(item, true) => json!({"type": "array", "items": of(item)}),
         Shape::List(item, false) => json!({"type": "array", "items": of(item), "minItems": 1}),
         Shape::Object(resource) => reference(resource, ""),
+        Shape::ObjectOrFalse(resource) => json!({"anyOf": [{"const": false}, reference(resource, "")]}),
         Shape::Nameless(resource) => reference(resource, "-nameless"),
         Shape::NameOr(resource) => json!({"anyOf": [{"type": "string"}, reference(resource, "-nameless")]}),
         Shape::Labels => {

@@ -4,8 +4,9 @@ use rkyv::with::Niche;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::auth::{Auth, Grants, Jwks, Key, Requirement};
-use crate::balancer::{Algorithm, Node, Retries, Timeouts};
+use crate::balancer::{Algorithm, Node, Retries, Timeouts, Tls, server_name};
 use crate::breaker::Breaker;
+use crate::canary::Rules;
 use crate::config::Labels;
 use crate::cors::Cors;
 use crate::limiter::Limiter;
@@ -50,6 +51,9 @@ pub struct Route {
     /// … and who alone may.
     #[rkyv(with = Niche)]
     pub allow: Option<Box<Addresses>>,
+    /// Which variant serves a request, instead of `upstream`.
+    #[rkyv(with = Niche)]
+    pub canary: Option<Box<Canary>>,
     /// What browsers of other origins may do.
     #[rkyv(with = Niche)]
     pub cors: Option<Box<Cors>>,
@@ -63,6 +67,34 @@ pub struct Route {
     pub headers: Vec<(String, Template)>,
     /// Free texts.
     pub labels: Labels,
+}
+
+/// Variants of a service, and how one is chosen.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Canary {
+    /// At least two; the first is the baseline, the last the candidate.
+    pub variants: Vec<Variant>,
+    /// How one is chosen.
+    pub rules: Rules,
+    /// What a caller must be permitted for an override to count.
+    pub permission: Option<Requirement>,
+}
+
+/// One version of a service.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Variant {
+    /// Its name.
+    pub name: String,
+    /// What it is counted by.
+    pub key: u64,
+    /// Its share, relative to the others'.
+    pub weight: u32,
+    /// Where it goes.
+    pub upstream: Id,
+    /// Timeouts towards it.
+    pub timeouts: Timeouts,
+    /// Retry rules.
+    pub retries: Retries,
 }
 
 /// How many requests at a time, and where they are counted.
@@ -108,6 +140,20 @@ pub struct Upstream {
     pub retries: Option<Retries>,
     /// Likewise.
     pub timeouts: Timeouts,
+    /// TLS towards the peers; `None` = plain HTTP.
+    pub tls: Option<Tls>,
+    /// [`Tls::identity`]; 0 = plain HTTP.
+    pub tls_identity: u64,
+}
+
+impl ArchivedUpstream {
+    /// The name that is asked of `peer` in a TLS handshake and verified; `None` where only its address is known.
+    #[must_use]
+    pub fn server_name<'a>(&'a self, peer: &'a ArchivedPeerEntry) -> Option<&'a str> {
+        let settings = self.tls.as_ref()?;
+        let host = || self.host.as_ref().and_then(|host| server_name(host));
+        settings.sni.as_deref().or_else(host).or_else(|| peer.host.as_ref().and_then(|host| server_name(host)))
+    }
 }
 
 /// One address of one node.
@@ -129,6 +175,8 @@ pub struct PeerEntry {
     pub slot: u32,
     /// … and the key that must stand there.
     pub key: u64,
+    /// What a kept connection must be to be used for it ([`crate::balancer::connection`]); 0 = plain HTTP.
+    pub connection: u64,
 }
 
 /// A known caller.

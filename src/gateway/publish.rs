@@ -10,10 +10,11 @@ use siphasher::sip::SipHasher13;
 
 use super::key_sets;
 use super::object::{
-    Addresses, ApiKey, BANS, Consumer, InFlight, PeerEntry, Role, Route, SETTINGS, Settings, Upstream,
+    Addresses, ApiKey, BANS, Canary, Consumer, InFlight, PeerEntry, Role, Route, SETTINGS, Settings, Upstream, Variant,
 };
 use crate::auth::{Grants, Requirement};
-use crate::balancer::{self, PickTable, Seat};
+use crate::balancer::{self, PickTable, Seat, Tls, server_name};
+use crate::canary::key_of;
 use crate::config::{self, Document, HostHeader, LIMITS_MAX, PathPolicy, Sources};
 use crate::limiter::KeyPart;
 use crate::lists::{Bans, Set};
@@ -274,6 +275,8 @@ impl Edit<'_> {
             node_labels: upstream.node_labels.clone(),
             retries: upstream.retries.clone(),
             timeouts: upstream.timeouts,
+            tls: upstream.tls.clone(),
+            tls_identity: upstream.tls.as_ref().map_or(0, Tls::identity),
         };
         // Of the object itself: addresses come from elsewhere than the document.
         let bytes = rkyv::to_bytes::<rkyv::rancor::Error>(&object);
@@ -325,7 +328,17 @@ impl Edit<'_> {
                 };
                 let (weight, priority) = (node.weight, node.priority);
                 let host = literal(&node.host).is_none().then(|| node.host.clone());
-                entries.push(PeerEntry { name, host, address: octets, port: node.port, weight, priority, slot, key });
+                // As `ArchivedUpstream::server_name` says it to whoever makes the connection.
+                let connection = upstream.tls.as_ref().map_or(0, |tls| {
+                    let named = match &upstream.host {
+                        HostHeader::Name(name) => server_name(name),
+                        HostHeader::Preserve => None,
+                    };
+                    let asked = tls.sni.as_deref().or(named).or(host.as_deref().and_then(server_name));
+                    balancer::connection(tls.identity(), asked)
+                });
+                let port = node.port;
+                entries.push(PeerEntry { name, host, address: octets, port, weight, priority, slot, key, connection });
             }
         }
         Ok(entries)
@@ -416,6 +429,7 @@ impl Edit<'_> {
             conditions: route.conditions.clone(),
             deny: self.addresses(&route.deny)?,
             allow: self.addresses(&route.allow)?,
+            canary: self.canary(route)?.map(Box::new),
             cors: route.cors.clone().map(Box::new),
             answer: route.answer.clone().map(Box::new),
             rewrite: route.rewrite.clone().map(Box::new),
@@ -427,6 +441,22 @@ impl Edit<'_> {
         self.txn.put_route(&route.name, &object, digest, &route.rules, route.methods, route.priority, conditions)?;
         self.written += 1;
         Ok(())
+    }
+
+    fn canary(&mut self, route: &config::Route) -> Result<Option<Canary>, PublishError> {
+        let Some(canary) = &route.canary else { return Ok(None) };
+        let mut variants = Vec::with_capacity(canary.variants.len());
+        for variant in &canary.variants {
+            variants.push(Variant {
+                name: variant.name.clone(),
+                key: key_of(&variant.name),
+                weight: variant.weight,
+                upstream: self.txn.id(Kind::Upstream, &variant.upstream)?,
+                timeouts: variant.timeouts,
+                retries: variant.retries.clone(),
+            });
+        }
+        Ok(Some(Canary { variants, rules: canary.rules.clone(), permission: canary.permission.clone() }))
     }
 
     /// Where the requests of a route are counted: where they were, if it had a limit already; else in a new place, so

@@ -55,6 +55,8 @@ pub struct Ticket {
     pub(super) idempotent_only: bool,
     /// Whether the upstream wants a `Host` of its own.
     pub(super) own_host: bool,
+    /// How its upstream is spoken to, [`crate::balancer::Tls::identity`]; 0 = plain HTTP.
+    pub(super) tls: u64,
     /// Whether the route answers browsers of other origins itself.
     pub(super) cors: bool,
     /// Retries per 1,000 requests.
@@ -72,6 +74,8 @@ pub struct Ticket {
     pub(super) signed: Option<Accepted>,
     /// What its body must hash to.
     pub(super) digest: Option<BodyDigest>,
+    /// What the variant that serves it is counted by; 0 = it has none.
+    pub(super) variant: u64,
     pub(super) names: Names,
 }
 
@@ -249,6 +253,7 @@ impl Ticket {
             retry_on: RetryOn { error: false, timeout: false, statuses: 0 },
             idempotent_only: true,
             own_host: false,
+            tls: 0,
             cors: false,
             retry_budget: 0,
             tried: Tried::default(),
@@ -259,6 +264,7 @@ impl Ticket {
             table: 0,
             signed: None,
             digest: None,
+            variant: 0,
             names: Names::default(),
         }
     }
@@ -294,6 +300,8 @@ impl Ticket {
         self.shard = shard;
         self.table = 0;
         self.own_host = false;
+        self.variant = 0;
+        self.tls = 0;
         self.cors = false;
         self.names.route.clear();
         self.names.upstream.clear();
@@ -351,6 +359,12 @@ impl Ticket {
         self.offered
     }
 
+    /// A number for the TLS settings of its upstream, the same as long as they are; 0 = plain HTTP.
+    #[must_use]
+    pub fn tls(&self) -> u64 {
+        self.tls
+    }
+
     /// Its timeouts, microseconds; 0 = the server's own.
     #[must_use]
     pub fn timeouts(&self) -> Timeouts {
@@ -367,6 +381,13 @@ impl Ticket {
     #[must_use]
     pub fn route_name(&self) -> &str {
         self.names.route.as_str()
+    }
+
+    /// The variant of the route's `canary` that serves it; empty without one.
+    #[must_use]
+    pub fn variant(&self) -> &str {
+        // Its text is whatever the last one was where there is none.
+        if self.variant == 0 { "" } else { self.names.variant.as_str() }
     }
 
     /// The upstream's name; empty without one.
@@ -459,6 +480,7 @@ pub(super) struct Names {
     pub route: Name,
     pub upstream: Name,
     pub consumer: Name,
+    pub variant: Name,
     pub limit: Name,
 }
 
