@@ -84,7 +84,7 @@ pub fn log(micros: u64) -> u64 {
     let whole = u64::from(micros.ilog2());
     // The mantissa behind its first one, 16 bits; a parabola through both ends makes up for its bow.
     let rest = u64::from((micros << micros.leading_zeros() << 1) >> 16);
-    let bow = (rest * (65_536 - rest) >> 16) * 22_282 >> 16;
+    let bow = (((rest * (65_536 - rest)) >> 16) * 22_282) >> 16;
     (whole << 8) + ((rest + bow) >> 8)
 }
 
