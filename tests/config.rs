@@ -139,7 +139,6 @@ fn the_full_example_is_refused_for_what_is_not_built_alone() {
     assert_eq!(
         lines.lines().collect::<Vec<_>>(),
         [
-            "f:26: upstreams[0].slow_start: not supported yet",
             "f:27: upstreams[0].health: not supported yet",
             "f:30: upstreams[1].tls: not supported yet",
             "f:33: routes[0].cache: not supported yet",

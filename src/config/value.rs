@@ -11,7 +11,7 @@ mod signature;
 use serde_json::{Map, Value, json};
 
 use super::document::{Consumer, Document, HostHeader, PathPolicy, Protocols, Role, Route, Sources, Upstream};
-use crate::balancer::{Retries, RetryOn, Timeouts};
+use crate::balancer::{Algorithm, Policy, Retries, RetryOn, Timeouts};
 use crate::cors::{Cors, Origins};
 use crate::limiter::{HeaderStyle, KeyPart, Limiter};
 use crate::lists::{Ban, List};
@@ -240,6 +240,17 @@ pub(super) fn upstream(entry: &Upstream) -> Value {
     );
     if let HostHeader::Name(name) = &entry.host {
         fields.put("host", name.as_str());
+    }
+    let Policy { algorithm, max_in_flight, slow_start } = entry.policy;
+    if algorithm != Algorithm::default() {
+        fields.put("algorithm", algorithm.word());
+    }
+    fields.list("hash_on", entry.hash_on.iter().map(|part| key_part(part).into()));
+    if slow_start > 0 {
+        fields.put("slow_start", duration(slow_start));
+    }
+    if max_in_flight > 0 {
+        fields.put("max_in_flight", max_in_flight);
     }
     if let Some(breaker) = &entry.breaker {
         fields.put(

@@ -17,6 +17,7 @@ mod decision;
 mod dump;
 mod explain;
 mod expressions;
+mod hash_key;
 mod key_sets;
 mod leader;
 mod limit;

@@ -39,11 +39,12 @@ pub enum Reason {
     AuthDigest,
     AuthNonceStore,
     BodyDigest,
+    UpstreamBusy,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -77,6 +78,7 @@ impl Reason {
         Self::AuthDigest,
         Self::AuthNonceStore,
         Self::BodyDigest,
+        Self::UpstreamBusy,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -116,6 +118,7 @@ impl Reason {
             Self::AuthDigest => "auth.digest",
             Self::AuthNonceStore => "auth.nonce_store",
             Self::BodyDigest => "body.digest",
+            Self::UpstreamBusy => "upstream.busy",
         }
     }
 
@@ -169,6 +172,7 @@ impl Reason {
             | Self::BreakerOpen
             | Self::UpstreamNone
             | Self::UpstreamGone
+            | Self::UpstreamBusy
             | Self::PolicyNone
             | Self::AuthKeysUnavailable
             | Self::AuthBusy
@@ -237,6 +241,7 @@ impl Reason {
             Self::BreakerOpen => "The service behind this resource is failing; see Retry-After.",
             Self::UpstreamNone => "No server is available for this resource.",
             Self::UpstreamGone => "The service behind this resource was removed.",
+            Self::UpstreamBusy => "The servers for this resource are busy; see Retry-After.",
             Self::AuthBusy => "Too many logins at once; see Retry-After.",
             Self::PolicyNone => "The gateway has no configuration yet.",
             Self::Internal => "The gateway failed.",

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::load;
 
 /// Fields that say what is done anyway: only this one value is built.
-const ALREADY_SO: [&str; 5] = ["algorithm", "store", "strict", "on", "on_store_error"];
+const ALREADY_SO: [&str; 4] = ["store", "strict", "on", "on_store_error"];
 
 fn everything() -> Value {
     let timeouts = json!({"connect": "1s", "send": "2s", "read": "3s"});
@@ -44,11 +44,11 @@ fn everything() -> Value {
             "on_store_error": "local", "mode": "shadow", "headers": "x"
         }],
         "upstreams": [{
-            "name": "u", "host": "h.example", "algorithm": "adaptive",
+            "name": "u", "host": "h.example", "algorithm": "random", "slow_start": "5s", "max_in_flight": 9,
             "nodes": [{"host": "h", "port": 1, "weight": 2, "priority": 1, "labels": {"zone": "a"}}],
             "breaker": {"failures": 1, "window": "1s", "open_for": "1s", "probes": 1, "closes_after": 1},
             "retries": retries, "timeouts": timeouts
-        }],
+        }, {"name": "keyed", "algorithm": "hash", "hash_on": ["ip"], "nodes": [{"host": "h", "port": 1}]}],
         "routes": [{
             "name": "r", "hosts": ["a.example"], "paths": ["/a"], "methods": ["GET"], "priority": 1, "enabled": false,
             "upstream": "u", "strip_prefix": true, "auth": ["staff"], "permissions": {"any": ["a"]}, "limits": ["l"],

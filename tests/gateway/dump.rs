@@ -28,7 +28,8 @@ limiters: [{name: ip, key: [ip], rate: 10/s, burst: 20}, {name: user, key: [cons
 upstreams:
   - {name: u, host: u.example, nodes: [{host: 127.0.0.1, port: 1, weight: 3, labels: {zone: a}}, {host: nobody.invalid, port: 2, priority: 1}],
      breaker: {failures: 3}, retries: {attempts: 3, on: [error, http_503], budget: 12.5%}, timeouts: {connect: 250ms}}
-  - {name: v, nodes: [{host: "::1", port: 1}]}
+  - {name: v, nodes: [{host: "::1", port: 1}], algorithm: hash, hash_on: ["header:x-user", ip], max_in_flight: 7}
+  - {name: w, nodes: [{host: "::1", port: 3}], algorithm: least_conn, slow_start: 30s}
 routes:
   - {name: a, hosts: [a.example, "*.b.example"], paths: ["/a", "/a/*", "/u/{id}/*", "/f/{*rest}", '~^/v\d+'], methods: [GET, PUT], priority: 7, upstream: u,
      auth: [staff], permissions: {all: ["a:b", "c:d"]}, limits: [ip], strip_prefix: true, protocols: [http], labels: {team: x}, timeouts: {read: 5s}}

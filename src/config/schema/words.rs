@@ -9,7 +9,7 @@ pub(super) fn of(resource: &str, field: &str) -> (&'static str, Option<&'static 
         .map_or(("", None), |(_, description, default)| (description, *default))
 }
 
-const WORDS: [(&str, &str, Option<&str>); 158] = [
+const WORDS: [(&str, &str, Option<&str>); 161] = [
     ("document.version", "The document's version.", None),
     ("document.defaults", "Any route field, for the routes that are silent.", None),
     ("document.auth", "Ways to authenticate.", Some("[]")),
@@ -168,6 +168,9 @@ const WORDS: [(&str, &str, Option<&str>); 158] = [
     ("upstream.nodes", "The servers.", None),
     ("upstream.host", "The `Host` that is sent; `preserve` is the client's.", Some(r#""preserve""#)),
     ("upstream.algorithm", "How a node is chosen.", Some(r#""adaptive""#)),
+    ("upstream.hash_on", "What `hash` hashes; several values are joined by a colon.", None),
+    ("upstream.slow_start", "For so long the weight of a node that is new or has returned grows.", Some(r#""0s""#)),
+    ("upstream.max_in_flight", "So many requests at most are in flight at each node; left out, no limit.", None),
     ("upstream.breaker", "When it is left alone for a while.", None),
     ("upstream.retries", "When a request is tried again.", None),
     ("upstream.timeouts", "Timeouts towards it.", None),
