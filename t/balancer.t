@@ -375,8 +375,8 @@ GET /
 --- after_request eval
 sub {
     # The request above was the first turn: one, one, two, one.
-    my $seen = join ' ', map { get('/')->{body} =~ /^(\w+)/ } 1 .. 11;
-    is($seen, 'one two one one one two one one one two one', 'whoever of the workers took which');
+    my @seen = map { get('/')->{body} =~ /^(\w+)/ } 1 .. 11;
+    is("@seen", 'one two one one one two one one one two one', 'whoever of the workers took which');
 }
 
 
@@ -400,7 +400,7 @@ GET /
 sub {
     my %used;
     for my $user (1 .. 40) {
-        my ($ours, $theirs) = map { get($_, headers => {'X-User' => "user-$user"})->{body} =~ /^(\w+)/ } '/', '/theirs';
+        my ($ours, $theirs) = map { get($_, headers => "X-User: user-$user")->{body} =~ /^(\w+)/ } '/', '/theirs';
         is($ours, $theirs, "user-$user") if $ours ne $theirs;
         $used{$ours}++;
     }
