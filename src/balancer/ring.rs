@@ -64,7 +64,7 @@ pub(super) fn find(points: &[AtomicU64], hash: u32) -> usize {
     let (mut low, mut high) = (0, count);
     let mut guess = ((u64::from(hash) * count as u64) >> 32) as usize;
     for _ in 0..2 {
-        let off = (i64::from(hash) - i64::from(at(guess))) * count as i64 >> 32;
+        let off = ((i64::from(hash) - i64::from(at(guess))) * count as i64) >> 32;
         let next = guess as i64 + off;
         guess = (next.max(0) as usize).min(count.saturating_sub(1));
     }

@@ -106,7 +106,7 @@ impl PickTable<'_> {
             return takes_other.then_some(other.place);
         }
         // The low bits decide between a cell and its alias, these ones are left over from drawing the cell.
-        if !takes_other || other.place == one.place || (random >> 32) % UNSEEN == 0 {
+        if !takes_other || other.place == one.place || (random >> 32).is_multiple_of(UNSEEN) {
             return Some(one.place);
         }
         let siblings = self.siblings();

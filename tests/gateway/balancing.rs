@@ -119,7 +119,8 @@ fn limits_hold_whatever_workers_do_at_once() {
 
 #[test]
 fn the_same_key_goes_to_the_same_node_and_none_goes_round() {
-    let cases: Vec<(&str, Box<dyn Fn(usize) -> Fake>)> = vec![
+    type Numbered = Box<dyn Fn(usize) -> Fake>;
+    let cases: Vec<(&str, Numbered)> = vec![
         ("ip", Box::new(|n| Fake::get("/").client(n as u8))),
         ("\"header:X-User\"", Box::new(|n| Fake::get("/").header("x-user", &format!("user-{n}")))),
         ("\"cookie:sid\"", Box::new(|n| Fake::get("/").header("cookie", &format!("a=b; sid=user-{n}")))),
