@@ -25,6 +25,7 @@ mod rng;
 mod sequence;
 mod settings;
 mod table;
+mod tls;
 mod tried;
 mod turns;
 mod weight;
@@ -41,6 +42,10 @@ pub use settings::{
     Node, Policy, Retries, RetryOn, Timeouts,
 };
 pub use table::{PickTable, Seat};
+pub use tls::{
+    ArchivedClientCertificate, ArchivedTls, ArchivedTlsVersion, ClientCertificate, PrivateKey, Tls, TlsVersion,
+    connection, server_name,
+};
 pub use tried::Tried;
 pub use weight::{FLOOR, Standing, Statistics};
 

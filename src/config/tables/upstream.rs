@@ -1,8 +1,8 @@
 use super::{DAY, NAME, RETRY_ON, SPAN, field, needed};
 use crate::config::scalar;
-use crate::config::shape::Shape::{self, Choice, Duration, Integer, Labels, List, Object, Text, Unbuilt};
+use crate::config::shape::Shape::{self, Bool, Choice, Duration, Integer, Labels, List, Object, Secret, Text, Unbuilt};
 use crate::config::shape::{Form, Resource};
-use crate::config::upstream::{check_hash_key, check_host_header, check_node_host};
+use crate::config::upstream::{check_hash_key, check_host_header, check_node_host, check_sni};
 
 /// Weights may also be whole at once.
 const RAMP: Shape = Duration { min: 0, max: DAY, step: 0 };
@@ -25,7 +25,7 @@ pub static UPSTREAM: Resource = Resource {
         field("retries", Object(&RETRIES)),
         field("timeouts", Object(&TIMEOUTS)),
         field("fallback", Unbuilt),
-        field("tls", Unbuilt),
+        field("tls", Object(&TLS)),
         field("max_in_flight", Integer { min: 1, max: 1_000_000 }),
         field("max_ejection_percent", Unbuilt),
     ],
@@ -74,6 +74,27 @@ pub static NODE: Resource = Resource {
         ("metadata", "our word is `labels`"),
         ("max_conns", "write `max_in_flight` beside `nodes`"),
         ("slow_start", "write `slow_start` beside `nodes`"),
+    ],
+};
+
+/// TLS towards the nodes of an upstream.
+pub static TLS: Resource = Resource {
+    fields: &[
+        field("verify", Bool),
+        field("sni", Text(&Form { words: "a host name", check: check_sni })),
+        field("ca", Secret),
+        field("cert", Secret),
+        field("key", Secret),
+        field("min_version", Choice(&["TLSv1.2", "TLSv1.3"], &[])),
+    ],
+    hints: &[
+        ("tls_verify", "our word is `verify`"),
+        ("client_cert", "our word is `cert`"),
+        ("client_key", "our word is `key`"),
+        ("client_certificate", "our word is `cert`"),
+        ("ca_certificates", "our word is `ca`"),
+        ("server_name", "our word is `sni`"),
+        ("protocols", "our word is `min_version`"),
     ],
 };
 
