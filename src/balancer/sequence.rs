@@ -141,6 +141,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
         #[test]
         fn the_cycle_is_what_nginx_computes(weights in proptest::collection::vec(0..12_u32, 1..30)) {
             let (sum, gcd) = sum_and_gcd(weights.iter().copied());

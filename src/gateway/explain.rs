@@ -28,6 +28,8 @@ pub enum Step {
     Auth,
     /// What the caller may do was compared with what the route requires.
     Permission,
+    /// One of the route's variants was chosen.
+    Canary,
     /// How a node will be chosen, and whether there is one with room.
     Balancer,
     /// The upstream's breaker was asked.

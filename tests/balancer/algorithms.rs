@@ -151,7 +151,7 @@ fn limits_hold_backups_take_what_is_over_and_then_nobody_does() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(10))]
 
     #[test]
     fn shares_are_the_weights(weights in proptest::collection::vec(1..20_u32, 2..12)) {
