@@ -13,7 +13,7 @@ use std::sync::atomic::AtomicU64;
 
 use gateway::auth::{Algorithm, Claims, Jwt, Key, Material, Requirement, Verifier, allows};
 use gateway::balancer::{PickTable, Rng, Seat, Tried};
-use gateway::canary::{Salt, Who, bucket, place, with_live};
+use gateway::canary::{self, Salt, Who, place, with_live};
 use gateway::config::{self, Document};
 use gateway::gateway::{Decision, Entry, Outcome, Route, Ticket, TryEnd, Worker, publish};
 use gateway::limiter::Quota;
@@ -41,7 +41,7 @@ const DECISIONS: [Listed; 18] = [
     ("hs256_verify", hs256, 200),
     ("permission", permission, 1_000),
     ("breaker_allow_report", breaker_pair, 1_000),
-    ("canary_choice", canary, 1_000),
+    ("canary_choice", canary_choice, 1_000),
     ("metrics_of_a_request", metrics, 1_000),
     ("access_open_route", || access("/api/v1/open"), 500),
     ("access_canary_route", || access("/api/v1/split"), 500),
@@ -198,10 +198,10 @@ fn breaker_pair() -> Job {
 }
 
 /// A known user between two variants, of which one is being promoted.
-fn canary() -> Job {
+fn canary_choice() -> Job {
     let key = Salt::new("orders".to_owned()).key;
     Box::new(move || {
-        let bucket = bucket(black_box(key), Who::Name(black_box(b"user-1234567")));
+        let bucket = canary::bucket(black_box(key), Who::Name(black_box(b"user-1234567")));
         black_box(place(bucket, with_live([95, 5].into_iter(), black_box(2_500))));
     })
 }
