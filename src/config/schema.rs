@@ -11,11 +11,14 @@ use super::shape::{Form, Resource, Shape};
 use super::tables;
 
 /// Resources that are defined once, by the name that `$defs` give them.
-static DEFINED: [(&str, &Resource); 28] = [
+static DEFINED: [(&str, &Resource); 31] = [
     ("auth", &tables::AUTH),
     ("ban", &tables::BAN),
     ("basic", &tables::BASIC),
     ("breaker", &tables::BREAKER),
+    ("cache", &tables::CACHE),
+    ("cache-key", &tables::CACHE_KEY),
+    ("cache-query", &tables::CACHE_QUERY),
     ("certificate", &tables::CERTIFICATE),
     ("claims", &tables::CLAIMS),
     ("consumer", &tables::CONSUMER),
@@ -102,6 +105,11 @@ fn of(shape: &Shape) -> Value {
         }
         Shape::Duration { .. } => {
             json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$", "examples": ["250ms", "10s", "5m"]})
+        }
+        Shape::Lifetimes => {
+            let duration = json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$", "examples": ["10s", "5m"]});
+            let names = json!({"pattern": "^([2-5][0-9][0-9]|any)$"});
+            json!({"anyOf": [duration, {"type": "object", "propertyNames": names, "additionalProperties": duration}]})
         }
         Shape::Text(form) => text(form),
         Shape::Choice(built, _) => json!({"enum": built}),

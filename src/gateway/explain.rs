@@ -28,6 +28,8 @@ pub enum Step {
     Auth,
     /// What the caller may do was compared with what the route requires.
     Permission,
+    /// Whether it may be answered from the cache, and under which key.
+    Cache,
     /// The upstream's breaker was asked.
     Breaker,
     /// What is forwarded.

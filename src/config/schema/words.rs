@@ -9,7 +9,7 @@ pub(super) fn of(resource: &str, field: &str) -> (&'static str, Option<&'static 
         .map_or(("", None), |(_, description, default)| (description, *default))
 }
 
-const WORDS: [(&str, &str, Option<&str>); 158] = [
+const WORDS: [(&str, &str, Option<&str>); 174] = [
     ("document.version", "The document's version.", None),
     ("document.defaults", "Any route field, for the routes that are silent.", None),
     ("document.auth", "Ways to authenticate.", Some("[]")),
@@ -71,6 +71,34 @@ const WORDS: [(&str, &str, Option<&str>); 158] = [
     ("reply.body", "Text, or an object that is sent as JSON.", Some(r#""""#)),
     ("redirect.to", "A path or an absolute URL; `{name}` is a parameter of the path.", None),
     ("redirect.status", "301, 302, 303, 307 or 308.", Some("302")),
+    ("route.cache", "What is answered from what was answered before, by nginx's `proxy_cache`.", None),
+    ("cache.zone", "The name in `keys_zone` of a `proxy_cache_path`.", None),
+    (
+        "cache.ttl",
+        "How long an answer is fresh that does not say so itself: of 200, 301 and 302, or by status, with `any` for the rest.",
+        None,
+    ),
+    ("cache.key", "What tells requests apart beside scheme, host, path, query and caller.", None),
+    ("cache.methods", "Whose answers are kept; both share an entry.", Some(r#"["GET", "HEAD"]"#)),
+    (
+        "cache.stale_while_revalidate",
+        "How long after its time an answer is given while a new one is fetched.",
+        Some(r#""0s""#),
+    ),
+    ("cache.stale_if_error", "How long after its time an answer is given when no new one can be had.", Some(r#""0s""#)),
+    ("cache.lock", "How long requests wait for another one's answer to the same.", Some(r#""5s""#)),
+    ("cache.tags", "Names under which its entries are purged.", Some("[]")),
+    ("cache.levels", "Where answers are kept.", Some(r#"["nginx"]"#)),
+    ("cache-key.query", "Which parameters of the query count; the others are not sent on.", None),
+    ("cache-key.headers", "Request headers that count.", Some("[]")),
+    ("cache-key.cookies", "Cookies that count.", Some("[]")),
+    (
+        "cache-key.consumer",
+        "`auto`: callers have entries of their own; `shared`: they share those that say `public` or `s-maxage`.",
+        Some(r#""auto""#),
+    ),
+    ("cache-query.allow", "These parameters alone; `*` at the end of a name stands for whatever follows.", None),
+    ("cache-query.deny", "All but these, likewise.", None),
     ("cors.origins", "Who may: `*`, or origins, `https://*.example.com` for subdomains.", None),
     ("cors.methods", "Methods that a preflight allows; left out, those of the route.", None),
     ("cors.headers", "Request headers that a preflight allows; left out, those that are asked for.", None),
