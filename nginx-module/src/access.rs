@@ -270,13 +270,23 @@ pub unsafe extern "C" fn log_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
                 && !context.completed
             {
                 context.completed = true;
-                let outcome = outcome(r);
-                let now = recent();
-                with_worker(|worker| worker.complete(&mut context.ticket, &outcome, now));
+                complete(context);
             }
         }
         rc::OK
     })
+}
+
+/// Tells the library how a request has ended.
+///
+/// # Safety
+///
+/// The request of `context` is live, or its pool is about to go.
+pub unsafe fn complete(context: &mut Context) {
+    // SAFETY: the caller's promise.
+    let outcome = unsafe { outcome(context.request) };
+    let now = recent();
+    with_worker(|worker| worker.complete(&mut context.ticket, &outcome, now));
 }
 
 /// # Safety
