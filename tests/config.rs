@@ -104,6 +104,10 @@ fn the_example_loads() {
     let cors = orders.cors.as_ref().unwrap();
     assert_eq!((&cors.origins, cors.credentials), (&Origins::These(names(&["https://app.example.com"])), false));
     assert!(site.cors.is_none());
+    let cache = site.cache.as_ref().unwrap();
+    assert_eq!((&*cache.zone, &cache.ttl), ("api", &vec![(200, 300), (301, 300), (302, 300)]));
+    assert_eq!((cache.stale_if_error, cache.stale_while_revalidate, cache.lock), (3_600, 0, 5_000));
+    assert!(cache.get && cache.head && !cache.shared && orders.cache.is_none());
     assert_eq!((orders.retries.attempts, orders.retries.budget, orders.retries.on.statuses), (2, 200, 0b110));
 
     assert_eq!((legacy.upstream.as_deref(), legacy.limits.len()), (None, 0));
@@ -142,7 +146,6 @@ fn the_full_example_is_refused_for_what_is_not_built_alone() {
             "f:26: upstreams[0].slow_start: not supported yet",
             "f:27: upstreams[0].health: not supported yet",
             "f:30: upstreams[1].tls: not supported yet",
-            "f:33: routes[0].cache: not supported yet",
             "f:43: routes[1].canary: not supported yet",
             "f:47: routes[1].transform: not supported yet",
             "f:48: routes[1].fallback: not supported yet",
@@ -180,7 +183,7 @@ fn json_is_read_the_same_way() {
             {"name": "site", "nodes": [{"host": "10.0.0.31", "port": 8080}]}
         ],
         "routes": [
-            {"name": "site", "paths": ["/*"], "upstream": "site"},
+            {"name": "site", "paths": ["/*"], "upstream": "site", "cache": {"zone": "api", "ttl": "5m", "stale_if_error": "1h"}},
             {"name": "orders", "hosts": ["api.example.com"], "paths": ["/orders/*", "/orders/{id}/items"],
              "methods": ["GET", "POST"], "upstream": "orders", "auth": ["staff", "partners"],
              "permissions": {"any": ["orders:read"]}, "limits": ["per-ip", "per-user"],

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each target uses a part")]
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests may")]
 
+#[path = "cache_control.rs"]
+mod caches;
 #[path = "document.rs"]
 mod documents;
 #[path = "host.rs"]
@@ -28,7 +30,7 @@ mod tokens;
 pub type Target = fn(&[u8]);
 
 /// Every target with its name, which is that of its folder of the corpus.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("path", path),
     ("host", host),
     ("router", router),
@@ -37,7 +39,13 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("jwks", jwks),
     ("signature", signature),
     ("permission", permission),
+    ("cache_control", cache_control),
 ];
+
+/// What an answer says of its being kept, and the one form of a query.
+pub fn cache_control(data: &[u8]) {
+    caches::run(data);
+}
 
 /// A request target through nginx, our checks and what is sent, to a lenient server.
 pub fn path(data: &[u8]) {
