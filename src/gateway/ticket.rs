@@ -14,6 +14,7 @@ use crate::limiter::{HeaderStyle, HeaderText, Quota};
 use crate::state::Blob;
 use crate::state::tables::breaker::Permit;
 use crate::state::tables::peers::Peer;
+use crate::state::tables::places::Place;
 use crate::types::{Id, Method, NAME_MAX, Reason};
 
 /// The record of one request; adapters keep it beside their own and hand it to every call.
@@ -38,6 +39,12 @@ pub struct Ticket {
     pub(super) limit: Option<LimitNote>,
     pub(super) limit_status: LimitStatus,
     pub(super) permit: Option<Permit>,
+    /// Its place on a route that lets in so many at a time.
+    pub(super) place: Place,
+    /// From so many microseconds to the response header on, a try has failed in its breaker's eyes.
+    pub(super) slow_after: u64,
+    /// Whether the last try that was answered took that long.
+    pub(super) slow: bool,
     pub(super) timeouts: Timeouts,
     /// Tries in all that the route allows …
     pub(super) allowed: u8,
@@ -47,6 +54,8 @@ pub struct Ticket {
     pub(super) idempotent_only: bool,
     /// Whether the upstream wants a `Host` of its own.
     pub(super) own_host: bool,
+    /// How its upstream is spoken to, [`crate::balancer::Tls::identity`]; 0 = plain HTTP.
+    pub(super) tls: u64,
     /// Whether the route answers browsers of other origins itself.
     pub(super) cors: bool,
     /// Retries per 1,000 requests.
@@ -179,12 +188,16 @@ impl Ticket {
             limit: None,
             limit_status: LimitStatus::None,
             permit: None,
+            place: Place::default(),
+            slow_after: 0,
+            slow: false,
             timeouts: Timeouts::default(),
             allowed: 1,
             offered: 1,
             retry_on: RetryOn { error: false, timeout: false, statuses: 0 },
             idempotent_only: true,
             own_host: false,
+            tls: 0,
             cors: false,
             retry_budget: 0,
             tried: Tried::default(),
@@ -218,6 +231,7 @@ impl Ticket {
         self.responded = false;
         self.passed = Passed::default();
         self.permit = None;
+        self.slow = false;
         self.timeouts = Timeouts::default();
         self.allowed = 1;
         self.offered = 1;
@@ -233,6 +247,7 @@ impl Ticket {
         self.cache = None;
         self.put_off = false;
         self.own_host = false;
+        self.tls = 0;
         self.cors = false;
         self.names.route.clear();
         self.names.upstream.clear();
@@ -281,6 +296,8 @@ impl Ticket {
         other.retry_on = self.retry_on;
         other.idempotent_only = self.idempotent_only;
         other.own_host = self.own_host;
+        other.tls = self.tls;
+        other.slow_after = self.slow_after;
         other.retry_budget = self.retry_budget;
         other.shard = self.shard;
         other.cache = self.cache;
@@ -325,6 +342,12 @@ impl Ticket {
     #[must_use]
     pub fn attempts(&self) -> u8 {
         self.offered
+    }
+
+    /// A number for the TLS settings of its upstream, the same as long as they are; 0 = plain HTTP.
+    #[must_use]
+    pub fn tls(&self) -> u64 {
+        self.tls
     }
 
     /// Its timeouts, microseconds; 0 = the server's own.
