@@ -14,6 +14,7 @@ pub mod auth;
 pub mod balancer;
 pub mod breaker;
 pub mod cache;
+pub mod canary;
 pub mod cors;
 pub mod limiter;
 pub mod lists;

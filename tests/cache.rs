@@ -200,6 +200,36 @@ fn what_is_in_a_key() {
 }
 
 #[test]
+fn a_subrequest_is_nobody_in_particular() {
+    let mut gateway = gateway();
+    let now = at(0.0);
+    let request = Fake::get("/known/1").header("x-key", "key-of-ann-0123456789");
+    let main = ticket(&mut gateway, &request);
+    let mut enter = |request: &Fake| {
+        let mut ticket = Ticket::new();
+        let decision = gateway.workers[0].access(request, Entry::Subrequest(main.passed()), now, &mut ticket);
+        (decision, ticket.is_cached())
+    };
+    assert_eq!(enter(&request), (Decision::Forward, false), "let in, and not for the cache");
+    assert_eq!(enter(&Fake::get("/c/1")), (Decision::Forward, true), "where all may go, it is");
+}
+
+#[test]
+fn variants_have_entries_of_their_own() {
+    let text = DOCUMENT.replace(
+        "name: v, paths: [\"/v/*\"], upstream: u,",
+        "name: v, paths: [\"/v/*\"], upstream: u, canary: {key: ip, variants: [{name: one, weight: 1}, {name: two, weight: 1}], \
+         overrides: {header: X-Variant}},",
+    );
+    assert_ne!(text, DOCUMENT);
+    let mut gateway = Gateway::new(&text, 1);
+    let mut of = |variant: &str| key(&mut gateway, &Fake::get("/v/1").header("x-variant", variant)).unwrap();
+    let (one, two) = (of("one"), of("two"));
+    assert_ne!(one, two);
+    assert_eq!((of("one"), of("two")), (one, two));
+}
+
+#[test]
 fn tokens_of_one_caller_share_and_identities_do_not() {
     let text = DOCUMENT.replace("auth: [k], cache: {zone: z, ttl: 1s}", "auth: [p], cache: {zone: z, ttl: 1s}");
     let mut gateway = Gateway::new(&text, 1);

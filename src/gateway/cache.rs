@@ -162,6 +162,7 @@ impl<Q: Request> Asked<'_, '_, Q> {
             });
         }
         key.field(Field::Query, query);
+        key.field(Field::Variant, ticket.variant().as_bytes());
         chosen(&mut key, cache, request);
         if request.has_any(&OVERRIDES) {
             overrides(&mut key, request);

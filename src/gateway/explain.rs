@@ -30,6 +30,8 @@ pub enum Step {
     Permission,
     /// Whether it may be answered from the cache, and under which key.
     Cache,
+    /// One of the route's variants was chosen.
+    Canary,
     /// The upstream's breaker was asked.
     Breaker,
     /// What is forwarded.

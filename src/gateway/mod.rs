@@ -13,6 +13,7 @@
 mod access;
 mod cache;
 mod caller;
+mod canary;
 mod complete;
 mod decision;
 mod dump;

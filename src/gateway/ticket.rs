@@ -77,6 +77,8 @@ pub struct Ticket {
     pub(super) put_off: bool,
     /// What its body must hash to.
     pub(super) digest: Option<BodyDigest>,
+    /// What the variant that serves it is counted by; 0 = it has none.
+    pub(super) variant: u64,
     pub(super) names: Names,
 }
 
@@ -210,6 +212,7 @@ impl Ticket {
             cache: None,
             put_off: false,
             digest: None,
+            variant: 0,
             names: Names::default(),
         }
     }
@@ -247,6 +250,7 @@ impl Ticket {
         self.cache = None;
         self.put_off = false;
         self.own_host = false;
+        self.variant = 0;
         self.tls = 0;
         self.cors = false;
         self.names.route.clear();
@@ -301,6 +305,8 @@ impl Ticket {
         other.retry_budget = self.retry_budget;
         other.shard = self.shard;
         other.cache = self.cache;
+        other.variant = self.variant;
+        other.names.variant.set(self.names.variant.as_str().as_bytes());
         other.names.route.set(self.names.route.as_str().as_bytes());
         other.names.upstream.set(self.names.upstream.as_str().as_bytes());
         other.names.consumer.set(self.names.consumer.as_str().as_bytes());
@@ -366,6 +372,13 @@ impl Ticket {
     #[must_use]
     pub fn route_name(&self) -> &str {
         self.names.route.as_str()
+    }
+
+    /// The variant of the route's `canary` that serves it; empty without one.
+    #[must_use]
+    pub fn variant(&self) -> &str {
+        // Its text is whatever the last one was where there is none.
+        if self.variant == 0 { "" } else { self.names.variant.as_str() }
     }
 
     /// The upstream's name; empty without one.
@@ -458,6 +471,7 @@ pub(super) struct Names {
     pub route: Name,
     pub upstream: Name,
     pub consumer: Name,
+    pub variant: Name,
     pub limit: Name,
 }
 
