@@ -69,3 +69,8 @@ fn cache_control() {
 fn permission() {
     replay("permission");
 }
+
+#[test]
+fn bucket() {
+    replay("bucket");
+}
