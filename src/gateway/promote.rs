@@ -1,6 +1,6 @@
 //! Promotions of canaries: what `canary::promote` decides, over the region.
 //!
-//! Beside a route with variants stand [`WORDS`] mutable words: the state, and two places for what the shards had counted
+//! Beside a route with variants stand [`WORDS`] mutable words (behind the one that counts purges of its cache): the state, and two places for what the shards had counted
 //! when the window began. They belong to what the document says of variants and promotion: any other edit of the route
 //! carries them over, an edit of these begins anew. Only the leader compares; it writes what is counted into the place
 //! that is not in use and then changes the state, which says that it is. So a leader that is killed in between, or loses
@@ -37,6 +37,12 @@ pub(super) fn begin(canary: &config::Canary) -> (u64, [u64; WORDS]) {
     (fingerprint, words)
 }
 
+/// The words of a route's canary; before them stands what counts purges.
+#[inline]
+pub(super) fn live_words<'v>(route: &Blob<'v, Route>) -> Option<&'v [AtomicU64]> {
+    route.table()?.get(1..)
+}
+
 /// The routes that are promoted, looked up once a generation.
 #[derive(Default)]
 pub(super) struct Promotions {
@@ -64,7 +70,7 @@ impl Promotions {
 fn step(region: &Region, route: &Blob<'_, Route>, now: Now, log: &mut dyn FnMut(Event)) -> Option<()> {
     let canary = route.get().canary.as_ref()?;
     let plan = plan(canary)?;
-    let words = route.table()?;
+    let words = live_words(route)?;
     let word = words.first()?;
     let old = word.load(Acquire);
     let state = State::of(old);
@@ -133,7 +139,7 @@ pub(super) fn shares<'v>(tree: &Tree<'v>) -> Vec<CanaryGauge<'v>> {
     for route in tree.each::<Route>() {
         let Some(canary) = route.get().canary.as_ref() else { continue };
         let weights = canary.variants.iter().map(|variant| u64::from(variant.weight.to_native()));
-        let word = route.table().and_then(<[_]>::first).map_or(0, |word| word.load(Relaxed));
+        let word = live_words(&route).and_then(<[_]>::first).map_or(0, |word| word.load(Relaxed));
         let weights: Vec<u64> = match State::live(word) {
             None => weights.collect(),
             Some(share) => with_live(weights, share).collect(),
@@ -211,7 +217,7 @@ impl Worker {
         let view = self.reader.enter().ok_or(CanaryError::NoRoute)?;
         let route = view.named::<Route>(route).ok_or(CanaryError::NoRoute)?;
         let canary = route.get().canary.as_ref().ok_or(CanaryError::NoCanary)?;
-        let word = route.table().and_then(<[_]>::first).ok_or(CanaryError::NoCanary)?;
+        let word = live_words(&route).and_then(<[_]>::first).ok_or(CanaryError::NoCanary)?;
         let plan = plan(canary);
         let promote = plan.as_ref().ok_or(CanaryError::NoPromotion);
         let mut old = word.load(Acquire);
@@ -242,7 +248,7 @@ impl Worker {
 fn status(route: &Blob<'_, Route>) -> Option<CanaryStatus> {
     let canary = route.get().canary.as_ref()?;
     let candidate = canary.variants.last()?;
-    let word = route.table()?.first()?.load(Relaxed);
+    let word = live_words(route)?.first()?.load(Relaxed);
     let State { phase, step, rollbacks, .. } = State::of(word);
     let total: u64 = canary.variants.iter().map(|variant| u64::from(variant.weight.to_native())).sum();
     let written = u64::from(candidate.weight.to_native()) * BUCKETS / total.max(1);

@@ -99,21 +99,18 @@ impl Transaction<'_> {
         priority: i32,
         conditions: u16,
     ) -> Result<Id, Full> {
-        self.put_route_with_table(name, value, digest, rules, methods, priority, conditions, None)
+        self.put_route_with_table(name, value, digest, rules, (methods, priority, conditions), (0, &[]))
     }
 
-    /// [`Transaction::put_route`], with a mutable block as [`Transaction::put_with_table`] has one: fingerprint, words.
-    #[allow(clippy::too_many_arguments)]
+    /// The same, with a mutable block as of [`Transaction::put_with_table`]: fingerprint and words.
     pub fn put_route_with_table<T: Object>(
         &mut self,
         name: &str,
         value: &T,
         digest: u64,
         rules: &[Rule],
-        methods: Methods,
-        priority: i32,
-        conditions: u16,
-        table: Option<(u64, &[u64])>,
+        (methods, priority, conditions): (Methods, i32, u16),
+        table: (u64, &[u64]),
     ) -> Result<Id, Full> {
         let payload = self.archive(value)?;
         let mut keys: Vec<Key> = Vec::with_capacity(rules.len());
@@ -128,7 +125,7 @@ impl Transaction<'_> {
         }
         self.put_any(
             Value { keys: &keys, methods, priority, conditions, ..Value::plain::<T>(name, payload, digest) },
-            |draft, old| table.map_or(Ok(0), |(fingerprint, words)| carry(draft, old, fingerprint, words)),
+            |draft, old| carried(draft, old, table),
         )
     }
 
@@ -143,7 +140,7 @@ impl Transaction<'_> {
         words: &[u64],
     ) -> Result<Id, Full> {
         let payload = self.archive(value)?;
-        self.put_any(Value::plain::<T>(name, payload, digest), |draft, old| carry(draft, old, fingerprint, words))
+        self.put_any(Value::plain::<T>(name, payload, digest), |draft, old| carried(draft, old, (fingerprint, words)))
     }
 
     /// Takes an object away, with its name and its rules; false when there is none.
@@ -158,6 +155,12 @@ impl Transaction<'_> {
             Ok(()) => Ok(true),
             Err(error) => Err(self.fail_key(error, 0)),
         }
+    }
+
+    /// The generation that a commit begins.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.writer.draft.root.generation
     }
 
     /// The policy as the transaction would leave it.
@@ -300,8 +303,11 @@ impl<'a> Value<'a> {
     }
 }
 
-/// The mutable block of the object that `old` was, or a new one where it means something else by now.
-fn carry(draft: &mut Draft, old: Option<Ref>, fingerprint: u64, words: &[u64]) -> Result<Ref, NoRoom> {
+/// The block of the object that is replaced, where it goes on, else a new one; none where there are no words.
+fn carried(draft: &mut Draft, old: Option<Ref>, (fingerprint, words): (u64, &[u64])) -> Result<Ref, NoRoom> {
+    if words.is_empty() {
+        return Ok(0);
+    }
     let memory = draft.memory;
     let carried = old.map(|old| blob::table(&memory, old)).filter(|&carried| {
         carried != 0
