@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use gateway::canary::{Event, Phase, Promote, State, Tally, Verdict, Why, log};
 use gateway::config;
 use gateway::gateway::{
-    CanaryCommand, CanaryError, Decision, Entry, Leader, Outcome, Severity, Ticket, TryEnd, Worker,
+    CanaryCommand, CanaryError, Decision, Entry, Leader, Outcome, Purge, Severity, Ticket, TryEnd, Worker,
 };
 use gateway::state::{Identity, SharedRegion};
 use gateway::types::{MILLISECOND, Now, SECOND};
@@ -413,6 +413,18 @@ fn what_is_set_by_hand_holds_and_an_edit_begins_anew() {
     assert_eq!(error(&mut gateway, "none", CanaryCommand::Abort), CanaryError::NoRoute);
     assert_eq!(error(&mut gateway, "plain", CanaryCommand::Abort), CanaryError::NoCanary);
     assert_eq!(error(&mut gateway, "fixed", CanaryCommand::Resume), CanaryError::NoPromotion);
+}
+
+#[test]
+fn purges_of_a_cache_and_a_canary_leave_each_other_alone() {
+    let cached = DOCUMENT
+        .replace("    upstream: one\n    canary:", "    upstream: one\n    cache: {zone: api, ttl: 1m}\n    canary:");
+    let mut gateway = Gateway::new(&cached, 1);
+    gateway.workers[0].canary("r", CanaryCommand::Set(4_200)).unwrap();
+    assert!(gateway.workers[0].purge(Purge::Route("r")) && gateway.workers[0].purge(Purge::All));
+    assert!(!gateway.workers[0].purge(Purge::Route("fixed")), "it caches nothing");
+    assert_eq!(share(&mut gateway), (Phase::Paused, 4_200));
+    assert_eq!(gateway.workers[0].canaries()[1].phase, Phase::Off);
 }
 
 #[test]
