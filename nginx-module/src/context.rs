@@ -22,6 +22,8 @@ pub struct Context {
     pub ticket: Ticket,
     /// The URI as it was left when it was decided on; access runs again after internal redirects.
     pub decided: ngx_str_t,
+    /// The route that the place named where it was decided on; empty where none was.
+    pub route: ngx_str_t,
     /// Whether `complete` was called.
     pub completed: bool,
     /// The body of an answer of ours was sent; the header filter leaves it alone.
@@ -97,6 +99,7 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
             request: r,
             ticket: Ticket::new(),
             decided: raw::text(b""),
+            route: raw::text(b""),
             completed: false,
             replied: false,
             body: Body::Unread,

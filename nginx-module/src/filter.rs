@@ -34,7 +34,7 @@ unsafe extern "C" fn filter(r: *mut ngx_http_request_t) -> ngx_int_t {
                 with_worker(|worker| worker.answered(&mut context.ticket, now));
             }
             // An answer of our own already carries them.
-            if !context.replied && std::ptr::eq(r, (*r).main) {
+            if !context.replied && !context.ticket.is_shadow() && std::ptr::eq(r, (*r).main) {
                 let mut buffer = [0u8; 512];
                 for (name, value) in context.ticket.limit_headers(&mut buffer) {
                     reply::set(r, name, value);

@@ -88,10 +88,11 @@ unsafe fn is_set(changes: &Changes, element: &ngx_table_elt_t) -> bool {
 pub unsafe fn undo(r: *mut ngx_http_request_t, context: &mut Context) -> bool {
     // SAFETY: the caller's promise; the lines live as long as the request.
     unsafe {
-        let changes = std::mem::replace(&mut context.changes, Changes::new());
-        if changes.set.part.elts.is_null() {
+        if context.changes.set.part.elts.is_null() {
+            context.changes.dropped = std::mem::zeroed();
             return true;
         }
+        let changes = std::mem::replace(&mut context.changes, Changes::new());
         copy_headers(r, |element| !is_set(&changes, element))
             && headers(&changes.dropped).all(|element| {
                 let list = &raw mut (*r).headers_in.headers;

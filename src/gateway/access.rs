@@ -1,6 +1,6 @@
 //! `access`: the order of one request, in one place.
 //!
-//! bans -> path and host -> route -> the route's lists of addresses -> CORS -> limits that need no identity -> auth ->
+//! bans -> path and host -> route (or the one that the place names) -> the route's lists of addresses -> CORS -> limits that need no identity -> auth ->
 //! permissions -> limits keyed by identity -> the route's own answer, or what is forwarded -> breaker.
 
 use super::caller::{Callers, challenge};
@@ -119,6 +119,7 @@ impl Worker {
             }
         }
         ticket.restart(request.method(), self.reader.slot());
+        ticket.shadow = request.terms().shadow;
         if entry != Entry::Again {
             ticket.started = now.mono;
         }
@@ -149,9 +150,12 @@ impl Worker {
         let mut buffer = [0; 256];
         let host = host::normalise(request.host(), &mut buffer).map_err(Reply::new)?;
         let mut asked = Asked { request, host, expressions };
+        let named = request.terms().route;
         if let Some(preflight) = Preflight::of(request)
-            && let Some(found) = asked.find_preflight(&view.tree(), &preflight)
-            && let Some(route) = found.object::<Route>()
+            && let Some(route) = match named {
+                None => asked.find_preflight(&view.tree(), &preflight).and_then(|found| found.object::<Route>()),
+                Some(name) => view.named::<Route>(name),
+            }
             && let Some(cors) = route.get().cors.as_ref()
         {
             ticket.routed(&route);
@@ -160,24 +164,10 @@ impl Worker {
             return Ok(Some(Respond::Preflight));
         }
         let mut captures = Captures::default();
-        let found = asked.find(&view.tree(), &mut captures);
-        if R::LISTENS {
-            asked.tell(&view.tree(), recorder);
-        }
-        let (route, rule) = match found {
-            Lookup::Found(found) => {
-                (found.object::<Route>().ok_or(Reply::new(Reason::Internal))?, u32::from(found.rule()))
-            }
-            Lookup::MethodNotAllowed(allow) => {
-                tell!(recorder, Step::Route, "routes match, but none for {}", request.method().name());
-                return Err(Reply { allow, ..Reply::new(Reason::RouteMethod) }.into());
-            }
-            Lookup::None => {
-                tell!(recorder, Step::Route, "no route matches");
-                return Err(Reply::new(Reason::RouteNone).into());
-            }
+        let (route, rule) = match named {
+            None => matched(&view, &mut asked, &mut captures, recorder)?,
+            Some(name) => named_route(&view, name, &mut asked, &mut captures, recorder)?,
         };
-        tell!(recorder, Step::Route, "route \"{}\", rule {rule}", route.name());
         ticket.routed(&route);
         if route.strict {
             path::check_strict(request.path(), request.target()).map_err(Reply::new)?;
@@ -228,6 +218,9 @@ impl Worker {
         ticket: &mut Ticket,
         recorder: &mut impl Recorder,
     ) -> Result<(), Reply> {
+        if ticket.shadow {
+            return shadow_breaker(region, upstream, now, recorder);
+        }
         if let Some((slot, settings)) = Self::breaker(region, upstream) {
             match breaker::allow(slot, &settings, ticket.shard as u16, now.mono) {
                 Ok(permit) => ticket.permit = Some(permit),
@@ -251,6 +244,69 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+/// The route that matches the request, and by which of its rules.
+#[inline]
+fn matched<'v, Q: Request, R: Recorder>(
+    view: &'v View<'_>,
+    asked: &mut Asked<'_, Q>,
+    captures: &mut Captures,
+    recorder: &mut R,
+) -> Result<(Blob<'v, Route>, u32), Reply> {
+    let found = asked.find(&view.tree(), captures);
+    if R::LISTENS {
+        asked.tell(&view.tree(), recorder);
+    }
+    let (route, rule) = match found {
+        Lookup::Found(found) => (found.object::<Route>().ok_or(Reply::new(Reason::Internal))?, u32::from(found.rule())),
+        Lookup::MethodNotAllowed(allow) => {
+            tell!(recorder, Step::Route, "routes match, but none for {}", asked.request.method().name());
+            return Err(Reply { allow, ..Reply::new(Reason::RouteMethod) });
+        }
+        Lookup::None => {
+            tell!(recorder, Step::Route, "no route matches");
+            return Err(Reply::new(Reason::RouteNone));
+        }
+    };
+    tell!(recorder, Step::Route, "route \"{}\", rule {rule}", route.name());
+    Ok((route, rule))
+}
+
+/// The route that the request's place names, whatever it would match. Parameters and prefixes are known where the
+/// request is one that the route would take by host and path; elsewhere there are none, and no rule has the number that
+/// is given then.
+#[cold]
+fn named_route<'v>(
+    view: &'v View<'_>,
+    name: &str,
+    asked: &mut Asked<'_, impl Request>,
+    captures: &mut Captures,
+    recorder: &mut impl Recorder,
+) -> Result<(Blob<'v, Route>, u32), Reply> {
+    let Some(route) = view.named::<Route>(name) else {
+        tell!(recorder, Step::Route, "there is no route \"{name}\", which this place names");
+        return Err(Reply::new(Reason::RouteGone));
+    };
+    let wants_rule = !route.strip.is_empty() || route.parameters.iter().any(|names| !names.is_empty());
+    let rule = wants_rule.then(|| asked.find_rule(&view.tree(), &route, captures)).flatten();
+    tell!(recorder, Step::Route, "route \"{name}\", which this place names");
+    Ok((route, rule.map_or(u32::MAX, u32::from)))
+}
+
+/// Says what the breaker would, and takes nothing: where the request goes is not for it to judge.
+#[cold]
+fn shadow_breaker(
+    region: &crate::state::Region,
+    upstream: &Blob<'_, Upstream>,
+    now: Now,
+    recorder: &mut impl Recorder,
+) -> Result<(), Reply> {
+    if super::worker::breaker_state(region, upstream, now) == Some(crate::breaker::State::Open) {
+        tell!(recorder, Step::Breaker, "open");
+        return Err(Reply::later(Reason::BreakerOpen, SECOND));
+    }
+    Ok(())
 }
 
 /// The route's upstream; what the tries need of the route goes into the ticket.

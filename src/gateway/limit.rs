@@ -51,6 +51,7 @@ impl<R: Request> Limits<'_, '_, R> {
         }
         let rates = Worker::rates(self.region);
         let now = self.now.mono;
+        let before = ticket.asked.len();
         let mut charges = [None; LIMITS_MAX];
         for (id, charge) in limits.iter().zip(0..) {
             let id = id.id();
@@ -101,6 +102,11 @@ impl<R: Request> Limits<'_, '_, R> {
             ticket.limit = None;
             note(ticket, &limiter, quota, standing.remaining.min(quota.burst()), standing.reset);
             ticket.limit_status = LimitStatus::Rejected;
+            if ticket.shadow {
+                ticket.limit_status = LimitStatus::DryRun;
+                // Nothing was taken: where the request comes to a place that means it, they are asked.
+                ticket.asked.back_to(before);
+            }
             return Err(refusal);
         }
         Ok(())

@@ -25,6 +25,8 @@ pub struct Ticket {
     /// When `access` saw it first, microseconds.
     pub(super) started: u64,
     pub(super) refused: Option<Reason>,
+    /// Whether it goes its way whatever was decided.
+    pub(super) shadow: bool,
     /// Whether the route answered by itself.
     pub(super) responded: bool,
     /// Whether it counts in this worker's requests in flight.
@@ -115,6 +117,16 @@ impl Asked {
         }
         true
     }
+
+    /// How many there are, for [`Asked::back_to`].
+    pub fn len(&self) -> u32 {
+        self.count
+    }
+
+    /// Forgets those that were asked since there were `count`.
+    pub fn back_to(&mut self, count: u32) {
+        self.count = self.count.min(count);
+    }
 }
 
 /// The try that is under way.
@@ -166,6 +178,7 @@ impl Ticket {
             method: Method::Other,
             started: 0,
             refused: None,
+            shadow: false,
             responded: false,
             counted: false,
             asked: Asked::new(),
@@ -234,6 +247,18 @@ impl Ticket {
     #[must_use]
     pub fn was_refused(&self) -> bool {
         matches!(self.stage, Stage::Refused | Stage::Asking)
+    }
+
+    /// Whether it goes its way whatever was decided.
+    #[must_use]
+    pub fn is_shadow(&self) -> bool {
+        self.shadow
+    }
+
+    /// Whether it counts in the requests at hand: somebody has looked at it, and it is not over.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.counted
     }
 
     /// Whether it has a route to an upstream; true also where it was refused after routing, as another module may let

@@ -78,6 +78,10 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
         .map(|((upstream, peer), durations)| histogram(&[("upstream", upstream), ("peer", peer)], &durations));
     let limited =
         sums.limited.into_iter().map(|((route, rule), count)| counter(&[("route", route), ("rule", rule)], count));
+    let shadowed = sums
+        .shadowed
+        .into_iter()
+        .map(|((route, reason), count)| counter(&[("route", route), ("reason", reason)], count));
     let breakers =
         gauges.breakers.iter().map(|breaker| gauge(&[("upstream", breaker.upstream)], f64::from(breaker.state)));
     let fill = gauges.fill.iter().map(|(table, fill)| gauge(&[("table", table)], *fill));
@@ -115,6 +119,12 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
             "Requests that a limiter refused, or would have in shadow mode.",
             COUNTER,
             limited,
+        ),
+        Family::new(
+            "gateway_shadow_refusals_total",
+            "Requests that would have been refused where the gateway is in shadow mode.",
+            COUNTER,
+            shadowed,
         ),
         Family::new(
             "gateway_circuit_breaker_state",

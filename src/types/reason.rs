@@ -39,11 +39,12 @@ pub enum Reason {
     AuthDigest,
     AuthNonceStore,
     BodyDigest,
+    RouteGone,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -77,6 +78,7 @@ impl Reason {
         Self::AuthDigest,
         Self::AuthNonceStore,
         Self::BodyDigest,
+        Self::RouteGone,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -116,6 +118,7 @@ impl Reason {
             Self::AuthDigest => "auth.digest",
             Self::AuthNonceStore => "auth.nonce_store",
             Self::BodyDigest => "body.digest",
+            Self::RouteGone => "route.gone",
         }
     }
 
@@ -172,7 +175,8 @@ impl Reason {
             | Self::PolicyNone
             | Self::AuthKeysUnavailable
             | Self::AuthBusy
-            | Self::AuthNonceStore => 503,
+            | Self::AuthNonceStore
+            | Self::RouteGone => 503,
         }
     }
 
@@ -237,6 +241,7 @@ impl Reason {
             Self::BreakerOpen => "The service behind this resource is failing; see Retry-After.",
             Self::UpstreamNone => "No server is available for this resource.",
             Self::UpstreamGone => "The service behind this resource was removed.",
+            Self::RouteGone => "The policy of this resource was removed.",
             Self::AuthBusy => "Too many logins at once; see Retry-After.",
             Self::PolicyNone => "The gateway has no configuration yet.",
             Self::Internal => "The gateway failed.",
