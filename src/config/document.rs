@@ -84,6 +84,8 @@ pub struct Upstream {
     pub retries: Option<balancer::Retries>,
     /// Timeouts as written here, microseconds; 0 = not written. Routes carry the resolved ones.
     pub timeouts: balancer::Timeouts,
+    /// TLS towards its nodes; `None` = plain HTTP.
+    pub tls: Option<balancer::Tls>,
 }
 
 /// The `Host` header that an upstream is sent.
@@ -130,6 +132,8 @@ pub struct Route {
     pub permissions: Option<Permissions>,
     /// Names of limiters that exist, in the order in which they are asked.
     pub limits: Vec<String>,
+    /// How many requests it lets in at a time, over all workers; `None` = any number.
+    pub max_in_flight: Option<u32>,
     /// Microseconds, by route, else upstream, else defaults; 0 = nginx's own setting stays.
     pub timeouts: balancer::Timeouts,
     /// By route, else upstream, else defaults, else built in; field by field.

@@ -40,6 +40,7 @@ pub(super) struct Fields {
     auth: Option<Vec<String>>,
     permissions: Option<Permissions>,
     limits: Option<Vec<String>>,
+    max_in_flight: Option<u32>,
     timeouts: Timeouts,
     retries: WrittenRetries,
     strip_prefix: Option<bool>,
@@ -81,6 +82,7 @@ impl Fields {
             auth: references(at, "auth", owner, context),
             permissions: at.object("permissions").and_then(|at| permissions(&at)),
             limits: references(at, "limits", owner, context),
+            max_in_flight: at.number("max_in_flight"),
             timeouts: at.get("timeouts").map(|at| timeouts(&at)).unwrap_or_default(),
             retries: at.get("retries").map(|at| WrittenRetries::read(&at)).unwrap_or_default(),
             strip_prefix: at.bool("strip_prefix"),
@@ -125,6 +127,7 @@ impl Fields {
             auth: self.auth.or_else(|| defaults.auth.clone()).unwrap_or_default(),
             permissions: self.permissions.or_else(|| defaults.permissions.clone()),
             limits: self.limits.or_else(|| defaults.limits.clone()).unwrap_or_default(),
+            max_in_flight: self.max_in_flight.or(defaults.max_in_flight),
             timeouts: timeouts_or(timeouts_or(self.timeouts, above_timeouts), defaults.timeouts),
             retries: self.retries.or(&above_retries).or(&defaults.retries).resolve(),
             strip_prefix: self.strip_prefix.or(defaults.strip_prefix).unwrap_or(false),
@@ -358,7 +361,7 @@ fn upstream_name(at: &At<'_>, owner: &str, context: &mut Context<'_>) -> Option<
         return context.names.upstreams.refer(at).then(|| name.to_owned());
     }
     let name = made_name(at, format!("{owner}/upstream")).filter(|_| at.is_object())?;
-    let entry = upstream::read(at, name.clone());
+    let entry = upstream::read(at, name.clone(), context.secrets);
     context.keep_upstream(at, entry);
     Some(name)
 }

@@ -6,14 +6,19 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::document::{HostHeader, Labels, Upstream};
 use super::read::At;
 use super::scalar;
+use super::secrets::Secrets;
 use crate::balancer::{Algorithm, Node, Retries, RetryOn, Timeouts};
 use crate::breaker::Breaker;
 use crate::router::pattern::Host;
 use crate::types::SECOND;
 
+mod tls;
+
+pub(super) use tls::check_sni;
+
 /// Reads an upstream that the tables have checked, and its retries as they are written; `None` where something was
 /// reported.
-pub(super) fn read(at: &At<'_>, name: String) -> Option<(Upstream, WrittenRetries)> {
+pub(super) fn read(at: &At<'_>, name: String, secrets: &dyn Secrets) -> Option<(Upstream, WrittenRetries)> {
     let (nodes, node_labels) = nodes(at);
     let written = at.get("retries").map(|at| WrittenRetries::read(&at));
     let upstream = Upstream {
@@ -28,7 +33,9 @@ pub(super) fn read(at: &At<'_>, name: String) -> Option<(Upstream, WrittenRetrie
         breaker: at.get("breaker").map(|at| breaker(&at)),
         retries: written.as_ref().map(|written| written.clone().resolve()),
         timeouts: at.get("timeouts").map(|at| timeouts(&at)).unwrap_or_default(),
+        tls: at.object("tls").and_then(|at| tls::read(&at, secrets)),
     };
+    tls::check_names(at, &upstream);
     Some((upstream, written.unwrap_or_default()))
 }
 
@@ -55,10 +62,28 @@ fn nodes(at: &At<'_>) -> (Vec<Node>, Vec<Labels>) {
 
 fn breaker(at: &At<'_>) -> Breaker {
     let span = |name, default| at.parsed(name, scalar::duration).unwrap_or(default);
+    let open_for = span("open_for", 30 * SECOND);
+    let open_for_max = span("open_for_max", open_for);
+    if open_for_max < open_for {
+        at.get("open_for_max")
+            .as_ref()
+            .unwrap_or(at)
+            .error("must not be below `open_for`, which is `30s` where none is written");
+    }
+    let ratio = at.get("failure_ratio");
+    if let Some(calls) = at.get("minimum_calls").filter(|_| ratio.is_none()) {
+        calls.error("belongs to `failure_ratio`, which is not there");
+    }
     Breaker {
-        failures: at.number("failures").unwrap_or(10),
+        // Whoever writes a share alone means that alone.
+        failures: at.number("failures").unwrap_or(if ratio.is_some() { 0 } else { 10 }),
+        failure_ratio: at.parsed("failure_ratio", scalar::percentage).unwrap_or(0),
+        minimum_calls: at.number("minimum_calls").unwrap_or(20),
+        slow_call: span("slow_call", 0),
         window: span("window", 10 * SECOND),
-        open_for: span("open_for", 30 * SECOND),
+        open_for,
+        open_for_max,
+        jitter: at.parsed("jitter", scalar::percentage).unwrap_or(0),
         probes: at.number("probes").unwrap_or(5),
         closes_after: at.number("closes_after").unwrap_or(5),
     }

@@ -11,7 +11,8 @@ mod signature;
 use serde_json::{Map, Value, json};
 
 use super::document::{Consumer, Document, HostHeader, PathPolicy, Protocols, Role, Route, Sources, Upstream};
-use crate::balancer::{Retries, RetryOn, Timeouts};
+use crate::balancer::{Retries, RetryOn, Timeouts, Tls, TlsVersion};
+use crate::breaker::Breaker;
 use crate::cors::{Cors, Origins};
 use crate::limiter::{HeaderStyle, KeyPart, Limiter};
 use crate::lists::{Ban, List};
@@ -241,21 +242,68 @@ pub(super) fn upstream(entry: &Upstream) -> Value {
     if let HostHeader::Name(name) = &entry.host {
         fields.put("host", name.as_str());
     }
-    if let Some(breaker) = &entry.breaker {
-        fields.put(
-            "breaker",
-            json!({
-                "failures": breaker.failures, "window": duration(breaker.window),
-                "open_for": duration(breaker.open_for), "probes": breaker.probes,
-                "closes_after": breaker.closes_after,
-            }),
-        );
+    if let Some(written) = &entry.breaker {
+        fields.put("breaker", breaker(written));
     }
     if let Some(written) = &entry.retries {
         fields.put("retries", retries(written));
     }
     put_timeouts(&mut fields, entry.timeouts);
+    if let Some(settings) = &entry.tls {
+        fields.put("tls", tls(settings));
+    }
     fields.done()
+}
+
+/// TLS as JSON: certificates as PEM, the key not at all.
+fn tls(settings: &Tls) -> Value {
+    let mut fields = Fields::default();
+    fields.put("verify", settings.verify);
+    if let Some(name) = &settings.sni {
+        fields.put("sni", name.as_str());
+    }
+    if let Some(ca) = &settings.ca {
+        fields.put("ca", ca.as_str());
+    }
+    if let Some(client) = &settings.client {
+        fields.put("cert", client.chain.as_str());
+        fields.put("key", "(set)");
+    }
+    let version = match settings.min_version {
+        TlsVersion::V1_2 => "TLSv1.2",
+        TlsVersion::V1_3 => "TLSv1.3",
+    };
+    fields.put("min_version", version);
+    fields.done()
+}
+
+fn breaker(breaker: &Breaker) -> Value {
+    let mut fields = Fields::default();
+    if breaker.failures > 0 {
+        fields.put("failures", breaker.failures);
+    }
+    if breaker.weighs() {
+        fields.put("failure_ratio", percentage(breaker.failure_ratio));
+        fields.put("minimum_calls", breaker.minimum_calls);
+    }
+    if breaker.slow_call > 0 {
+        fields.put("slow_call", duration(breaker.slow_call));
+    }
+    fields.put("window", duration(breaker.window));
+    fields.put("open_for", duration(breaker.open_for));
+    fields.put("open_for_max", duration(breaker.open_for_max));
+    fields.put("jitter", percentage(breaker.jitter));
+    fields.put("probes", breaker.probes);
+    fields.put("closes_after", breaker.closes_after);
+    fields.done()
+}
+
+/// Tenths of a percent as they are written.
+fn percentage(tenths: u16) -> String {
+    match (tenths / 10, tenths % 10) {
+        (whole, 0) => format!("{whole}%"),
+        (whole, tenth) => format!("{whole}.{tenth}%"),
+    }
 }
 
 fn retries(retries: &Retries) -> Value {
@@ -269,9 +317,7 @@ fn retries(retries: &Retries) -> Value {
     let statuses = RetryOn::STATUSES.iter().enumerate().filter(|(bit, _)| retries.on.statuses & 1 << bit != 0);
     on.extend(statuses.map(|(_, status)| format!("http_{status}")));
     let methods = if retries.idempotent_only { "idempotent" } else { "all" };
-    let (whole, tenth) = (retries.budget / 10, retries.budget % 10);
-    let budget = if tenth == 0 { format!("{whole}%") } else { format!("{whole}.{tenth}%") };
-    json!({"attempts": retries.attempts, "on": on, "methods": methods, "budget": budget})
+    json!({"attempts": retries.attempts, "on": on, "methods": methods, "budget": percentage(retries.budget)})
 }
 
 fn put_timeouts(fields: &mut Fields, timeouts: Timeouts) {
@@ -349,6 +395,9 @@ pub(super) fn route(entry: &Route) -> Value {
         fields.put("permissions", json!({word: permissions.required}));
     }
     fields.texts("limits", &entry.limits);
+    if let Some(most) = entry.max_in_flight {
+        fields.put("max_in_flight", most);
+    }
     if let Some(settings) = &entry.cors {
         fields.put("cors", cors(settings));
     }

@@ -26,6 +26,7 @@ impl Worker {
         ticket.stage = Stage::Refused;
         ticket.refused = Some(reason);
         self.cancel_permit(ticket);
+        Self::leave(&self.region, ticket);
     }
 
     /// No route takes the request that `access` has just looked at, and the place where it came in goes on as if nobody
@@ -48,11 +49,12 @@ impl Worker {
         if let Some(attempt) = ticket.attempt.take() {
             Self::peers(&self.region).finished(attempt.peer);
         }
+        Self::leave(&self.region, ticket);
         let judged = if outcome.aborted { 0 } else { outcome.upstream_status };
         match judged {
             // Nobody can say what the upstream would have answered.
             0 => self.cancel_permit(ticket),
-            status => self.report(ticket, status < 500 || status == 501, now),
+            status => self.report(ticket, (status < 500 || status == 501) && !ticket.slow, now),
         }
         if ticket.counted
             && let Some(shard) = Self::shard(&self.region, self.reader.slot())
@@ -75,6 +77,7 @@ impl Worker {
             Self::peers(&self.region).finished(attempt.peer);
         }
         self.cancel_permit(ticket);
+        Self::leave(&self.region, ticket);
         if ticket.counted
             && let Some(shard) = Self::shard(&self.region, self.reader.slot())
         {
@@ -85,8 +88,8 @@ impl Worker {
     }
 
     fn report(&mut self, ticket: &mut Ticket, good: bool, now: Now) {
-        // A success while the breaker is closed changes nothing, and need not find it.
-        let Some(permit) = ticket.permit.take().filter(|permit| permit.is_probe() || !good) else { return };
+        // A success while the breaker is closed mostly changes nothing, and need not find it.
+        let Some(permit) = ticket.permit.take().filter(|permit| !good || !permit.ignores_success()) else { return };
         let region: Region = self.region;
         let Some(view) = self.reader.enter() else { return };
         let Some(upstream) = view.object::<Upstream>(ticket.upstream) else { return };

@@ -67,7 +67,7 @@ pub fn dump(tree: &Tree<'_>) -> Result<Document, DumpError> {
         document.roles.push(config::Role { name, permissions: permissions.into_names() });
     }
     for (name, upstream) in all::<Upstream>(tree)? {
-        let Upstream { algorithm, host, breaker, nodes, node_labels, retries, timeouts, .. } = upstream;
+        let Upstream { algorithm, host, breaker, nodes, node_labels, retries, timeouts, tls, .. } = upstream;
         let host = host.map_or(HostHeader::Preserve, HostHeader::Name);
         document.upstreams.push(config::Upstream {
             name,
@@ -78,6 +78,7 @@ pub fn dump(tree: &Tree<'_>) -> Result<Document, DumpError> {
             breaker,
             retries,
             timeouts,
+            tls,
         });
     }
     for list in tree.each::<Set>() {
@@ -122,6 +123,7 @@ fn read_route(tree: &Tree<'_>, blob: &Blob<'_, Route>) -> Result<config::Route, 
         auth: names(tree, blob.name(), &route.auth)?,
         permissions: route.permissions,
         limits: names(tree, blob.name(), &route.limits)?,
+        max_in_flight: route.in_flight.map(|in_flight| in_flight.most),
         timeouts: route.timeouts,
         retries: route.retries,
         strip_prefix: !route.strip.is_empty(),

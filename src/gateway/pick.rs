@@ -7,7 +7,6 @@ use super::object::{Route, Upstream};
 use super::ticket::{Attempt, Stage, Ticket};
 use super::worker::Worker;
 use crate::balancer::{FAILURES, Outcome, PickTable, Statistics, Tried, may_eject};
-use crate::state::tables::breaker;
 use crate::state::{Blob, Region, View};
 use crate::types::{Now, Reason};
 
@@ -20,6 +19,10 @@ pub struct Peer<'v> {
     pub address: IpAddr,
     /// The TCP port.
     pub port: u16,
+    /// What a kept connection must be to be used for this try; 0 = plain HTTP.
+    pub connection: u64,
+    /// The name to ask for in a TLS handshake, and to verify; `None` without TLS, or where only an address is known.
+    pub server_name: Option<&'v str>,
 }
 
 /// How a try ended.
@@ -44,6 +47,10 @@ impl Worker {
             Some(upstream) => upstream,
             None => Self::moved(&self.region, &view, ticket, now)?,
         };
+        if upstream.tls_identity.to_native() != ticket.tls {
+            // An edit has changed how its nodes are spoken to, and the connection's settings are made already.
+            return Err(Reply::new(Reason::UpstreamGone));
+        }
         let none = Reply::new(Reason::UpstreamNone);
         let words = view.pick_table(&upstream).ok_or(none)?;
         let table = PickTable::new(words, upstream.peers.len() as u32).ok_or(none)?;
@@ -71,8 +78,14 @@ impl Worker {
         ticket.tried.insert(place);
         ticket.tries = ticket.tries.saturating_add(1);
         let address = Ipv6Addr::from(entry.address).to_canonical();
-        let peer = Peer { name: &entry.name, address, port: entry.port.to_native() };
-        let slot = peers.started(entry.slot.to_native());
+        let peer = Peer {
+            name: &entry.name,
+            address,
+            port: entry.port.to_native(),
+            connection: entry.connection.to_native(),
+            server_name: if ticket.tls == 0 { None } else { upstream.server_name(entry) },
+        };
+        let slot = peers.started(entry.slot.to_native(), self.reader.slot());
         ticket.attempt =
             Some(Attempt { place, peer: slot, key: entry.key.to_native(), started: now.mono, latency: None });
         Ok(take(&peer))
@@ -97,13 +110,8 @@ impl Worker {
             return Err(gone);
         }
         // The permit of the old one's breaker went with it.
-        ticket.permit = match Self::breaker(region, &upstream) {
-            Some((slot, settings)) => Some(
-                breaker::allow(slot, &settings, ticket.shard as u16, now.mono)
-                    .map_err(|refused| Reply::later(Reason::BreakerOpen, refused.retry_after))?,
-            ),
-            None => None,
-        };
+        Self::permit(region, &upstream, now, ticket)
+            .map_err(|refused| Reply::later(Reason::BreakerOpen, refused.retry_after))?;
         ticket.upstream = upstream.id();
         ticket.names.upstream.set(upstream.name_bytes());
         Ok(upstream)
@@ -112,7 +120,9 @@ impl Worker {
     /// The response header of the try under way has come.
     pub fn answered(&mut self, ticket: &mut Ticket, now: Now) {
         if let Some(attempt) = &mut ticket.attempt {
-            attempt.latency = Some(now.mono.saturating_sub(attempt.started));
+            let latency = now.mono.saturating_sub(attempt.started);
+            attempt.latency = Some(latency);
+            ticket.slow = ticket.slow_after != 0 && latency > ticket.slow_after;
             ticket.stage = Stage::Answered;
         }
     }

@@ -13,6 +13,7 @@ use crate::limiter::{HeaderStyle, HeaderText, Quota};
 use crate::state::Blob;
 use crate::state::tables::breaker::Permit;
 use crate::state::tables::peers::Peer;
+use crate::state::tables::places::Place;
 use crate::types::{Id, Method, NAME_MAX, Reason};
 
 /// The record of one request; adapters keep it beside their own and hand it to every call.
@@ -39,6 +40,12 @@ pub struct Ticket {
     pub(super) limit: Option<LimitNote>,
     pub(super) limit_status: LimitStatus,
     pub(super) permit: Option<Permit>,
+    /// Its place on a route that lets in so many at a time.
+    pub(super) place: Place,
+    /// From so many microseconds to the response header on, a try has failed in its breaker's eyes.
+    pub(super) slow_after: u64,
+    /// Whether the last try that was answered took that long.
+    pub(super) slow: bool,
     pub(super) timeouts: Timeouts,
     /// Tries in all that the route allows …
     pub(super) allowed: u8,
@@ -48,6 +55,8 @@ pub struct Ticket {
     pub(super) idempotent_only: bool,
     /// Whether the upstream wants a `Host` of its own.
     pub(super) own_host: bool,
+    /// How its upstream is spoken to, [`crate::balancer::Tls::identity`]; 0 = plain HTTP.
+    pub(super) tls: u64,
     /// Whether the route answers browsers of other origins itself.
     pub(super) cors: bool,
     /// Retries per 1,000 requests.
@@ -187,12 +196,16 @@ impl Ticket {
             limit: None,
             limit_status: LimitStatus::None,
             permit: None,
+            place: Place::default(),
+            slow_after: 0,
+            slow: false,
             timeouts: Timeouts::default(),
             allowed: 1,
             offered: 1,
             retry_on: RetryOn { error: false, timeout: false, statuses: 0 },
             idempotent_only: true,
             own_host: false,
+            tls: 0,
             cors: false,
             retry_budget: 0,
             tried: Tried::default(),
@@ -224,6 +237,7 @@ impl Ticket {
         self.responded = false;
         self.passed = Passed::default();
         self.permit = None;
+        self.slow = false;
         self.timeouts = Timeouts::default();
         self.allowed = 1;
         self.offered = 1;
@@ -237,6 +251,7 @@ impl Ticket {
         self.shard = shard;
         self.table = 0;
         self.own_host = false;
+        self.tls = 0;
         self.cors = false;
         self.names.route.clear();
         self.names.upstream.clear();
@@ -304,6 +319,12 @@ impl Ticket {
     #[must_use]
     pub fn attempts(&self) -> u8 {
         self.offered
+    }
+
+    /// A number for the TLS settings of its upstream, the same as long as they are; 0 = plain HTTP.
+    #[must_use]
+    pub fn tls(&self) -> u64 {
+        self.tls
     }
 
     /// Its timeouts, microseconds; 0 = the server's own.

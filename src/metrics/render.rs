@@ -32,6 +32,8 @@ pub struct Gauges<'a> {
     pub fill: Vec<(&'a str, f64)>,
     /// Breakers.
     pub breakers: Vec<BreakerGauge<'a>>,
+    /// Routes that let in so many requests at a time, and how many are under way.
+    pub in_flight: Vec<(&'a str, u32)>,
     /// Key sets by the name of their `auth` entry, and seconds since each was last confirmed.
     pub key_sets: Vec<(&'a str, f64)>,
 }
@@ -43,6 +45,8 @@ pub struct BreakerGauge<'a> {
     pub upstream: &'a str,
     /// 0 closed, 1 open, 2 half-open.
     pub state: u8,
+    /// Whether somebody has it so, whatever its upstream does.
+    pub forced: bool,
 }
 
 /// Sums `shards` and writes everything in Prometheus' text format, version 0.0.4. Not for the request path: it
@@ -84,6 +88,11 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
         .map(|((route, reason), count)| counter(&[("route", route), ("reason", reason)], count));
     let breakers =
         gauges.breakers.iter().map(|breaker| gauge(&[("upstream", breaker.upstream)], f64::from(breaker.state)));
+    let in_flight = gauges.in_flight.iter().map(|(route, count)| gauge(&[("route", route)], f64::from(*count)));
+    let forced = gauges
+        .breakers
+        .iter()
+        .map(|breaker| gauge(&[("upstream", breaker.upstream)], f64::from(u8::from(breaker.forced))));
     let fill = gauges.fill.iter().map(|(table, fill)| gauge(&[("table", table)], *fill));
     let key_sets = gauges.key_sets.iter().map(|(auth, age)| gauge(&[("auth", auth)], *age));
     // A connection that one worker accepted and another closed leaves one count too high and one too low.
@@ -120,6 +129,7 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
             COUNTER,
             limited,
         ),
+        Family::new("gateway_route_in_flight", "Requests under way on routes with `max_in_flight`.", GAUGE, in_flight),
         Family::new(
             "gateway_shadow_refusals_total",
             "Requests that would have been refused where the gateway is in shadow mode.",
@@ -131,6 +141,12 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
             "Circuit breakers: 0 closed, 1 open, 2 half-open.",
             GAUGE,
             breakers,
+        ),
+        Family::new(
+            "gateway_circuit_breaker_forced",
+            "Circuit breakers that somebody holds in their state: 1; else 0.",
+            GAUGE,
+            forced,
         ),
         Family::new(
             "gateway_config_generation",

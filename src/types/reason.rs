@@ -39,12 +39,13 @@ pub enum Reason {
     AuthDigest,
     AuthNonceStore,
     BodyDigest,
+    LimitInFlight,
     RouteGone,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -78,6 +79,7 @@ impl Reason {
         Self::AuthDigest,
         Self::AuthNonceStore,
         Self::BodyDigest,
+        Self::LimitInFlight,
         Self::RouteGone,
     ];
 
@@ -118,6 +120,7 @@ impl Reason {
             Self::AuthDigest => "auth.digest",
             Self::AuthNonceStore => "auth.nonce_store",
             Self::BodyDigest => "body.digest",
+            Self::LimitInFlight => "limit.in_flight",
             Self::RouteGone => "route.gone",
         }
     }
@@ -169,6 +172,7 @@ impl Reason {
             Self::LimitExceeded => 429,
             Self::Internal => 500,
             Self::LimitTableFull
+            | Self::LimitInFlight
             | Self::BreakerOpen
             | Self::UpstreamNone
             | Self::UpstreamGone
@@ -238,6 +242,7 @@ impl Reason {
             Self::PermissionMissing => "The credentials do not permit this request.",
             Self::LimitExceeded => "Too many requests; see Retry-After.",
             Self::LimitTableFull => "Too many clients at once; see Retry-After.",
+            Self::LimitInFlight => "Too many requests at once; see Retry-After.",
             Self::BreakerOpen => "The service behind this resource is failing; see Retry-After.",
             Self::UpstreamNone => "No server is available for this resource.",
             Self::UpstreamGone => "The service behind this resource was removed.",

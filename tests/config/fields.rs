@@ -46,12 +46,18 @@ fn everything() -> Value {
         "upstreams": [{
             "name": "u", "host": "h.example", "algorithm": "adaptive",
             "nodes": [{"host": "h", "port": 1, "weight": 2, "priority": 1, "labels": {"zone": "a"}}],
-            "breaker": {"failures": 1, "window": "1s", "open_for": "1s", "probes": 1, "closes_after": 1},
-            "retries": retries, "timeouts": timeouts
+            "breaker": {
+                "failures": 1, "failure_ratio": "5%", "minimum_calls": 1, "slow_call": "1s", "window": "1s",
+                "open_for": "1s", "open_for_max": "2s", "jitter": "5%", "probes": 1, "closes_after": 1
+            },
+            "retries": retries, "timeouts": timeouts,
+            "tls": {"verify": false, "sni": "s.example", "ca": "$file:///certificate", "cert": "$file:///certificate",
+                    "key": "$file:///key", "min_version": "TLSv1.3"}
         }],
         "routes": [{
             "name": "r", "hosts": ["a.example"], "paths": ["/a"], "methods": ["GET"], "priority": 1, "enabled": false,
-            "upstream": "u", "strip_prefix": true, "auth": ["staff"], "permissions": {"any": ["a"]}, "limits": ["l"],
+            "upstream": "u", "strip_prefix": true, "auth": ["staff"], "permissions": {"any": ["a"]}, "limits": ["l"], "max_in_flight": 8,
+            "max_in_flight": 9,
             "path_policy": "strict", "protocols": ["http"], "labels": {"a": "b"},
             "timeouts": {"connect": "4s", "send": "5s", "read": "6s"},
             "retries": {"attempts": 4, "on": ["http_429"], "methods": "idempotent", "budget": "8%"},

@@ -9,7 +9,7 @@ pub(super) fn of(resource: &str, field: &str) -> (&'static str, Option<&'static 
         .map_or(("", None), |(_, description, default)| (description, *default))
 }
 
-const WORDS: [(&str, &str, Option<&str>); 158] = [
+const WORDS: &[(&str, &str, Option<&str>)] = &[
     ("document.version", "The document's version.", None),
     ("document.defaults", "Any route field, for the routes that are silent.", None),
     ("document.auth", "Ways to authenticate.", Some("[]")),
@@ -47,6 +47,7 @@ const WORDS: [(&str, &str, Option<&str>); 158] = [
     ("route.auth", "Entries of `auth`, any of which lets a request in; empty, everybody may.", Some("[]")),
     ("route.permissions", "What the caller must be permitted.", None),
     ("route.limits", "Limiters, in the order in which they are asked.", Some("[]")),
+    ("route.max_in_flight", "How many requests it lets in at a time, over all workers; left out, any number.", None),
     ("route.cors", "What browsers of other origins may do.", None),
     ("route.allow", "Addresses, blocks and names of lists that may come; empty, everybody.", Some("[]")),
     ("route.deny", "Addresses, blocks and names of lists that may not come; it goes before `allow`.", Some("[]")),
@@ -176,15 +177,35 @@ const WORDS: [(&str, &str, Option<&str>); 158] = [
     ("node.weight", "Its share.", Some("1")),
     ("node.priority", "0 serves first, higher ones when no lower one is available.", Some("0")),
     ("node.labels", "Free texts.", Some("{}")),
-    ("breaker.failures", "So many failures open it.", Some("10")),
+    ("breaker.failures", "So many failures open it; 10 unless `failure_ratio` is there.", None),
+    ("breaker.failure_ratio", "Such a share of failures among the calls opens it.", None),
+    ("breaker.minimum_calls", "From so many calls on the share counts.", Some("20")),
+    ("breaker.slow_call", "A call whose response header takes longer is a failure.", None),
     ("breaker.window", "Within this time.", Some(r#""10s""#)),
     ("breaker.open_for", "How long it stays open.", Some(r#""30s""#)),
+    (
+        "breaker.open_for_max",
+        "Each time that it opens again it stays open twice as long, up to this; left out, it does not.",
+        None,
+    ),
+    ("breaker.jitter", "Up to such a share longer, at random.", Some(r#""0%""#)),
     ("breaker.probes", "How many probes may be in flight at once.", Some("5")),
     ("breaker.closes_after", "How many successful probes close it.", Some("5")),
     ("retries.attempts", "Tries in all, the first included.", Some("2")),
     ("retries.on", "What is tried again.", Some(r#"["error", "timeout", "http_502", "http_503"]"#)),
     ("retries.methods", "Which methods are tried again.", Some(r#""idempotent""#)),
     ("retries.budget", "How many retries there may be among requests, beside a small constant.", Some(r#""20%""#)),
+    ("upstream.tls", "TLS towards its nodes; left out, plain HTTP.", None),
+    (
+        "tls.verify",
+        "Whether a node must show a certificate of a trusted authority and of the right name.",
+        Some("true"),
+    ),
+    ("tls.sni", "The name that is asked for and verified; left out, `host` of the upstream or the node's own.", None),
+    ("tls.ca", "The authorities that are trusted, PEM; left out, the system's.", None),
+    ("tls.cert", "What a node that asks is shown, PEM, with its intermediate certificates.", None),
+    ("tls.key", "The key of `cert`, PEM.", None),
+    ("tls.min_version", "The oldest version.", Some(r#""TLSv1.2""#)),
     ("timeouts.connect", "To establish a connection; left out, nginx's own setting stays.", None),
     ("timeouts.send", "Between two writes of the request.", None),
     ("timeouts.read", "Between two reads of the response.", None),

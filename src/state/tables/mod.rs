@@ -4,8 +4,10 @@
 //! killed at, the others go on, and the documents of each table say what the dead one may have left behind.
 
 pub mod breaker;
+pub mod gauge;
 pub mod nonce;
 pub mod peers;
+pub mod places;
 pub mod rate;
 pub mod revocations;
 pub mod shards;
