@@ -87,7 +87,7 @@ impl<R: Request> Limits<'_, '_, R> {
                 if let Some(shard) = Worker::shard(self.region, ticket.shard) {
                     shard.limited(self.route.id(), Id::NONE);
                 }
-                ticket.limit_status = LimitStatus::Rejected;
+                ticket.limit_status = if ticket.shadow { LimitStatus::DryRun } else { LimitStatus::Rejected };
                 Err(Reply::later(Reason::LimitInFlight, SECOND))
             }
         }
