@@ -40,12 +40,14 @@ pub enum Reason {
     AuthNonceStore,
     BodyDigest,
     LimitInFlight,
+    LimitCost,
+    LimitNever,
     RouteGone,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 37] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -80,6 +82,8 @@ impl Reason {
         Self::AuthNonceStore,
         Self::BodyDigest,
         Self::LimitInFlight,
+        Self::LimitCost,
+        Self::LimitNever,
         Self::RouteGone,
     ];
 
@@ -121,6 +125,8 @@ impl Reason {
             Self::AuthNonceStore => "auth.nonce_store",
             Self::BodyDigest => "body.digest",
             Self::LimitInFlight => "limit.in_flight",
+            Self::LimitCost => "limit.cost",
+            Self::LimitNever => "limit.never",
             Self::RouteGone => "route.gone",
         }
     }
@@ -151,7 +157,7 @@ impl Reason {
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
-            Self::PathRefused | Self::RequestMalformed | Self::BodyDigest => 400,
+            Self::PathRefused | Self::RequestMalformed | Self::BodyDigest | Self::LimitCost => 400,
             Self::AuthMissing
             | Self::AuthMalformed
             | Self::AuthAlgorithm
@@ -169,7 +175,7 @@ impl Reason {
             Self::PermissionMissing | Self::ProtocolRefused | Self::AccessBanned | Self::AccessDenied => 403,
             Self::RouteNone => 404,
             Self::RouteMethod => 405,
-            Self::LimitExceeded => 429,
+            Self::LimitExceeded | Self::LimitNever => 429,
             Self::Internal => 500,
             Self::LimitTableFull
             | Self::LimitInFlight
@@ -242,6 +248,8 @@ impl Reason {
             Self::PermissionMissing => "The credentials do not permit this request.",
             Self::LimitExceeded => "Too many requests; see Retry-After.",
             Self::LimitTableFull => "Too many clients at once; see Retry-After.",
+            Self::LimitCost => "The header that says what the request costs holds no whole number.",
+            Self::LimitNever => "The request costs more than its limit ever allows.",
             Self::LimitInFlight => "Too many requests at once; see Retry-After.",
             Self::BreakerOpen => "The service behind this resource is failing; see Retry-After.",
             Self::UpstreamNone => "No server is available for this resource.",
