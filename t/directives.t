@@ -254,3 +254,142 @@ location /asked { proxy_pass http://127.0.0.1:$TEST_NGINX_RAND_PORT_3; }
 [200, 200, 200]
 --- response_headers eval
 ["! X-Route", "X-Route: all", "X-Backend: one"]
+
+
+=== gateway_balancer NAME: nginx's own proxy_pass, retries of nginx.conf, statistics, no decision
+--- gateway
+version: 1
+upstreams:
+  - {name: pair, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}, {host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_2}]}
+  - {name: other, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_2}]}
+routes: [{name: all, paths: ["/*"], upstream: other}]
+--- http_config
+upstream pinned { gateway_balancer pair; keepalive 8; }
+server { listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1; location / { return 200 "one $request_uri\n"; } location /half { return 503; } }
+server { listen 127.0.0.1:$TEST_NGINX_RAND_PORT_2; location / { return 200 "two $request_uri\n"; } }
+--- config
+proxy_http_version 1.1;
+proxy_set_header Connection "";
+add_header X-Up "$gateway_upstream" always;
+location / { proxy_pass http://pinned; }
+location /half { proxy_pass http://pinned; proxy_next_upstream http_503; }
+location /on/ { gateway on; proxy_pass http://pinned; }
+location = /metrics { gateway_metrics; }
+--- request
+GET /a
+--- after_request eval
+sub {
+    my %seen;
+    $seen{get('/a')->{body} =~ /^(\w+)/ ? $1 : ''}++ for 1 .. 40;
+    is(CORE::join(' ', sort keys %seen), 'one two', 'both nodes');
+    %seen = ();
+    $seen{get('/on/a')->{body} =~ /^(\w+)/ ? $1 : ''}++ for 1 .. 20;
+    is(CORE::join(' ', sort keys %seen), 'one two', 'also where a route says otherwise');
+    is(get('/half')->{status}, 200, 'nginx tries the next one') for 1 .. 10;
+    my $text = get('/metrics')->{body};
+    like($text, qr/^gateway_upstream_duration_seconds_count\{upstream="pair",/m, 'the nodes are counted');
+    is(scalar(() = $text =~ /^gateway_requests_total\{/mg), 1, 'requests without a decision are not');
+    like($text, qr/^gateway_active_connections 0$/m, 'nobody is left');
+}
+--- response_headers
+X-Up: pair
+
+
+=== gateway_balancer NAME: its breaker, its retries, and an edit that removes it
+--- gateway
+version: 1
+upstreams:
+  - {name: weak, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}], breaker: {failures: 1, open_for: 60s}}
+  - {name: gone, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}
+--- http_config
+upstream weak { gateway_balancer weak; }
+upstream gone { gateway_balancer gone; }
+--- config
+location / { proxy_pass http://weak; }
+location /gone { proxy_pass http://gone; }
+--- request eval
+["GET /a", "GET /status/500", "GET /a", "GET /gone"]
+--- error_code eval
+[200, 500, 502, 200]
+--- after_request eval
+[undef, undef, sub { like(errors(), qr/upstream "weak" of "gateway_balancer" takes nobody: breaker\.open/, 'told') }, sub {
+    ok(edit('name: gone', 'name: elsewhere', sub { get('/gone')->{status} == 502 }), 'removed');
+    like(errors(), qr/upstream "gone" of "gateway_balancer" takes nobody: upstream\.gone/, 'told');
+}]
+--- no_error_log
+[alert]
+[emerg]
+
+
+=== gateway_balancer: a name that there is not
+--- http_config
+upstream x { gateway_balancer nobody; }
+--- must_die
+--- error_log eval
+qr/"gateway_balancer": there is no upstream "nobody" in \S+gateway.yaml in \S+nginx.conf:\d+/
+--- suppress_stderr
+
+
+=== gateway_balancer twice
+--- http_config
+upstream x { gateway_balancer u; gateway_balancer v; }
+--- must_die
+--- error_log eval
+qr/"gateway_balancer" directive is duplicate in \S+nginx.conf:\d+/
+--- suppress_stderr
+
+
+=== gateway_balancer beside a zone
+--- http_config
+upstream x { gateway_balancer u; zone x 64k; }
+--- must_die
+--- error_log eval
+qr/"zone" cannot be used in upstream "x" with "gateway_balancer".* in \S+nginx.conf:\d+/
+--- suppress_stderr
+
+
+=== gateway_balancer outside of upstream
+--- config
+location / { gateway_balancer u; }
+--- must_die
+--- error_log eval
+qr/"gateway_balancer" directive is not allowed here in \S+nginx.conf:\d+/
+--- suppress_stderr
+
+
+=== gateway_debug_headers: on, inherited, off, and the upstream's own give way
+--- http_config
+server { listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1; location / { add_header X-Gateway-Route forged; return 200 "one\n"; } }
+--- config
+gateway_debug_headers on;
+location / { gateway_pass gateway; }
+location /guarded/ { gateway_route guarded; root html; }
+location /quiet/ { gateway_debug_headers off; gateway_pass gateway; }
+location /shadow/ { gateway shadow; gateway_route guarded; proxy_pass http://127.0.0.1:$TEST_NGINX_RAND_PORT_1; }
+--- request eval
+["GET /a", "GET /guarded/", "GET /quiet/", "GET /shadow/"]
+--- error_code eval
+[200, 401, 200, 200]
+--- response_headers eval
+["X-Gateway-Route: all\nX-Gateway-Upstream: u\nX-Gateway-Decision: forward\n! X-Gateway-Reason",
+ "X-Gateway-Route: guarded\n! X-Gateway-Upstream\nX-Gateway-Decision: refuse\nX-Gateway-Reason: auth.missing",
+ "X-Gateway-Route: forged\n! X-Gateway-Upstream\n! X-Gateway-Decision",
+ "X-Gateway-Route: guarded\nX-Gateway-Decision: refuse\nX-Gateway-Reason: auth.missing"]
+
+
+=== gateway_debug_headers: neither on nor off
+--- config
+location / { gateway_debug_headers yes; gateway_pass gateway; }
+--- must_die
+--- error_log eval
+qr/invalid value "yes" in "gateway_debug_headers" directive, it must be "on" or "off" in \S+nginx.conf:\d+/
+--- suppress_stderr
+
+
+=== gateway_debug_headers twice
+--- config
+location / { gateway_debug_headers on; gateway_debug_headers on; gateway_pass gateway; }
+--- must_die
+--- error_log eval
+qr/"gateway_debug_headers" directive is duplicate in \S+nginx.conf:\d+/
+--- suppress_stderr

@@ -13,7 +13,7 @@ use crate::context::{self, Context};
 use crate::process::{now, recent, with_worker};
 use crate::raw::{self, Level, bytes, fence, rc};
 use crate::view::View;
-use crate::{answer, ask, body, conf, forward, reply, variable};
+use crate::{answer, ask, body, conf, forward, process, reply, variable};
 
 pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     fence("access", 500, || {
@@ -73,11 +73,14 @@ unsafe fn access(r: *mut ngx_http_request_t, conf: &LocConf) -> ngx_int_t {
             return refuse(r, context, Reply::later(Reason::AuthBusy, 1));
         }
         let mut question = None;
+        let now = now();
+        context.began = now.mono;
         let decision = with_worker(|worker| {
             let decision = match answer {
-                Some(answer) => worker.resume(answer, &view, now(), &mut context.ticket),
-                None => worker.access(&view, entry, now(), &mut context.ticket),
+                Some(answer) => worker.resume(answer, &view, now, &mut context.ticket),
+                None => worker.access(&view, entry, now, &mut context.ticket),
             };
+            variable::keep_claims(r, context, worker);
             if let Decision::Ask(_) = decision {
                 // Nothing is decided: what the client sent is looked at once more.
                 question = worker.question();
@@ -102,6 +105,9 @@ unsafe fn access(r: *mut ngx_http_request_t, conf: &LocConf) -> ngx_int_t {
                 && answer::keep(r, context, worker, responds);
             if ready { decision } else { Decision::Reply(Reply::new(Reason::Internal)) }
         });
+        if process::is_timed() {
+            context.spent += process::now().mono.saturating_sub(now.mono);
+        }
         if let Some(Decision::Ask(ask)) = decision {
             return match ask::wait(r, ask, question) {
                 Some(id) => {

@@ -8,10 +8,10 @@ use gateway::config::{Document, Secrets, SystemSecrets};
 use gateway::types::Terms;
 use nginx_sys::{
     NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF,
-    NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_UPS_CONF, ngx_array_push, ngx_buf_t, ngx_command_t,
-    ngx_conf_file_t, ngx_conf_full_name, ngx_conf_parse, ngx_conf_t, ngx_core_module, ngx_flag_t,
-    ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_request_t, ngx_int_t, ngx_parse_size,
-    ngx_shm_zone_t, ngx_str_t, ngx_uint_t,
+    NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF, ngx_array_push,
+    ngx_buf_t, ngx_command_t, ngx_conf_file_t, ngx_conf_full_name, ngx_conf_parse, ngx_conf_t, ngx_core_module,
+    ngx_flag_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_request_t, ngx_int_t,
+    ngx_parse_size, ngx_shm_zone_t, ngx_str_t, ngx_uint_t,
 };
 
 use crate::raw::{self, CONF_ERROR, CONF_OK, DUPLICATE, bytes, conf_error, fence, text};
@@ -30,8 +30,29 @@ pub struct MainConf {
     pub checked: *mut Document,
     /// What directives name of the document, the latest first; looked up once it is read.
     pub named: *mut Named,
+    /// The claims that variables name.
+    pub claims: *mut Claim,
+    /// Whether a variable says what our decisions cost.
+    pub is_timed: bool,
     /// The first directive that needs a region, for the error message when there is none.
     pub needed_by: *const c_char,
+}
+
+/// One a block `upstream {}`; nginx makes one for each `server {}` too, where nothing is said.
+#[repr(C)]
+pub struct SrvConf {
+    /// The document's upstream that `gateway_balancer` names; empty where it is the route's.
+    pub upstream: ngx_str_t,
+}
+
+/// A claim that a variable of nginx.conf names.
+#[repr(C)]
+pub struct Claim {
+    pub next: *mut Claim,
+    /// The variable's name.
+    pub variable: ngx_str_t,
+    /// The claim's dotted path.
+    pub path: ngx_str_t,
 }
 
 /// One a location.
@@ -43,6 +64,8 @@ pub struct LocConf {
     pub route: ngx_str_t,
     /// Whether the location itself has `gateway_pass`; like `proxy_pass`, not inherited.
     pub passes: ngx_flag_t,
+    /// `gateway_debug_headers`.
+    pub debug: ngx_flag_t,
 }
 
 /// What `gateway` may say.
@@ -71,19 +94,26 @@ pub struct Named {
 }
 
 /// The directives, documented in the README in nginx's own form.
-pub static mut COMMANDS: [ngx_command_t; 9] = [
+pub static mut COMMANDS: [ngx_command_t; 10] = [
     command(c"gateway_zone", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE2, set_zone, MAIN),
     command(c"gateway_config", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_config, MAIN),
     command(c"gateway", NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_gateway, LOC),
     command(c"gateway_route", NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_route, LOC),
     command(c"gateway_pass", NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_pass, LOC),
-    command(c"gateway_balancer", NGX_HTTP_UPS_CONF | NGX_CONF_NOARGS, upstream::set, MAIN),
+    command(c"gateway_balancer", NGX_HTTP_UPS_CONF | NGX_CONF_NOARGS | NGX_CONF_TAKE1, upstream::set, SRV),
+    command(
+        c"gateway_debug_headers",
+        NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1,
+        set_debug,
+        LOC,
+    ),
     command(c"gateway_metrics", NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_metrics, LOC),
     command(c"gateway_health", NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_health, LOC),
     END,
 ];
 
 const MAIN: usize = NGX_HTTP_MAIN_CONF_OFFSET;
+const SRV: usize = NGX_HTTP_SRV_CONF_OFFSET;
 const LOC: usize = NGX_HTTP_LOC_CONF_OFFSET;
 
 type Setter = unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
@@ -108,12 +138,18 @@ pub unsafe extern "C" fn create_main(cf: *mut ngx_conf_t) -> *mut c_void {
     unsafe { raw::zeroed::<MainConf>((*cf).pool).cast() }
 }
 
+pub unsafe extern "C" fn create_srv(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: nginx calls this with a valid `cf`; an all-zero SrvConf is valid.
+    unsafe { raw::zeroed::<SrvConf>((*cf).pool).cast() }
+}
+
 pub unsafe extern "C" fn create_loc(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: nginx calls this with a valid `cf`; an all-zero LocConf is valid.
     let conf: *mut LocConf = unsafe { raw::zeroed((*cf).pool) };
     // SAFETY: null when there was no memory, else ours alone.
     if let Some(conf) = unsafe { conf.as_mut() } {
         conf.mode = UNSET;
+        conf.debug = UNSET;
         conf.passes = UNSET;
     }
     conf.cast()
@@ -133,6 +169,9 @@ pub unsafe extern "C" fn merge_loc(cf: *mut ngx_conf_t, parent: *mut c_void, chi
     }
     if child.route.data.is_null() {
         child.route = parent.route;
+    }
+    if child.debug == UNSET {
+        child.debug = parent.debug.max(0);
     }
     if child.passes == UNSET {
         // An `if` is a location of its own, without a name, and passes on what the one around it does.
@@ -181,7 +220,7 @@ fn arguments<'a>(cf: *mut ngx_conf_t) -> &'a [ngx_str_t] {
     }
 }
 
-fn argument(cf: *mut ngx_conf_t, index: usize) -> ngx_str_t {
+pub fn argument(cf: *mut ngx_conf_t, index: usize) -> ngx_str_t {
     arguments(cf).get(index).copied().unwrap_or(text(b""))
 }
 
@@ -192,7 +231,7 @@ pub fn shown(value: ngx_str_t) -> String {
 }
 
 /// Remembers which directive first needs a region and a document.
-fn need(cf: *mut ngx_conf_t, directive: &'static std::ffi::CStr) {
+pub fn need(cf: *mut ngx_conf_t, directive: &'static std::ffi::CStr) {
     if let Some(conf) = main_conf(cf)
         && conf.needed_by.is_null()
     {
@@ -264,6 +303,26 @@ unsafe extern "C" fn set_gateway(cf: *mut ngx_conf_t, _: *mut ngx_command_t, con
 fn beside_pass(cf: *mut ngx_conf_t, word: &str) -> *mut c_char {
     let text = "which is \"gateway on\" and leaves the location nowhere else to go: use \"proxy_pass\" there";
     conf_error(cf, &format!("\"gateway {word}\" stands beside \"gateway_pass\", {text}"))
+}
+
+unsafe extern "C" fn set_debug(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {
+    fence("gateway_debug_headers", CONF_ERROR, || {
+        need(cf, c"gateway_debug_headers");
+        // SAFETY: nginx hands over this module's location configuration.
+        let Some(location) = (unsafe { conf.cast::<LocConf>().as_mut() }) else { return CONF_ERROR };
+        if location.debug != UNSET {
+            return DUPLICATE;
+        }
+        location.debug = match shown(argument(cf, 1)).as_str() {
+            "on" => 1,
+            "off" => 0,
+            word => {
+                let text = "directive, it must be \"on\" or \"off\"";
+                return conf_error(cf, &format!("invalid value \"{word}\" in \"gateway_debug_headers\" {text}"));
+            }
+        };
+        CONF_OK
+    })
 }
 
 unsafe extern "C" fn set_route(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {

@@ -187,7 +187,7 @@ impl Worker {
         let mut upstream = match route.canary.as_ref() {
             // Which one it is hangs on who the caller is.
             Some(_) => None,
-            None => enter(&view, route.upstream.id(), &route.timeouts, &route.retries, ticket)?,
+            None => enter(&view, route.upstream.id(), &route.timeouts, Some(&route.retries), ticket)?,
         };
         let spoken = route.protocols.get(request.protocol() as usize).copied().unwrap_or(false);
         if !spoken {
@@ -234,7 +234,7 @@ impl Worker {
 
     /// Asks the breaker and earns a piece of the retry budget; the last step, so that nothing is taken for a request
     /// that another step refuses.
-    fn enter_upstream(
+    pub(super) fn enter_upstream(
         region: &crate::state::Region,
         view: &View<'_>,
         upstream: &Blob<'_, Upstream>,
@@ -257,7 +257,9 @@ impl Worker {
             .pick_table(upstream)
             .and_then(|words| PickTable::new(words, upstream.peers.len() as u32))
             .and_then(PickTable::retries);
-        if let Some(budget) = budget {
+        if let Some(budget) = budget
+            && !ticket.server_retries
+        {
             budget.request(ticket.retry_budget);
             // Decided now, not when a try has failed: a response that is not tried again goes to the client whole.
             if !budget.has_retry() {
@@ -337,7 +339,7 @@ pub(super) fn enter<'v>(
     view: &'v View<'_>,
     id: Id,
     timeouts: &ArchivedTimeouts,
-    retries: &ArchivedRetries,
+    retries: Option<&ArchivedRetries>,
     ticket: &mut Ticket,
 ) -> Result<Option<Blob<'v, Upstream>>, Reply> {
     if !id.is_some() {
@@ -352,18 +354,23 @@ pub(super) fn enter<'v>(
     ticket.names.upstream.set(upstream.name_bytes());
     ticket.own_host = upstream.host.is_some();
     ticket.tls = upstream.tls_identity.to_native();
-    let ArchivedRetries { attempts, on, idempotent_only, budget, .. } = retries;
+    ticket.timeouts = Timeouts {
+        connect: timeouts.connect.to_native(),
+        send: timeouts.send.to_native(),
+        read: timeouts.read.to_native(),
+    };
+    let Some(ArchivedRetries { attempts, on, idempotent_only, budget, .. }) = retries else {
+        ticket.server_retries = true;
+        ticket.allowed = u8::try_from(upstream.peers.len()).unwrap_or(u8::MAX);
+        ticket.offered = ticket.allowed;
+        return Ok(Some(upstream));
+    };
     ticket.allowed = *attempts;
     // The same peer is not tried twice; with one peer its response is the answer, whatever it is.
     ticket.offered = (*attempts).min(u8::try_from(upstream.peers.len()).unwrap_or(u8::MAX)).max(1);
     ticket.retry_on = RetryOn { error: on.error, timeout: on.timeout, statuses: on.statuses };
     ticket.idempotent_only = *idempotent_only;
     ticket.retry_budget = budget.to_native();
-    ticket.timeouts = Timeouts {
-        connect: timeouts.connect.to_native(),
-        send: timeouts.send.to_native(),
-        read: timeouts.read.to_native(),
-    };
     Ok(Some(upstream))
 }
 

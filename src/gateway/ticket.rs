@@ -55,6 +55,8 @@ pub struct Ticket {
     pub(super) offered: u8,
     pub(super) retry_on: RetryOn,
     pub(super) idempotent_only: bool,
+    /// Whether the server's own rules say what is tried again, as nobody else does.
+    pub(super) server_retries: bool,
     /// Whether the upstream wants a `Host` of its own.
     pub(super) own_host: bool,
     /// How its upstream is spoken to, [`crate::balancer::Tls::identity`]; 0 = plain HTTP.
@@ -265,6 +267,7 @@ impl Ticket {
             offered: 1,
             retry_on: RetryOn { error: false, timeout: false, statuses: 0 },
             idempotent_only: true,
+            server_retries: false,
             own_host: false,
             tls: 0,
             cors: false,
@@ -305,6 +308,7 @@ impl Ticket {
         self.offered = 1;
         self.retry_on = RetryOn { error: false, timeout: false, statuses: 0 };
         self.idempotent_only = true;
+        self.server_retries = false;
         self.retry_budget = 0;
         self.tried = Tried::new();
         self.attempt = None;
@@ -394,6 +398,12 @@ impl Ticket {
     #[must_use]
     pub fn timeouts(&self) -> Timeouts {
         self.timeouts
+    }
+
+    /// Whether the server's own rules say what is tried again.
+    #[must_use]
+    pub fn has_server_retries(&self) -> bool {
+        self.server_retries
     }
 
     /// What is tried again, and whether only for methods that may be sent twice.
