@@ -42,12 +42,13 @@ pub enum Reason {
     LimitInFlight,
     LimitCost,
     LimitNever,
+    UpstreamBusy,
     RouteGone,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -84,6 +85,7 @@ impl Reason {
         Self::LimitInFlight,
         Self::LimitCost,
         Self::LimitNever,
+        Self::UpstreamBusy,
         Self::RouteGone,
     ];
 
@@ -127,6 +129,7 @@ impl Reason {
             Self::LimitInFlight => "limit.in_flight",
             Self::LimitCost => "limit.cost",
             Self::LimitNever => "limit.never",
+            Self::UpstreamBusy => "upstream.busy",
             Self::RouteGone => "route.gone",
         }
     }
@@ -182,6 +185,7 @@ impl Reason {
             | Self::BreakerOpen
             | Self::UpstreamNone
             | Self::UpstreamGone
+            | Self::UpstreamBusy
             | Self::PolicyNone
             | Self::AuthKeysUnavailable
             | Self::AuthBusy
@@ -254,6 +258,7 @@ impl Reason {
             Self::BreakerOpen => "The service behind this resource is failing; see Retry-After.",
             Self::UpstreamNone => "No server is available for this resource.",
             Self::UpstreamGone => "The service behind this resource was removed.",
+            Self::UpstreamBusy => "The servers for this resource are busy; see Retry-After.",
             Self::RouteGone => "The policy of this resource was removed.",
             Self::AuthBusy => "Too many logins at once; see Retry-After.",
             Self::PolicyNone => "The gateway has no configuration yet.",
