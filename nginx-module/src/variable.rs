@@ -6,6 +6,7 @@ use nginx_sys::{
     ngx_http_variable_value_t, ngx_int_t, ngx_str_t, ngx_uint_t,
 };
 
+use crate::cache;
 use crate::conf::{self, Claim};
 use crate::context::{self, Context};
 use crate::process::{self, now, recent, secret, with_worker};
@@ -31,9 +32,11 @@ enum Variable {
     RequestId,
     Asks,
     Time,
+    Cache,
+    CacheKey,
 }
 
-const VARIABLES: [(&[u8], Variable); 14] = [
+const VARIABLES: [(&[u8], Variable); 16] = [
     (b"gateway_route", Variable::Route),
     (b"gateway_upstream", Variable::Upstream),
     (b"gateway_peer", Variable::Peer),
@@ -48,6 +51,8 @@ const VARIABLES: [(&[u8], Variable); 14] = [
     (b"gateway_request_id", Variable::RequestId),
     (b"gateway_asks", Variable::Asks),
     (b"gateway_time", Variable::Time),
+    (b"gateway_cache", Variable::Cache),
+    (b"gateway_cache_key", Variable::CacheKey),
 ];
 
 /// Declares the variables before the configuration is read.
@@ -203,6 +208,8 @@ unsafe fn value(r: *mut ngx_http_request_t, variable: Variable) -> Option<ngx_st
     unsafe {
         match variable {
             Variable::Connection => return Some(connection(r)),
+            Variable::Cache => return Some(cache::zone(r)),
+            Variable::CacheKey => return cache::key(r),
             Variable::RequestId => {
                 let context = context::obtain(r)?;
                 request_id(r, context);
@@ -239,7 +246,7 @@ unsafe fn value(r: *mut ngx_http_request_t, variable: Variable) -> Option<ngx_st
                 let ticket = ticket?;
                 copied(with_worker(|worker: &mut Worker| worker.breaker_state(ticket, now()))?)
             }
-            Variable::Connection | Variable::RequestId => None,
+            Variable::Connection | Variable::RequestId | Variable::Cache | Variable::CacheKey => None,
         }
     }
 }
