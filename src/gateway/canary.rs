@@ -44,7 +44,7 @@ impl<'v, R: Request> Choice<'_, 'v, R> {
         }
         ticket.variant = variant.key.to_native();
         ticket.names.variant.set(variant.name.as_bytes());
-        enter(self.view, variant.upstream.id(), &variant.timeouts, &variant.retries, ticket)
+        enter(self.view, variant.upstream.id(), &variant.timeouts, Some(&variant.retries), ticket)
     }
 
     #[inline]
@@ -106,7 +106,8 @@ impl<'v, R: Request> Choice<'_, 'v, R> {
 /// spared or was not there.
 pub(super) fn count(shard: Shard<'_>, ticket: &Ticket, outcome: &Outcome, now: Now) {
     let blames_variant = |reason| matches!(reason, Reason::BreakerOpen | Reason::UpstreamNone | Reason::UpstreamGone);
-    if ticket.refused.is_some_and(|reason| !blames_variant(reason)) {
+    // In shadow mode somebody else serves it.
+    if ticket.shadow || ticket.refused.is_some_and(|reason| !blames_variant(reason)) {
         return;
     }
     let status = if outcome.upstream_status == 0 { outcome.status } else { outcome.upstream_status };

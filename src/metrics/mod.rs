@@ -12,6 +12,7 @@
 //! | `gateway_upstream_duration_seconds` | upstream, peer | a histogram |
 //! | `gateway_rate_limit_hits_total` | route, rule | a counter |
 //! | `gateway_canary_requests_total`, `gateway_canary_errors_total`, `gateway_canary_duration_seconds` | route, variant | counters, of which promotions make use too |
+//! | `gateway_shadow_refusals_total` | route, reason | a counter |
 //! | `gateway_active_connections`, `gateway_panics_total`, `gateway_config_errors_total` | | the shard's first slot |
 //!
 //! Labels are names from the policy, so a client cannot make series. What has no slot, because the shard is full or
@@ -64,12 +65,14 @@ pub mod head {
     /// A sweep under way: {how many there were, u32; the slot whose numbers are being moved, plus 1, u32, or 0}.
     pub const SWEEP: usize = 7;
 
+    /// Requests that would have been refused, without a series.
+    pub const OTHER_SHADOWED: usize = 8;
     /// Requests to variants without a series: answered, …
-    pub const OTHER_VARIANT: usize = 8;
+    pub const OTHER_VARIANT: usize = 9;
     /// … failed, …
-    pub const OTHER_VARIANT_ERRORS: usize = 9;
+    pub const OTHER_VARIANT_ERRORS: usize = 10;
     /// … and the microseconds to the answers.
-    pub const OTHER_VARIANT_MICROS: usize = 10;
+    pub const OTHER_VARIANT_MICROS: usize = 11;
 
     /// The slot whose numbers are being moved, as [`SWEEP`] says.
     #[must_use]

@@ -119,6 +119,10 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
         .canaries
         .iter()
         .map(|canary| gauge(&[("route", canary.route), ("variant", canary.variant)], canary.share));
+    let shadowed = sums
+        .shadowed
+        .into_iter()
+        .map(|((route, reason), count)| counter(&[("route", route), ("reason", reason)], count));
     let breakers =
         gauges.breakers.iter().map(|breaker| gauge(&[("upstream", breaker.upstream)], f64::from(breaker.state)));
     let in_flight = gauges.in_flight.iter().map(|(route, count)| gauge(&[("route", route)], f64::from(*count)));
@@ -182,6 +186,12 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
             waits,
         ),
         Family::new("gateway_canary_share_ratio", "The share of each variant of a route, 0 to 1.", GAUGE, shares),
+        Family::new(
+            "gateway_shadow_refusals_total",
+            "Requests that would have been refused where the gateway is in shadow mode.",
+            COUNTER,
+            shadowed,
+        ),
         Family::new(
             "gateway_circuit_breaker_state",
             "Circuit breakers: 0 closed, 1 open, 2 half-open.",

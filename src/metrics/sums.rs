@@ -34,6 +34,8 @@ pub(super) struct Sums<'n> {
     pub variants: BTreeMap<(&'n str, &'n str), [u64; 3]>,
     /// By route and rule.
     pub limited: BTreeMap<(&'n str, &'n str), u64>,
+    /// By route and reason.
+    pub shadowed: BTreeMap<(&'n str, &'n str), u64>,
     pub connections: u64,
     pub panics: u64,
     pub config_errors: u64,
@@ -51,6 +53,7 @@ impl<'n> Sums<'n> {
                     count(&mut self.limited, (OTHER, OTHER), at(slot, head::OTHER_LIMITED));
                     let words = [head::OTHER_VARIANT, head::OTHER_VARIANT_ERRORS, head::OTHER_VARIANT_MICROS];
                     variant(&mut self.variants, (OTHER, OTHER), words.map(|word| at(slot, word)));
+                    count(&mut self.shadowed, (OTHER, OTHER), at(slot, head::OTHER_SHADOWED));
                 }
                 OTHER_REQUESTS => self.requests(slot, OTHER, OTHER, 0),
                 OTHER_DURATION => add(&mut self.durations, (OTHER, OTHER), slot),
@@ -81,6 +84,9 @@ impl<'n> Sums<'n> {
             }
             (Meaning::Limited, labels) => {
                 count(&mut self.limited, labels.unwrap_or((OTHER, OTHER)), at(slot, Series::LIMITED_COUNT));
+            }
+            (Meaning::Shadowed { .. }, labels) => {
+                count(&mut self.shadowed, labels.unwrap_or((OTHER, OTHER)), at(slot, 1));
             }
         }
     }

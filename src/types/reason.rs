@@ -43,11 +43,12 @@ pub enum Reason {
     LimitCost,
     LimitNever,
     UpstreamBusy,
+    RouteGone,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -85,6 +86,7 @@ impl Reason {
         Self::LimitCost,
         Self::LimitNever,
         Self::UpstreamBusy,
+        Self::RouteGone,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -128,6 +130,7 @@ impl Reason {
             Self::LimitCost => "limit.cost",
             Self::LimitNever => "limit.never",
             Self::UpstreamBusy => "upstream.busy",
+            Self::RouteGone => "route.gone",
         }
     }
 
@@ -186,7 +189,8 @@ impl Reason {
             | Self::PolicyNone
             | Self::AuthKeysUnavailable
             | Self::AuthBusy
-            | Self::AuthNonceStore => 503,
+            | Self::AuthNonceStore
+            | Self::RouteGone => 503,
         }
     }
 
@@ -255,6 +259,7 @@ impl Reason {
             Self::UpstreamNone => "No server is available for this resource.",
             Self::UpstreamGone => "The service behind this resource was removed.",
             Self::UpstreamBusy => "The servers for this resource are busy; see Retry-After.",
+            Self::RouteGone => "The policy of this resource was removed.",
             Self::AuthBusy => "Too many logins at once; see Retry-After.",
             Self::PolicyNone => "The gateway has no configuration yet.",
             Self::Internal => "The gateway failed.",

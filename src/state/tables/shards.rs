@@ -21,7 +21,7 @@ use crate::canary;
 use crate::metrics::{
     HEAD, Names, OTHER_DURATION, OTHER_REQUESTS, OTHER_UPSTREAM, RESERVED, SLOT, Series, bucket, head, status_place,
 };
-use crate::types::{Id, Method};
+use crate::types::{Id, Method, Reason};
 
 /// How far from its home a series may live.
 pub const PROBES: usize = 32;
@@ -144,6 +144,15 @@ impl<'a> Shard<'a> {
         }
     }
 
+    /// Counts a request on `route` that would have been refused for `reason`.
+    #[cold]
+    pub fn shadowed(self, route: Id, reason: Reason) {
+        match self.claim(Series::shadowed(route, reason)) {
+            Some(counters) => counters.add(1, 1),
+            None => self.slot(HEAD).add(head::OTHER_SHADOWED, 1),
+        }
+    }
+
     /// One connection more.
     #[inline]
     pub fn connected(self) {
@@ -248,6 +257,7 @@ impl<'a> Shard<'a> {
                 head.add(head::OTHER_VARIANT_ERRORS, counters.word(Series::VARIANT_ERRORS));
                 head.add(head::OTHER_VARIANT_MICROS, counters.word(Series::VARIANT_MICROS));
             }
+            _ if series.is_shadowed() => head.add(head::OTHER_SHADOWED, counters.word(1)),
             _ if series.is_limited() => head.add(head::OTHER_LIMITED, counters.word(Series::LIMITED_COUNT)),
             None if series.0 <= FREED => {}
             None => head.add(head::OTHER_STATUS, (1..SLOT).map(|word| counters.word(word)).sum()),
