@@ -7,7 +7,7 @@ use super::document::{Labels, PathPolicy, Permissions, Protocols, Route, Sources
 use super::node::Entry;
 use super::read::At;
 use super::upstream::{WrittenRetries, timeouts, timeouts_or};
-use super::{Context, answer, auth, condition, cors, limiter, lists, template, upstream};
+use super::{Context, answer, auth, condition, cors, limiter, lists, scalar, template, upstream};
 use crate::balancer::Timeouts;
 use crate::cors::Cors;
 use crate::limiter::KeyPart;
@@ -32,6 +32,8 @@ pub(super) struct Fields {
     conditions: Option<Vec<Condition>>,
     target: Option<Target>,
     rewrite: Option<Template>,
+    max_body: Option<u64>,
+    location: Option<String>,
     headers: Option<Vec<(String, Template)>>,
     cors: Option<Cors>,
     allow: Option<Sources>,
@@ -71,6 +73,8 @@ impl Fields {
             conditions: at.get("match").map(|at| condition::read(&at)),
             target: target(at, owner, context),
             rewrite: at.parsed("rewrite", template::path),
+            max_body: at.get("max_body").and_then(|at| scalar::size(at.node.scalar()?).ok()),
+            location: at.text("location").map(str::to_owned),
             headers: at.get("headers").map(|at| headers(&at)),
             cors: at.object("cors").map(|at| cors::read(&at)),
             allow: at.get("allow").map(|at| lists::sources(&at, &context.names.lists)),
@@ -120,6 +124,8 @@ impl Fields {
             upstream,
             answer,
             rewrite: self.rewrite.or_else(|| defaults.rewrite.clone()),
+            max_body: self.max_body.or(defaults.max_body),
+            location: self.location.or_else(|| defaults.location.clone()),
             headers: self.headers.or_else(|| defaults.headers.clone()).unwrap_or_default(),
             cors: self.cors.or_else(|| defaults.cors.clone()),
             allow: self.allow.or_else(|| defaults.allow.clone()).unwrap_or_default(),
@@ -154,6 +160,11 @@ fn agree(at: &At<'_>, route: &Route, context: &Context<'_>) {
     if route.rewrite.is_some() && route.strip_prefix {
         let place = at.get("rewrite").or_else(|| at.get("strip_prefix"));
         place.as_ref().unwrap_or(at).error("`rewrite` and `strip_prefix` exclude each other");
+    }
+    if route.answer.is_some()
+        && let Some(place) = at.get("location")
+    {
+        place.error("a route that answers by itself passes nothing on");
     }
     templates(at, route);
     let written = at.get("limits");

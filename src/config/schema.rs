@@ -104,6 +104,10 @@ fn of(shape: &Shape) -> Value {
         Shape::Duration { .. } => {
             json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$", "examples": ["250ms", "10s", "5m"]})
         }
+        Shape::Size { min } => json!({"anyOf": [
+            {"type": "integer", "minimum": min},
+            {"type": "string", "pattern": "^[0-9]+[kKmMgG]?$", "examples": ["64k", "10m"]}
+        ]}),
         Shape::Text(form) => text(form),
         Shape::Choice(built, _) => json!({"enum": built}),
         Shape::List(item, true) => json!({"type": "array", "items": of(item)}),

@@ -50,6 +50,11 @@ pub enum Shape {
         /// What it must be a multiple of.
         step: u64,
     },
+    /// A number of bytes.
+    Size {
+        /// The least.
+        min: u64,
+    },
     /// A text of some form.
     Text(&'static Form),
     /// One of several words.
@@ -95,6 +100,7 @@ impl Shape {
             Self::Bool | Self::OnlyFalse => "true or false".to_owned(),
             Self::Integer { .. } | Self::IntegerOr(..) => "a whole number".to_owned(),
             Self::Duration { .. } => "a duration such as `10s`".to_owned(),
+            Self::Size { .. } => "a size such as `64k` or `10m`".to_owned(),
             Self::Text(form) => form.words.to_owned(),
             Self::Choice(built, _) => match built {
                 [only] => format!("`{only}`"),
@@ -125,7 +131,7 @@ impl Shape {
             Self::Unbuilt => true,
             Self::Bool | Self::OnlyFalse => matches!(kind, Kind::Bool),
             Self::Integer { .. } => matches!(kind, Kind::Integer),
-            Self::IntegerOr(..) => matches!(kind, Kind::Integer | Kind::Text),
+            Self::IntegerOr(..) | Self::Size { .. } => matches!(kind, Kind::Integer | Kind::Text),
             Self::Duration { .. } | Self::Text(_) | Self::Choice(..) | Self::Secret => matches!(kind, Kind::Text),
             Self::List(..) => matches!(kind, Kind::List),
             Self::Secrets => matches!(kind, Kind::Text | Kind::List),
@@ -158,6 +164,11 @@ pub(super) fn check(at: &At<'_>, shape: &Shape) {
             None => integer(at, *min, *max),
         },
         Shape::Duration { min, max, step } => duration(at, *min, *max, *step),
+        Shape::Size { min } => match scalar::size(at.node.scalar().unwrap_or_default()) {
+            Ok(size) if size < *min => at.error(format!("must be at least {min}")),
+            Ok(_) => {}
+            Err(message) => at.error(message),
+        },
         Shape::Text(form) => {
             if let Some(Err(message)) = at.node.text().map(form.check) {
                 at.error(message);

@@ -196,6 +196,16 @@ impl Worker {
             return Err(Reply::new(Reason::ProtocolRefused).into());
         }
 
+        if let Some(most) = route.max_body.as_ref().map(|most| most.to_native()) {
+            // Of a body without a length the adapter counts the bytes as they come.
+            ticket.max_body = most;
+            if request.content_length().is_some_and(|length| length > most) {
+                tell!(recorder, Step::Access, "the body is larger than {most} bytes");
+                return Err(Reply::new(Reason::BodyTooLarge).into());
+            }
+        }
+        ticket.elsewhere = route.location.is_some();
+
         let matched = Matched { request, route: route.get(), rule, captures: &captures };
         let guarded = match entry {
             Entry::Subrequest(passed) => subrequest(&route, passed).map_err(Halt::from),
@@ -273,12 +283,13 @@ fn upstream<'v>(
     ticket.names.upstream.set(upstream.name_bytes());
     ticket.own_host = upstream.host.is_some();
     ticket.tls = upstream.tls_identity.to_native();
-    let ArchivedRetries { attempts, on, idempotent_only, budget, .. } = &route.retries;
+    let ArchivedRetries { attempts, on, idempotent_only, budget, per_try, .. } = &route.retries;
     ticket.allowed = *attempts;
     // The same peer is not tried twice; with one peer its response is the answer, whatever it is.
     ticket.offered = (*attempts).min(u8::try_from(upstream.peers.len()).unwrap_or(u8::MAX)).max(1);
     ticket.retry_on = RetryOn { error: on.error, timeout: on.timeout, statuses: on.statuses };
     ticket.idempotent_only = *idempotent_only;
+    ticket.per_try = per_try.to_native();
     ticket.retry_budget = budget.to_native();
     ticket.timeouts = Timeouts {
         connect: route.timeouts.connect.to_native(),

@@ -431,6 +431,8 @@ impl Edit<'_> {
             cors: route.cors.clone().map(Box::new),
             answer: route.answer.clone().map(Box::new),
             rewrite: route.rewrite.clone().map(Box::new),
+            max_body: route.max_body,
+            location: route.location.clone().map(Box::new),
             headers: route.headers.clone(),
             labels: route.labels.clone(),
         };

@@ -55,6 +55,12 @@ pub struct Ticket {
     pub(super) own_host: bool,
     /// How its upstream is spoken to, [`crate::balancer::Tls::identity`]; 0 = plain HTTP.
     pub(super) tls: u64,
+    /// The most bytes that its body may have; 0 = as the server says.
+    pub(super) max_body: u64,
+    /// How long a try may take until the response header is there, microseconds; 0 = as the timeouts say.
+    pub(super) per_try: u64,
+    /// Whether a location other than the one that it came to passes it on.
+    pub(super) elsewhere: bool,
     /// Whether the route answers browsers of other origins itself.
     pub(super) cors: bool,
     /// Retries per 1,000 requests.
@@ -193,6 +199,9 @@ impl Ticket {
             idempotent_only: true,
             own_host: false,
             tls: 0,
+            max_body: 0,
+            per_try: 0,
+            elsewhere: false,
             cors: false,
             retry_budget: 0,
             tried: Tried::default(),
@@ -239,6 +248,9 @@ impl Ticket {
         self.table = 0;
         self.own_host = false;
         self.tls = 0;
+        self.max_body = 0;
+        self.per_try = 0;
+        self.elsewhere = false;
         self.cors = false;
         self.names.route.clear();
         self.names.upstream.clear();
@@ -300,6 +312,25 @@ impl Ticket {
     #[must_use]
     pub fn tls(&self) -> u64 {
         self.tls
+    }
+
+    /// Whether its route names the location that is to pass it on.
+    #[must_use]
+    pub fn goes_elsewhere(&self) -> bool {
+        self.elsewhere
+    }
+
+    /// The most bytes that its body may have; `None` = as the server says. One with more is refused with
+    /// [`Reason::BodyTooLarge`].
+    #[must_use]
+    pub fn max_body(&self) -> Option<u64> {
+        (self.max_body != 0).then_some(self.max_body)
+    }
+
+    /// How long a try may take until the response header is there, microseconds; 0 = as the timeouts say.
+    #[must_use]
+    pub fn per_try_timeout(&self) -> u64 {
+        self.per_try
     }
 
     /// Its timeouts, microseconds; 0 = the server's own.

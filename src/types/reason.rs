@@ -40,11 +40,13 @@ pub enum Reason {
     AuthNonceStore,
     BodyDigest,
     LimitInFlight,
+    BodyTooLarge,
+    LocationUnknown,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: &[Self] = &[
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -79,6 +81,8 @@ impl Reason {
         Self::AuthNonceStore,
         Self::BodyDigest,
         Self::LimitInFlight,
+        Self::BodyTooLarge,
+        Self::LocationUnknown,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -119,6 +123,8 @@ impl Reason {
             Self::AuthNonceStore => "auth.nonce_store",
             Self::BodyDigest => "body.digest",
             Self::LimitInFlight => "limit.in_flight",
+            Self::BodyTooLarge => "body.too_large",
+            Self::LocationUnknown => "location.unknown",
         }
     }
 
@@ -166,8 +172,9 @@ impl Reason {
             Self::PermissionMissing | Self::ProtocolRefused | Self::AccessBanned | Self::AccessDenied => 403,
             Self::RouteNone => 404,
             Self::RouteMethod => 405,
+            Self::BodyTooLarge => 413,
             Self::LimitExceeded => 429,
-            Self::Internal => 500,
+            Self::Internal | Self::LocationUnknown => 500,
             Self::LimitTableFull
             | Self::LimitInFlight
             | Self::BreakerOpen
@@ -189,6 +196,7 @@ impl Reason {
             403 => "Forbidden",
             404 => "Not Found",
             405 => "Method Not Allowed",
+            413 => "Content Too Large",
             429 => "Too Many Requests",
             503 => "Service Unavailable",
             _ => "Internal Server Error",
@@ -203,7 +211,7 @@ impl Reason {
             401 => "16",       // UNAUTHENTICATED
             403 => "7",        // PERMISSION_DENIED
             404 | 405 => "12", // UNIMPLEMENTED
-            429 => "8",        // RESOURCE_EXHAUSTED
+            413 | 429 => "8",  // RESOURCE_EXHAUSTED
             503 => "14",       // UNAVAILABLE
             _ => "13",         // INTERNAL
         }
@@ -244,7 +252,8 @@ impl Reason {
             Self::UpstreamGone => "The service behind this resource was removed.",
             Self::AuthBusy => "Too many logins at once; see Retry-After.",
             Self::PolicyNone => "The gateway has no configuration yet.",
-            Self::Internal => "The gateway failed.",
+            Self::BodyTooLarge => "The request body is too large for this resource.",
+            Self::Internal | Self::LocationUnknown => "The gateway failed.",
             Self::AccessBanned | Self::AccessDenied => "Access from this address is not allowed.",
         }
     }
@@ -256,7 +265,7 @@ mod tests {
 
     #[test]
     fn every_reason_is_listed_once_and_none_tells_why_a_token_failed() {
-        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+        for (index, reason) in Reason::ALL.iter().copied().enumerate() {
             assert_eq!(reason as usize, index + 1);
             if reason.status() == 401 && reason != Reason::AuthMissing {
                 assert_eq!(reason.public(), "auth.invalid");
