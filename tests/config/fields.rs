@@ -10,9 +10,20 @@ use super::load;
 /// Fields that say what is done anyway: only this one value is built.
 const ALREADY_SO: [&str; 5] = ["algorithm", "store", "strict", "on", "on_store_error"];
 
+fn canary() -> Value {
+    json!({
+        "variants": [{"name": "a", "weight": 1}, {
+            "name": "b", "weight": 2, "upstream": "w", "timeouts": {"connect": "7s", "send": "8s", "read": "9s"},
+            "retries": {"attempts": 5, "on": ["http_404"], "methods": "all", "budget": "9%", "per_try_timeout": "3s"}
+        }],
+        "overrides": {"header": "X-C: a", "cookie": "c=a", "users": ["anna"], "permission": "canary:use"},
+        "key": "ip", "salt": "s"
+    })
+}
+
 fn everything() -> Value {
     let timeouts = json!({"connect": "1s", "send": "2s", "read": "3s"});
-    let retries = json!({"attempts": 3, "on": ["http_500"], "methods": "all", "budget": "7%"});
+    let retries = json!({"attempts": 3, "on": ["http_500"], "methods": "all", "budget": "7%", "per_try_timeout": "4s"});
     json!({
         "version": 1,
         "defaults": {"hosts": ["d.example"], "timeouts": {"connect": "9s"}},
@@ -53,18 +64,19 @@ fn everything() -> Value {
             "retries": retries, "timeouts": timeouts,
             "tls": {"verify": false, "sni": "s.example", "ca": "$file:///certificate", "cert": "$file:///certificate",
                     "key": "$file:///key", "min_version": "TLSv1.3"}
-        }],
+        }, {"name": "w", "nodes": [{"host": "w", "port": 1}]}],
         "routes": [{
             "name": "r", "hosts": ["a.example"], "paths": ["/a"], "methods": ["GET"], "priority": 1, "enabled": false,
             "upstream": "u", "strip_prefix": true, "auth": ["staff"], "permissions": {"any": ["a"]}, "limits": ["l"], "max_in_flight": 8,
-            "max_in_flight": 9,
+            "max_body": "64k", "location": "@elsewhere",
             "path_policy": "strict", "protocols": ["http"], "labels": {"a": "b"},
             "timeouts": {"connect": "4s", "send": "5s", "read": "6s"},
-            "retries": {"attempts": 4, "on": ["http_429"], "methods": "idempotent", "budget": "8%"},
+            "retries": {"attempts": 4, "on": ["http_429"], "methods": "idempotent", "budget": "8%", "per_try_timeout": "2s"},
             "match": [
                 {"header": "X-A", "equals": "a", "not": true}, {"query": "q", "in": ["a", "b"]},
                 {"cookie": "c", "regex": "^a"}, {"header": "X-B", "exists": true}
             ],
+            "canary": canary(),
             "headers": {"X-Set": "v"}, "allow": ["office"], "deny": ["10.0.0.1"],
             "cors": {
                 "origins": ["https://a.example"], "methods": ["GET"], "headers": ["X-A"], "expose": ["X-B"],
@@ -138,7 +150,9 @@ fn walk(resource: &Resource, at: &str, tell: &mut impl FnMut(String)) {
         let place = format!("{at}/{}", field.name);
         match &field.shape {
             Shape::Unbuilt => continue,
-            Shape::Object(inner) | Shape::List(Shape::Object(inner), _) => walk(inner, &place, tell),
+            Shape::Object(inner) | Shape::ObjectOrFalse(inner) | Shape::List(Shape::Object(inner), _) => {
+                walk(inner, &place, tell)
+            }
             _ => {}
         }
         tell(place);
