@@ -113,6 +113,8 @@ pub fn object() -> Route {
         cors: None,
         answer: None,
         rewrite: None,
+        max_body: None,
+        location: None,
         headers: Vec::new(),
         labels: Vec::new(),
     }
