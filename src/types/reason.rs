@@ -42,6 +42,8 @@ pub enum Reason {
     LimitInFlight,
     BodyTooLarge,
     LocationUnknown,
+    LimitCost,
+    LimitNever,
 }
 
 impl Reason {
@@ -83,6 +85,8 @@ impl Reason {
         Self::LimitInFlight,
         Self::BodyTooLarge,
         Self::LocationUnknown,
+        Self::LimitCost,
+        Self::LimitNever,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -125,6 +129,8 @@ impl Reason {
             Self::LimitInFlight => "limit.in_flight",
             Self::BodyTooLarge => "body.too_large",
             Self::LocationUnknown => "location.unknown",
+            Self::LimitCost => "limit.cost",
+            Self::LimitNever => "limit.never",
         }
     }
 
@@ -154,7 +160,7 @@ impl Reason {
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
-            Self::PathRefused | Self::RequestMalformed | Self::BodyDigest => 400,
+            Self::PathRefused | Self::RequestMalformed | Self::BodyDigest | Self::LimitCost => 400,
             Self::AuthMissing
             | Self::AuthMalformed
             | Self::AuthAlgorithm
@@ -172,8 +178,7 @@ impl Reason {
             Self::PermissionMissing | Self::ProtocolRefused | Self::AccessBanned | Self::AccessDenied => 403,
             Self::RouteNone => 404,
             Self::RouteMethod => 405,
-            Self::BodyTooLarge => 413,
-            Self::LimitExceeded => 429,
+            Self::LimitExceeded | Self::LimitNever => 429,
             Self::Internal | Self::LocationUnknown => 500,
             Self::LimitTableFull
             | Self::LimitInFlight
@@ -246,6 +251,8 @@ impl Reason {
             Self::PermissionMissing => "The credentials do not permit this request.",
             Self::LimitExceeded => "Too many requests; see Retry-After.",
             Self::LimitTableFull => "Too many clients at once; see Retry-After.",
+            Self::LimitCost => "The header that says what the request costs holds no whole number.",
+            Self::LimitNever => "The request costs more than its limit ever allows.",
             Self::LimitInFlight => "Too many requests at once; see Retry-After.",
             Self::BreakerOpen => "The service behind this resource is failing; see Retry-After.",
             Self::UpstreamNone => "No server is available for this resource.",
