@@ -178,6 +178,7 @@ impl Reason {
             Self::PermissionMissing | Self::ProtocolRefused | Self::AccessBanned | Self::AccessDenied => 403,
             Self::RouteNone => 404,
             Self::RouteMethod => 405,
+            Self::BodyTooLarge => 413,
             Self::LimitExceeded | Self::LimitNever => 429,
             Self::Internal | Self::LocationUnknown => 500,
             Self::LimitTableFull
