@@ -44,6 +44,7 @@ pub enum Reason {
     LocationUnknown,
     LimitCost,
     LimitNever,
+    UpstreamBusy,
 }
 
 impl Reason {
@@ -87,6 +88,7 @@ impl Reason {
         Self::LocationUnknown,
         Self::LimitCost,
         Self::LimitNever,
+        Self::UpstreamBusy,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -131,6 +133,7 @@ impl Reason {
             Self::LocationUnknown => "location.unknown",
             Self::LimitCost => "limit.cost",
             Self::LimitNever => "limit.never",
+            Self::UpstreamBusy => "upstream.busy",
         }
     }
 
@@ -186,6 +189,7 @@ impl Reason {
             | Self::BreakerOpen
             | Self::UpstreamNone
             | Self::UpstreamGone
+            | Self::UpstreamBusy
             | Self::PolicyNone
             | Self::AuthKeysUnavailable
             | Self::AuthBusy
@@ -258,6 +262,7 @@ impl Reason {
             Self::BreakerOpen => "The service behind this resource is failing; see Retry-After.",
             Self::UpstreamNone => "No server is available for this resource.",
             Self::UpstreamGone => "The service behind this resource was removed.",
+            Self::UpstreamBusy => "The servers for this resource are busy; see Retry-After.",
             Self::AuthBusy => "Too many logins at once; see Retry-After.",
             Self::PolicyNone => "The gateway has no configuration yet.",
             Self::BodyTooLarge => "The request body is too large for this resource.",
