@@ -87,6 +87,10 @@ pub trait Request {
     fn content_length(&self) -> Option<u64> {
         std::str::from_utf8(self.header(b"content-length").one()?).ok()?.parse().ok()
     }
+    /// Whether there is any line with one of `names`, which are given in lower case.
+    fn has_any(&self, names: &[&[u8]]) -> bool {
+        names.iter().any(|name| self.header(name) != Header::Absent)
+    }
     /// Whether the client has a certificate, and whose it is.
     fn certificate(&self) -> Certificate<'_> {
         Certificate::Absent
