@@ -45,6 +45,7 @@ pub enum Reason {
     LimitCost,
     LimitNever,
     UpstreamBusy,
+    RouteGone,
 }
 
 impl Reason {
@@ -89,6 +90,7 @@ impl Reason {
         Self::LimitCost,
         Self::LimitNever,
         Self::UpstreamBusy,
+        Self::RouteGone,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -134,6 +136,7 @@ impl Reason {
             Self::LimitCost => "limit.cost",
             Self::LimitNever => "limit.never",
             Self::UpstreamBusy => "upstream.busy",
+            Self::RouteGone => "route.gone",
         }
     }
 
@@ -193,7 +196,8 @@ impl Reason {
             | Self::PolicyNone
             | Self::AuthKeysUnavailable
             | Self::AuthBusy
-            | Self::AuthNonceStore => 503,
+            | Self::AuthNonceStore
+            | Self::RouteGone => 503,
         }
     }
 
@@ -263,6 +267,7 @@ impl Reason {
             Self::UpstreamNone => "No server is available for this resource.",
             Self::UpstreamGone => "The service behind this resource was removed.",
             Self::UpstreamBusy => "The servers for this resource are busy; see Retry-After.",
+            Self::RouteGone => "The policy of this resource was removed.",
             Self::AuthBusy => "Too many logins at once; see Retry-After.",
             Self::PolicyNone => "The gateway has no configuration yet.",
             Self::BodyTooLarge => "The request body is too large for this resource.",
