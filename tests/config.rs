@@ -145,7 +145,6 @@ fn the_full_example_is_refused_for_what_is_not_built_alone() {
             "f:33: routes[0].cache: not supported yet",
             "f:43: routes[1].canary: not supported yet",
             "f:47: routes[1].transform: not supported yet",
-            "f:48: routes[1].fallback: not supported yet",
         ]
     );
 }
@@ -184,7 +183,8 @@ fn json_is_read_the_same_way() {
             {"name": "orders", "hosts": ["api.example.com"], "paths": ["/orders/*", "/orders/{id}/items"],
              "methods": ["GET", "POST"], "upstream": "orders", "auth": ["staff", "partners"],
              "permissions": {"any": ["orders:read"]}, "limits": ["per-ip", "per-user"],
-             "cors": {"origins": ["https://app.example.com"]}},
+             "cors": {"origins": ["https://app.example.com"]},
+             "fallback": {"status": 503, "body": {"error": "try again soon"}}},
             {"name": "legacy", "paths": ["/legacy/*"], "auth": ["staff"], "limits": []}
         ]
     });

@@ -12,6 +12,8 @@ mod edits;
 mod entries;
 #[path = "gateway/explain.rs"]
 mod explain;
+#[path = "gateway/fallback.rs"]
+mod fallback;
 #[allow(dead_code, reason = "shared with tests/router.rs")]
 #[path = "router/vectors.rs"]
 mod files;

@@ -5,9 +5,9 @@ use std::ptr;
 
 use gateway::gateway::{Answer, Ticket};
 use gateway::types::Reason;
-use nginx_sys::{ngx_http_request_t, ngx_pool_cleanup_add, ngx_str_t};
+use nginx_sys::{ngx_http_request_t, ngx_int_t, ngx_pool_cleanup_add, ngx_str_t};
 
-use crate::answer::Kept;
+use crate::answer::{Kept, LastWord};
 use crate::body::Body;
 use crate::forward::Changes;
 use crate::raw::{self, fence};
@@ -26,6 +26,10 @@ pub struct Context {
     pub completed: bool,
     /// The body of an answer of ours was sent; the header filter leaves it alone.
     pub replied: bool,
+    /// What is said instead of the page that nginx is about to send.
+    pub last_word: Option<LastWord>,
+    /// nginx's own callback for the end of its upstream, where ours stands in its place.
+    pub finalize: Option<unsafe extern "C" fn(*mut ngx_http_request_t, ngx_int_t)>,
     /// How far the comparison of the body with what was signed has come.
     pub body: Body,
     /// What the library said of the answer.
@@ -99,6 +103,8 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
             decided: raw::text(b""),
             completed: false,
             replied: false,
+            last_word: None,
+            finalize: None,
             body: Body::Unread,
             kept: Kept::NOTHING,
             changes: Changes::new(),

@@ -22,10 +22,10 @@ pub unsafe fn install() {
 }
 
 unsafe extern "C" fn filter(r: *mut ngx_http_request_t) -> ngx_int_t {
-    fence("header filter", (), || {
+    let word = fence("header filter", None, || {
         // SAFETY: nginx calls filters with a live request.
         unsafe {
-            let Some(context) = context::find(r) else { return };
+            let context = context::find(r)?;
             if let Some(u) = (*r).upstream.as_ref()
                 && u.headers_in.status_n != 0
                 && context.ticket.is_trying()
@@ -41,12 +41,18 @@ unsafe extern "C" fn filter(r: *mut ngx_http_request_t) -> ngx_int_t {
                 }
                 answer::add_lines(r, context);
             }
+            Some((context.last_word.take()?, context))
         }
     });
     // SAFETY: set once by `install` before any request.
-    match unsafe { NEXT } {
+    let next = || match unsafe { NEXT } {
         // SAFETY: the next filter is nginx's own or another module's; `r` is live.
         Some(next) => unsafe { next(r) },
         None => rc::OK,
+    };
+    match word {
+        None => next(),
+        // SAFETY: `r` is live and its header on its way.
+        Some((word, context)) => fence("last word", rc::ERROR, || unsafe { answer::say(r, context, word, next) }),
     }
 }

@@ -12,12 +12,13 @@ use nginx_sys::{
     NGX_HTTP_UPSTREAM_CREATE, NGX_HTTP_UPSTREAM_FT_ERROR, NGX_HTTP_UPSTREAM_FT_HTTP_403, NGX_HTTP_UPSTREAM_FT_HTTP_404,
     NGX_HTTP_UPSTREAM_FT_HTTP_429, NGX_HTTP_UPSTREAM_FT_HTTP_500, NGX_HTTP_UPSTREAM_FT_HTTP_502,
     NGX_HTTP_UPSTREAM_FT_HTTP_503, NGX_HTTP_UPSTREAM_FT_HTTP_504, NGX_HTTP_UPSTREAM_FT_INVALID_HEADER,
-    NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT, NGX_HTTP_UPSTREAM_FT_OFF, NGX_HTTP_UPSTREAM_FT_TIMEOUT, NGX_PEER_FAILED,
-    ngx_array_create, ngx_array_push, ngx_command_t, ngx_conf_t, ngx_http_request_t, ngx_http_upstream_conf_t,
-    ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_msec_t,
-    ngx_peer_connection_t, ngx_str_t, ngx_uint_t, sockaddr,
+    NGX_HTTP_UPSTREAM_FT_NOLIVE, NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT, NGX_HTTP_UPSTREAM_FT_OFF,
+    NGX_HTTP_UPSTREAM_FT_TIMEOUT, NGX_PEER_FAILED, ngx_array_create, ngx_array_push, ngx_command_t, ngx_conf_t,
+    ngx_http_request_t, ngx_http_upstream_conf_t, ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t,
+    ngx_http_upstream_t, ngx_int_t, ngx_msec_t, ngx_peer_connection_t, ngx_str_t, ngx_uint_t, sockaddr,
 };
 
+use crate::answer;
 use crate::context::{self, Context};
 use crate::ngx_http_upstream_module;
 use crate::process::{recent, with_worker};
@@ -121,6 +122,9 @@ unsafe extern "C" fn init(r: *mut ngx_http_request_t, _: *mut ngx_http_upstream_
             if !adjust(r, u, &context.ticket) {
                 return rc::ERROR;
             }
+            if context.ticket.has_last_word() && context.finalize.is_none() {
+                context.finalize = u.finalize_request.replace(finalize);
+            }
             u.peer.data = tries.cast();
             u.peer.get = Some(get);
             u.peer.free = Some(free);
@@ -145,6 +149,7 @@ unsafe fn decided<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> {
         // The main request may have been let in by `satisfy any` though we refused it; nobody lets in a subrequest.
         if let Some(context) = context::find(r)
             && context.ticket.is_routed()
+            && !answer::is_kept(context)
             && (is_main || !context.ticket.was_refused() && crate::access::is_decided(r, context))
         {
             return Some(context);
@@ -161,7 +166,7 @@ unsafe fn decided<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> {
         if crate::access::decide_subrequest(r, true) != rc::DECLINED {
             return None;
         }
-        context::find(r).filter(|context| context.ticket.is_routed())
+        context::find(r).filter(|context| context.ticket.is_routed() && !answer::is_kept(context))
     }
 }
 
@@ -189,6 +194,7 @@ unsafe fn adjust(r: *mut ngx_http_request_t, u: &mut ngx_http_upstream_t, ticket
         && read == conf.read_timeout
         && next == conf.next_upstream
         && (conf.next_upstream_tries == 0 || conf.next_upstream_tries == attempts)
+        && !ticket.takes_stale()
     {
         return true;
     }
@@ -202,9 +208,82 @@ unsafe fn adjust(r: *mut ngx_http_request_t, u: &mut ngx_http_upstream_t, ticket
         own.read_timeout = read;
         own.next_upstream = next;
         own.next_upstream_tries = attempts;
+        #[cfg(ngx_feature = "http_cache")]
+        if ticket.takes_stale() {
+            own.cache_use_stale |= STALE as ngx_uint_t;
+        }
         u.conf = copy;
     }
     true
+}
+
+/// Ends of a try that brought no response.
+const NO_ANSWER: u32 = NGX_HTTP_UPSTREAM_FT_ERROR | NGX_HTTP_UPSTREAM_FT_INVALID_HEADER | NGX_HTTP_UPSTREAM_FT_TIMEOUT;
+
+/// Failures for which the cache's stale answer is a better one.
+#[cfg(ngx_feature = "http_cache")]
+const STALE: u32 = NO_ANSWER
+    | NGX_HTTP_UPSTREAM_FT_NOLIVE
+    | NGX_HTTP_UPSTREAM_FT_HTTP_500
+    | NGX_HTTP_UPSTREAM_FT_HTTP_502
+    | NGX_HTTP_UPSTREAM_FT_HTTP_503
+    | NGX_HTTP_UPSTREAM_FT_HTTP_504;
+
+/// Comes before nginx ends its upstream with `status`. Where no server has answered, the gateway has the last word.
+unsafe extern "C" fn finalize(r: *mut ngx_http_request_t, status: ngx_int_t) {
+    let inner = fence("finalize", None, || {
+        // SAFETY: nginx calls this with the live request whose upstream ends.
+        unsafe {
+            let context = context::find(r)?;
+            let u = (*r).upstream.as_ref()?;
+            let is_answer = u.headers_in.status_n as ngx_int_t == status;
+            if matches!(status, 502..=504) && !is_answer && u.header_sent() == 0 {
+                answer::prepare_last_word(r, context, status as u16);
+            }
+            context.finalize
+        }
+    });
+    if let Some(inner) = inner {
+        // SAFETY: nginx's own callback, with its own arguments.
+        unsafe { inner(r, status) };
+    }
+}
+
+/// Writes what is sent to a peer anew: the upstream is another one now, and may want a `Host` of its own.
+///
+/// # Safety
+///
+/// `r` is a live request that is between two tries.
+unsafe fn write_request(r: *mut ngx_http_request_t) -> bool {
+    // SAFETY: the caller's promise; the same as nginx does before the first try.
+    unsafe {
+        let Some(u) = (*r).upstream.as_mut() else { return false };
+        u.request_bufs = (*r).request_body.as_ref().map_or(ptr::null_mut(), |body| body.bufs);
+        u.create_request.is_some_and(|create| create(r) == rc::OK)
+    }
+}
+
+/// Whether the route's rules have the try that failed last tried again at the same upstream.
+///
+/// # Safety
+///
+/// `r` is a live request with the state of a new try behind that of the failed one.
+unsafe fn is_tried_again(r: *mut ngx_http_request_t, ticket: &Ticket) -> bool {
+    let (on, _) = ticket.retry_on();
+    // SAFETY: the states are null or the request's.
+    let last = unsafe {
+        (*r).upstream_states.as_ref().and_then(|states| {
+            let all =
+                std::slice::from_raw_parts(states.elts.cast::<nginx_sys::ngx_http_upstream_state_t>(), states.nelts);
+            all.iter().rev().nth(1)
+        })
+    };
+    match last.map_or(0, |state| state.status) {
+        0 => true,
+        504 => on.timeout || on.has(504),
+        502 => on.error || on.has(502),
+        _ => true,
+    }
 }
 
 /// The route's retry rules as nginx's mask.
@@ -231,6 +310,10 @@ fn next_upstream(ticket: &Ticket) -> ngx_uint_t {
             mask |= status;
         }
     }
+    if ticket.has_alternate() {
+        // What is no reason to try again is one to turn to the other upstream; `get` tells them apart.
+        mask |= NO_ANSWER;
+    }
     if mask == 0 {
         mask = NGX_HTTP_UPSTREAM_FT_OFF;
     } else if !idempotent_only {
@@ -248,6 +331,11 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
         // SAFETY: the record lives in the request's pool.
         let Some(context) = (unsafe { tries.context.as_mut() }) else { return rc::ERROR };
         let now = recent();
+        let had_alternate = context.ticket.has_alternate();
+        // SAFETY: the request is live.
+        if had_alternate && unsafe { !is_tried_again(tries.request, &context.ticket) } {
+            context.ticket.give_up();
+        }
         let chosen = with_worker(|worker| {
             worker.pick(&mut context.ticket, now, |peer| {
                 // SAFETY: the request is live.
@@ -255,6 +343,10 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
                 name.map(|name| (name, fill(&mut tries.address, peer, protocol(tries.request))))
             })
         });
+        // SAFETY: as above; nothing of it has been sent to the new peer.
+        if had_alternate && !context.ticket.has_alternate() && unsafe { !write_request(tries.request) } {
+            return rc::ERROR;
+        }
         match chosen {
             Some(Ok(Some((name, length)))) => {
                 tries.name = name;
@@ -322,17 +414,29 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
             (tries.context.as_mut(), u16::try_from(status).unwrap_or(0))
         };
         let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
-        let end = match (failed, pc.cached() != 0) {
-            // The peer closed a kept connection while we were about to use it: nothing is wrong with the peer.
+        // SAFETY: the connection is null or live, and so are its events.
+        let timed_out = unsafe {
+            pc.connection.as_ref().is_some_and(|c| {
+                c.read.as_ref().is_some_and(|event| event.timedout() != 0)
+                    || c.write.as_ref().is_some_and(|event| event.timedout() != 0)
+            })
+        };
+        let end = match (failed, pc.cached() != 0 && !timed_out) {
+            // The peer closed a kept connection while we were about to use it: nothing is wrong with the peer. One that
+            // takes the request and does not answer is another matter.
             (true, true) if status == 0 => TryEnd::Stale,
             (true, _) => TryEnd::Failed,
             (false, _) => TryEnd::Answered(status),
         };
+        pc.tries = pc.tries.saturating_sub(1);
         if let Some(context) = context {
             let now = recent();
             with_worker(|worker| worker.tried(&mut context.ticket, end, now));
+            // One more, at the other upstream, where no server has answered.
+            if pc.tries == 0 && end == TryEnd::Failed && status == 0 && context.ticket.has_alternate() {
+                pc.tries = 1;
+            }
         }
-        pc.tries = pc.tries.saturating_sub(1);
     });
 }
 

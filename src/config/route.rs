@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 
-use super::document::{Labels, PathPolicy, Permissions, Protocols, Route, Sources};
+use super::document::{Fallback, Labels, PathPolicy, Permissions, Protocols, Route, Sources};
 use super::node::Entry;
+use super::problem::quote;
 use super::read::At;
 use super::upstream::{WrittenRetries, timeouts, timeouts_or};
-use super::{Context, answer, auth, condition, cors, limiter, lists, template, upstream};
+use super::{Context, answer, auth, condition, cors, fallback, limiter, lists, template, upstream};
 use crate::balancer::Timeouts;
 use crate::cors::Cors;
 use crate::limiter::KeyPart;
@@ -42,6 +43,7 @@ pub(super) struct Fields {
     limits: Option<Vec<String>>,
     timeouts: Timeouts,
     retries: WrittenRetries,
+    fallback: Option<Fallback>,
     strip_prefix: Option<bool>,
     protocols: Option<Protocols>,
     labels: Option<Labels>,
@@ -83,6 +85,7 @@ impl Fields {
             limits: references(at, "limits", owner, context),
             timeouts: at.get("timeouts").map(|at| timeouts(&at)).unwrap_or_default(),
             retries: at.get("retries").map(|at| WrittenRetries::read(&at)).unwrap_or_default(),
+            fallback: at.object("fallback").and_then(|at| fallback::read(&at, &context.names.upstreams)),
             strip_prefix: at.bool("strip_prefix"),
             protocols: at.texts("protocols").map(|words| {
                 let has = |word: &str| words.iter().any(|other| other == word);
@@ -99,11 +102,11 @@ impl Fields {
             Some(Target::Answer(answer)) => (None, Some(answer)),
             None => (None, None),
         };
-        let above = upstream.as_deref().and_then(|name| context.upstreams.get(name));
-        let (above_timeouts, above_retries) = match above {
-            Some((timeouts, retries)) => (*timeouts, retries.clone()),
-            None => Default::default(),
-        };
+        let above = upstream.as_deref().and_then(|name| context.upstreams.get(name)).cloned().unwrap_or_default();
+        // What `defaults` say of all is not meant for routes that it makes no sense for.
+        let usual = defaults.fallback.clone().filter(|usual| {
+            upstream.is_some() && !matches!(usual, Fallback::Upstream(other) if upstream.as_ref() == Some(other))
+        });
         let route = Route {
             rules: rules(
                 at,
@@ -125,8 +128,9 @@ impl Fields {
             auth: self.auth.or_else(|| defaults.auth.clone()).unwrap_or_default(),
             permissions: self.permissions.or_else(|| defaults.permissions.clone()),
             limits: self.limits.or_else(|| defaults.limits.clone()).unwrap_or_default(),
-            timeouts: timeouts_or(timeouts_or(self.timeouts, above_timeouts), defaults.timeouts),
-            retries: self.retries.or(&above_retries).or(&defaults.retries).resolve(),
+            timeouts: timeouts_or(timeouts_or(self.timeouts, above.timeouts), defaults.timeouts),
+            retries: self.retries.or(&above.retries).or(&defaults.retries).resolve(),
+            fallback: self.fallback.or(above.fallback).or(usual),
             strip_prefix: self.strip_prefix.or(defaults.strip_prefix).unwrap_or(false),
             path_policy: self.path_policy.or(defaults.path_policy).unwrap_or_default(),
             protocols: self.protocols.or(defaults.protocols).unwrap_or(Protocols::ALL),
@@ -151,6 +155,16 @@ fn agree(at: &At<'_>, route: &Route, context: &Context<'_>) {
     if route.rewrite.is_some() && route.strip_prefix {
         let place = at.get("rewrite").or_else(|| at.get("strip_prefix"));
         place.as_ref().unwrap_or(at).error("`rewrite` and `strip_prefix` exclude each other");
+    }
+    if let (Some(fallback), Some(place)) = (&route.fallback, at.get("fallback")) {
+        match (&route.upstream, fallback) {
+            (None, _) => place.error("is for what an `upstream` cannot serve, and the route has none"),
+            (Some(name), Fallback::Upstream(other)) if name == other => {
+                let place = place.get("upstream").unwrap_or(place);
+                place.error(format!("the route's upstream is {} already: it cannot fall back to itself", quote(name)));
+            }
+            _ => {}
+        }
     }
     templates(at, route);
     let written = at.get("limits");
@@ -275,7 +289,7 @@ fn target(at: &At<'_>, owner: &str, context: &mut Context<'_>) -> Option<Target>
         at.error(format!("has both `{first}` and `{second}`; a route has one of `upstream`, `reply` and `redirect`"));
     }
     let upstream = at.get("upstream").and_then(|at| upstream_name(&at, owner, context)).map(Target::Upstream);
-    let reply = at.object("reply").map(|at| Target::Answer(Answer::Reply(answer::reply(&at))));
+    let reply = at.object("reply").map(|at| Target::Answer(Answer::Reply(answer::reply(&at, 200))));
     let redirect = at.object("redirect").and_then(|at| answer::redirect(&at));
     upstream.or(reply).or(redirect.map(|redirect| Target::Answer(Answer::Redirect(redirect))))
 }
@@ -358,7 +372,7 @@ fn upstream_name(at: &At<'_>, owner: &str, context: &mut Context<'_>) -> Option<
         return context.names.upstreams.refer(at).then(|| name.to_owned());
     }
     let name = made_name(at, format!("{owner}/upstream")).filter(|_| at.is_object())?;
-    let entry = upstream::read(at, name.clone());
+    let entry = upstream::read(at, name.clone(), &context.names.upstreams);
     context.keep_upstream(at, entry);
     Some(name)
 }

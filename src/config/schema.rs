@@ -11,7 +11,7 @@ use super::shape::{Form, Resource, Shape};
 use super::tables;
 
 /// Resources that are defined once, by the name that `$defs` give them.
-static DEFINED: [(&str, &Resource); 28] = [
+static DEFINED: [(&str, &Resource); 29] = [
     ("auth", &tables::AUTH),
     ("ban", &tables::BAN),
     ("basic", &tables::BASIC),
@@ -33,6 +33,7 @@ static DEFINED: [(&str, &Resource); 28] = [
     ("permissions", &tables::PERMISSIONS),
     ("redirect", &tables::REDIRECT),
     ("reply", &tables::REPLY),
+    ("fallback", &tables::FALLBACK),
     ("retries", &tables::RETRIES),
     ("role", &tables::ROLE),
     ("route", &tables::ROUTE),

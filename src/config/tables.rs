@@ -10,7 +10,7 @@ mod upstream;
 pub use auth::{API_KEY, AUTH, BASIC, CERTIFICATE, CLAIMS, CONSUMER, JWKS, JWT, KEY, MTLS, REVOCATION, ROLE};
 pub use limiter::LIMITER;
 pub use lists::{BAN, LIST};
-pub use route::{CORS, MATCH, REDIRECT, REPLY};
+pub use route::{CORS, FALLBACK, MATCH, REDIRECT, REPLY};
 pub use signature::{SIGNATURE, SIGNATURE_KEY};
 pub use upstream::{BREAKER, NODE, RETRIES, TIMEOUTS, UPSTREAM};
 
@@ -94,7 +94,7 @@ pub static ROUTE: Resource = Resource {
         field("timeouts", Object(&TIMEOUTS)),
         field("retries", Object(&RETRIES)),
         field("headers", HeaderTexts(&route::HEADER_VALUE, &REQUEST_RESERVED)),
-        field("fallback", Unbuilt),
+        field("fallback", Object(&FALLBACK)),
         field("protocols", List(&Choice(&["http", "websocket", "grpc"], &[]), false)),
         field("labels", Labels),
     ],

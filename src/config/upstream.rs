@@ -4,16 +4,17 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::document::{HostHeader, Labels, Upstream};
+use super::names::Names;
 use super::read::At;
-use super::scalar;
+use super::{fallback, scalar};
 use crate::balancer::{Algorithm, Node, Retries, RetryOn, Timeouts};
 use crate::breaker::Breaker;
 use crate::router::pattern::Host;
 use crate::types::SECOND;
 
 /// Reads an upstream that the tables have checked, and its retries as they are written; `None` where something was
-/// reported.
-pub(super) fn read(at: &At<'_>, name: String) -> Option<(Upstream, WrittenRetries)> {
+/// reported. `upstreams` are all there are.
+pub(super) fn read(at: &At<'_>, name: String, upstreams: &Names<'_>) -> Option<(Upstream, WrittenRetries)> {
     let (nodes, node_labels) = nodes(at);
     let written = at.get("retries").map(|at| WrittenRetries::read(&at));
     let upstream = Upstream {
@@ -28,6 +29,7 @@ pub(super) fn read(at: &At<'_>, name: String) -> Option<(Upstream, WrittenRetrie
         breaker: at.get("breaker").map(|at| breaker(&at)),
         retries: written.as_ref().map(|written| written.clone().resolve()),
         timeouts: at.get("timeouts").map(|at| timeouts(&at)).unwrap_or_default(),
+        fallback: at.object("fallback").and_then(|at| fallback::read(&at, upstreams)),
     };
     Some((upstream, written.unwrap_or_default()))
 }

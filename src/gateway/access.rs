@@ -18,7 +18,7 @@ use crate::router::settings::ArchivedAnswer;
 use crate::router::template::{Place, render};
 use crate::router::{host, path};
 use crate::state::{Blob, Captures, Lookup, View};
-use crate::types::{Id, Now, Reason, Request, SECOND};
+use crate::types::{Id, Now, Protocol, Reason, Request, SECOND};
 
 /// In which role a request comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,7 +186,8 @@ impl Worker {
             ticket.cors = true;
             cors.answer(request.header(b"origin"), &mut |name, pieces| out.response.push(name.as_bytes(), pieces));
         }
-        let upstream = upstream(&view, &route, ticket)?;
+        // Whether there is one is said to whom it concerns: to those who may come.
+        let upstream = upstream(&view, &route, ticket);
         let spoken = route.protocols.get(request.protocol() as usize).copied().unwrap_or(false);
         if !spoken {
             return Err(Reply::new(Reason::ProtocolRefused).into());
@@ -211,14 +212,21 @@ impl Worker {
         if route.answer.is_some() {
             return Ok(Some(Respond::Route));
         }
-        if let Some(upstream) = &upstream {
-            Self::enter_upstream(region, &view, upstream, now, ticket, recorder)?;
+        if route.upstream.id().is_some() {
+            if let Some(fallback) = route.fallback.as_deref() {
+                ticket.resort_to(fallback, request.protocol() == Protocol::Grpc);
+            }
+            let entered =
+                upstream.and_then(|upstream| Self::enter_upstream(region, &view, &upstream, now, ticket, recorder));
+            if let Err(refusal) = entered {
+                return Ok(Self::fall_back(region, &view, &route, refusal, now, ticket, out, recorder)?);
+            }
         }
         Ok(None)
     }
 
     /// Asks the breaker and earns a piece of the retry budget; the last step, so that nothing is taken for a request
-    /// that another step refuses.
+    /// that another step refuses. What is refused here is refused because of the upstream: the route may have a fallback.
     fn enter_upstream(
         region: &crate::state::Region,
         view: &View<'_>,
@@ -235,6 +243,12 @@ impl Worker {
                 return Err(Reply::later(Reason::BreakerOpen, refused.retry_after));
             }
         }
+        Self::earn(view, upstream, ticket);
+        Ok(())
+    }
+
+    /// Earns a piece of the retry budget, and sees whether there is one.
+    pub(super) fn earn(view: &View<'_>, upstream: &Blob<'_, Upstream>, ticket: &mut Ticket) {
         let budget = view
             .pick_table(upstream)
             .and_then(|words| PickTable::new(words, upstream.peers.len() as u32))
@@ -246,32 +260,19 @@ impl Worker {
                 ticket.offered = 1;
             }
         }
-        Ok(())
     }
 }
 
 /// The route's upstream; what the tries need of the route goes into the ticket.
-fn upstream<'v>(
-    view: &'v View<'_>,
-    route: &Blob<'v, Route>,
-    ticket: &mut Ticket,
-) -> Result<Option<Blob<'v, Upstream>>, Reply> {
+fn upstream<'v>(view: &'v View<'_>, route: &Blob<'v, Route>, ticket: &mut Ticket) -> Result<Blob<'v, Upstream>, Reply> {
+    let gone = Reply::new(Reason::UpstreamGone);
     let id = route.upstream.id();
     if !id.is_some() {
-        return Ok(None);
-    }
-    let upstream = view.object::<Upstream>(id).ok_or(Reply::new(Reason::UpstreamGone))?;
-    if upstream.peers.is_empty() {
-        // Its names do not resolve; the next look at the document may find addresses.
-        return Err(Reply::later(Reason::UpstreamNone, SECOND));
+        return Err(gone);
     }
     ticket.upstream = id;
-    ticket.names.upstream.set(upstream.name_bytes());
-    ticket.own_host = upstream.host.is_some();
     let ArchivedRetries { attempts, on, idempotent_only, budget, .. } = &route.retries;
     ticket.allowed = *attempts;
-    // The same peer is not tried twice; with one peer its response is the answer, whatever it is.
-    ticket.offered = (*attempts).min(u8::try_from(upstream.peers.len()).unwrap_or(u8::MAX)).max(1);
     ticket.retry_on = RetryOn { error: on.error, timeout: on.timeout, statuses: on.statuses };
     ticket.idempotent_only = *idempotent_only;
     ticket.retry_budget = budget.to_native();
@@ -280,7 +281,13 @@ fn upstream<'v>(
         send: route.timeouts.send.to_native(),
         read: route.timeouts.read.to_native(),
     };
-    Ok(Some(upstream))
+    let upstream = view.object::<Upstream>(id).ok_or(gone)?;
+    ticket.goes_to(&upstream);
+    if upstream.peers.is_empty() {
+        // Its names do not resolve; the next look at the document may find addresses.
+        return Err(Reply::later(Reason::UpstreamNone, SECOND));
+    }
+    Ok(upstream)
 }
 
 /// Asks limits, auth and permissions.
@@ -408,11 +415,7 @@ impl<'a, R: Request> Matched<'a, R> {
     fn answer(&self, answer: &ArchivedAnswer, out: &mut Out, recorder: &mut impl Recorder) -> Result<(), Reply> {
         match answer {
             ArchivedAnswer::Reply(reply) => {
-                out.status = reply.status.to_native();
-                for line in reply.headers.iter() {
-                    out.answer.push(line.0.as_bytes(), &[line.1.as_bytes()]);
-                }
-                out.body.extend_from_slice(reply.body.as_bytes());
+                out.reply(reply);
                 tell!(recorder, Step::Answer, "{} with {} bytes", out.status, out.body.len());
             }
             ArchivedAnswer::Redirect(redirect) => {

@@ -7,7 +7,7 @@ use rkyv::Portable;
 use rkyv::api::high::HighDeserializer;
 use rkyv::rancor::Error;
 
-use super::object::{ApiKey, ArchivedAddresses, BANS, Consumer, Role, Route, Upstream};
+use super::object::{ApiKey, ArchivedAddresses, BANS, Consumer, Fallback, Role, Route, Upstream};
 use super::route::parameters;
 use crate::auth::Auth;
 use crate::config::{self, Document, HostHeader, PathPolicy, Protocols, Sources};
@@ -67,8 +67,9 @@ pub fn dump(tree: &Tree<'_>) -> Result<Document, DumpError> {
         document.roles.push(config::Role { name, permissions: permissions.into_names() });
     }
     for (name, upstream) in all::<Upstream>(tree)? {
-        let Upstream { algorithm, host, breaker, nodes, node_labels, retries, timeouts, .. } = upstream;
+        let Upstream { algorithm, host, breaker, nodes, node_labels, retries, timeouts, fallback, .. } = upstream;
         let host = host.map_or(HostHeader::Preserve, HostHeader::Name);
+        let fallback = read_fallback(tree, &name, fallback)?;
         document.upstreams.push(config::Upstream {
             name,
             nodes,
@@ -78,6 +79,7 @@ pub fn dump(tree: &Tree<'_>) -> Result<Document, DumpError> {
             breaker,
             retries,
             timeouts,
+            fallback,
         });
     }
     for list in tree.each::<Set>() {
@@ -114,6 +116,7 @@ fn read_route(tree: &Tree<'_>, blob: &Blob<'_, Route>) -> Result<config::Route, 
             false => None,
         },
         answer: route.answer.map(|answer| *answer),
+        fallback: read_fallback(tree, blob.name(), route.fallback)?,
         rewrite: route.rewrite.map(|template| *template),
         headers: route.headers,
         cors: route.cors.map(|cors| *cors),
@@ -129,6 +132,19 @@ fn read_route(tree: &Tree<'_>, blob: &Blob<'_, Route>) -> Result<config::Route, 
         protocols: Protocols { http, websocket, grpc },
         labels: route.labels,
         name: route.name,
+    })
+}
+
+fn read_fallback(
+    tree: &Tree<'_>,
+    owner: &str,
+    fallback: Option<Box<Fallback>>,
+) -> Result<Option<config::Fallback>, DumpError> {
+    Ok(match fallback.map(|fallback| *fallback) {
+        None => None,
+        Some(Fallback::Reply(reply)) => Some(config::Fallback::Reply(reply)),
+        Some(Fallback::Upstream(id)) => names(tree, owner, &[id])?.pop().map(config::Fallback::Upstream),
+        Some(Fallback::Stale) => Some(config::Fallback::Stale),
     })
 }
 

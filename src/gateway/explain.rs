@@ -30,6 +30,8 @@ pub enum Step {
     Permission,
     /// The upstream's breaker was asked.
     Breaker,
+    /// The upstream cannot serve.
+    Fallback,
     /// What is forwarded.
     Forward,
     /// The route answers by itself.

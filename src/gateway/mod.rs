@@ -17,6 +17,7 @@ mod decision;
 mod dump;
 mod explain;
 mod expressions;
+mod fallback;
 mod key_sets;
 mod leader;
 mod limit;

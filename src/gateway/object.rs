@@ -10,7 +10,7 @@ use crate::config::Labels;
 use crate::cors::Cors;
 use crate::limiter::Limiter;
 use crate::lists::{Bans, Set};
-use crate::router::settings::{Answer, Condition, Template};
+use crate::router::settings::{Answer, Condition, StaticReply, Template};
 use crate::types::{Id, Kind, Object};
 
 /// A route.
@@ -54,6 +54,9 @@ pub struct Route {
     /// What is answered without an upstream.
     #[rkyv(with = Niche)]
     pub answer: Option<Box<Answer>>,
+    /// What is done where the upstream cannot serve.
+    #[rkyv(with = Niche)]
+    pub fallback: Option<Box<Fallback>>,
     /// The decoded path that is forwarded instead of the matched one.
     #[rkyv(with = Niche)]
     pub rewrite: Option<Box<Template>>,
@@ -95,6 +98,20 @@ pub struct Upstream {
     pub retries: Option<Retries>,
     /// Likewise.
     pub timeouts: Timeouts,
+    /// Likewise.
+    #[rkyv(with = Niche)]
+    pub fallback: Option<Box<Fallback>>,
+}
+
+/// What is done where an upstream cannot serve.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub enum Fallback {
+    /// This is answered.
+    Reply(StaticReply),
+    /// This upstream serves.
+    Upstream(Id),
+    /// nginx's cache may serve what is stale.
+    Stale,
 }
 
 /// One address of one node.

@@ -3,10 +3,11 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::decision::Reply;
+use super::fallback::Resort;
 use super::object::{Route, Upstream};
 use super::ticket::{Attempt, Stage, Ticket};
 use super::worker::Worker;
-use crate::balancer::{FAILURES, Outcome, PickTable, Statistics, Tried, may_eject};
+use crate::balancer::{FAILURES, Outcome, PickTable, Rng, Statistics, Tried, may_eject};
 use crate::state::{Blob, Region, View};
 use crate::types::{Now, Reason};
 
@@ -38,10 +39,40 @@ impl Worker {
     /// # Errors
     /// There is no peer left to try, or no upstream any more.
     pub fn pick<T>(&mut self, ticket: &mut Ticket, now: Now, take: impl FnOnce(&Peer<'_>) -> T) -> Result<T, Reply> {
-        let view = self.reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
+        let Self { region, reader, rng, .. } = self;
+        let view = reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
+        if let Resort::Barred(refusal) = ticket.resort {
+            return Err(refusal);
+        }
+        let (upstream, place) = match Self::choose(region, &view, rng, ticket, now) {
+            Ok(chosen) => chosen,
+            Err(refusal) => {
+                Self::divert(region, &view, refusal, now, ticket)?;
+                Self::choose(region, &view, rng, ticket, now)?
+            }
+        };
+        let entry = upstream.peers.get(place as usize).ok_or(Reply::new(Reason::UpstreamNone))?;
+        ticket.tried.insert(place);
+        ticket.tries = ticket.tries.saturating_add(1);
+        let address = Ipv6Addr::from(entry.address).to_canonical();
+        let peer = Peer { name: &entry.name, address, port: entry.port.to_native() };
+        let slot = Self::peers(region).started(entry.slot.to_native(), reader.slot());
+        ticket.attempt =
+            Some(Attempt { place, peer: slot, key: entry.key.to_native(), started: now.mono, latency: None });
+        Ok(take(&peer))
+    }
+
+    /// The request's upstream and the place in its table of the peer for one more try.
+    fn choose<'v>(
+        region: &Region,
+        view: &'v View<'_>,
+        rng: &mut Rng,
+        ticket: &mut Ticket,
+        now: Now,
+    ) -> Result<(Blob<'v, Upstream>, u32), Reply> {
         let upstream = match view.object::<Upstream>(ticket.upstream) {
             Some(upstream) => upstream,
-            None => Self::moved(&self.region, &view, ticket, now)?,
+            None => Self::moved(region, view, ticket, now)?,
         };
         let none = Reply::new(Reason::UpstreamNone);
         let words = view.pick_table(&upstream).ok_or(none)?;
@@ -64,17 +95,8 @@ impl Worker {
             ticket.tried = Tried::new();
             ticket.table = upstream.seq();
         }
-        let peers = Self::peers(&self.region);
-        let place = table.pick(&peers, &ticket.tried, &mut self.rng, now.mono).ok_or(none)?;
-        let entry = upstream.peers.get(place as usize).ok_or(none)?;
-        ticket.tried.insert(place);
-        ticket.tries = ticket.tries.saturating_add(1);
-        let address = Ipv6Addr::from(entry.address).to_canonical();
-        let peer = Peer { name: &entry.name, address, port: entry.port.to_native() };
-        let slot = peers.started(entry.slot.to_native(), self.reader.slot());
-        ticket.attempt =
-            Some(Attempt { place, peer: slot, key: entry.key.to_native(), started: now.mono, latency: None });
-        Ok(take(&peer))
+        let place = table.pick(&Self::peers(region), &ticket.tried, rng, now.mono).ok_or(none)?;
+        Ok((upstream, place))
     }
 
     /// An edit has removed the upstream that `access` found, while the body was read: the request goes where its route

@@ -9,7 +9,9 @@ use std::sync::atomic::AtomicU64;
 use siphasher::sip::SipHasher13;
 
 use super::key_sets;
-use super::object::{Addresses, ApiKey, BANS, Consumer, PeerEntry, Role, Route, SETTINGS, Settings, Upstream};
+use super::object::{
+    Addresses, ApiKey, BANS, Consumer, Fallback, PeerEntry, Role, Route, SETTINGS, Settings, Upstream,
+};
 use crate::auth::{Grants, Requirement};
 use crate::balancer::{self, PickTable, Seat};
 use crate::config::{self, Document, HostHeader, LIMITS_MAX, PathPolicy, Sources};
@@ -269,6 +271,7 @@ impl Edit<'_> {
             node_labels: upstream.node_labels.clone(),
             retries: upstream.retries.clone(),
             timeouts: upstream.timeouts,
+            fallback: self.fallback(&upstream.fallback)?,
         };
         // Of the object itself: addresses come from elsewhere than the document.
         let bytes = rkyv::to_bytes::<rkyv::rancor::Error>(&object);
@@ -402,6 +405,7 @@ impl Edit<'_> {
             allow: self.addresses(&route.allow)?,
             cors: route.cors.clone().map(Box::new),
             answer: route.answer.clone().map(Box::new),
+            fallback: self.fallback(&route.fallback)?,
             rewrite: route.rewrite.clone().map(Box::new),
             headers: route.headers.clone(),
             labels: route.labels.clone(),
@@ -411,6 +415,17 @@ impl Edit<'_> {
         self.txn.put_route(&route.name, &object, digest, &route.rules, route.methods, route.priority, conditions)?;
         self.written += 1;
         Ok(())
+    }
+
+    fn fallback(&mut self, written: &Option<config::Fallback>) -> Result<Option<Box<Fallback>>, PublishError> {
+        Ok(match written {
+            None => None,
+            Some(config::Fallback::Reply(reply)) => Some(Box::new(Fallback::Reply(reply.clone()))),
+            Some(config::Fallback::Upstream(name)) => {
+                Some(Box::new(Fallback::Upstream(self.txn.id(Kind::Upstream, name)?)))
+            }
+            Some(config::Fallback::Stale) => Some(Box::new(Fallback::Stale)),
+        })
     }
 
     fn addresses(&mut self, sources: &Sources) -> Result<Option<Box<Addresses>>, PublishError> {

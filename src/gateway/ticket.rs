@@ -4,7 +4,8 @@
 //! `complete`. So the ticket holds values and ids, never references, and what is looked up again is checked to be
 //! still the same thing.
 
-use super::object::Route;
+use super::fallback::Resort;
+use super::object::{Route, Upstream};
 use super::signature::Accepted;
 use crate::auth::signature::BodyDigest;
 use crate::balancer::{RetryOn, Timeouts, Tried};
@@ -41,6 +42,10 @@ pub struct Ticket {
     pub(super) slow_after: u64,
     /// Whether the last try that was answered took that long.
     pub(super) slow: bool,
+    /// What is left should its upstream not serve.
+    pub(super) resort: Resort,
+    /// Why that was taken up.
+    pub(super) fallen: Option<Reason>,
     pub(super) timeouts: Timeouts,
     /// Tries in all that the route allows …
     pub(super) allowed: u8,
@@ -180,6 +185,8 @@ impl Ticket {
             permit: None,
             slow_after: 0,
             slow: false,
+            resort: Resort::None,
+            fallen: None,
             timeouts: Timeouts::default(),
             allowed: 1,
             offered: 1,
@@ -200,6 +207,15 @@ impl Ticket {
         }
     }
 
+    /// Keeps which upstream the request goes to.
+    pub(super) fn goes_to(&mut self, upstream: &Blob<'_, Upstream>) {
+        self.upstream = upstream.id();
+        self.names.upstream.set(upstream.name_bytes());
+        self.own_host = upstream.host.is_some();
+        // The same peer is not tried twice; with one peer its response is the answer, whatever it is.
+        self.offered = self.allowed.min(u8::try_from(upstream.peers.len()).unwrap_or(u8::MAX)).max(1);
+    }
+
     /// Keeps which route the request takes.
     pub(super) fn routed(&mut self, route: &Blob<'_, Route>) {
         self.route = route.id();
@@ -218,6 +234,8 @@ impl Ticket {
         self.passed = Passed::default();
         self.permit = None;
         self.slow = false;
+        self.resort = Resort::None;
+        self.fallen = None;
         self.timeouts = Timeouts::default();
         self.allowed = 1;
         self.offered = 1;
@@ -331,15 +349,16 @@ impl Ticket {
             Stage::New => "",
             Stage::Asking => "ask",
             _ if self.refused.is_some() => "refuse",
+            _ if self.fallen.is_some() => "fallback",
             _ if self.responded => "respond",
             _ => "forward",
         }
     }
 
-    /// The precise code of the refusal; empty where nothing was refused. For logs, not for clients.
+    /// The precise code of the refusal, or of what there was a fallback for; else empty. For logs, not for clients.
     #[must_use]
     pub fn reason(&self) -> &'static str {
-        self.refused.map_or("", Reason::code)
+        self.refused.or(self.fallen).map_or("", Reason::code)
     }
 
     /// What the limits said, in nginx's words for `limit_req`; empty where none was asked.

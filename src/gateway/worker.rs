@@ -7,6 +7,7 @@ use super::object::{BANS, SETTINGS, Settings, Upstream};
 use super::ticket::Ticket;
 use crate::balancer::Rng;
 use crate::breaker::{Breaker, Forced, State};
+use crate::router::settings::ArchivedStaticReply;
 use crate::state::tables::breaker::{self, Permit, Refused};
 use crate::state::tables::peers::Peers;
 use crate::state::tables::rate::RateTable;
@@ -44,6 +45,15 @@ pub(super) struct Out {
 }
 
 impl Out {
+    /// Writes an answer of the document.
+    pub(super) fn reply(&mut self, reply: &ArchivedStaticReply) {
+        self.status = reply.status.to_native();
+        for line in reply.headers.iter() {
+            self.answer.push(line.0.as_bytes(), &[line.1.as_bytes()]);
+        }
+        self.body.extend_from_slice(reply.body.as_bytes());
+    }
+
     pub(super) fn clear(&mut self) {
         self.path.clear();
         self.request.clear();

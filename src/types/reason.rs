@@ -39,11 +39,13 @@ pub enum Reason {
     AuthDigest,
     AuthNonceStore,
     BodyDigest,
+    UpstreamFailed,
+    UpstreamTimeout,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -77,6 +79,8 @@ impl Reason {
         Self::AuthDigest,
         Self::AuthNonceStore,
         Self::BodyDigest,
+        Self::UpstreamFailed,
+        Self::UpstreamTimeout,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -102,6 +106,8 @@ impl Reason {
             Self::BreakerOpen => "breaker.open",
             Self::UpstreamNone => "upstream.none",
             Self::UpstreamGone => "upstream.gone",
+            Self::UpstreamFailed => "upstream.failed",
+            Self::UpstreamTimeout => "upstream.timeout",
             Self::PolicyNone => "policy.none",
             Self::Internal => "internal",
             Self::AccessBanned => "access.banned",
@@ -165,6 +171,8 @@ impl Reason {
             Self::RouteMethod => 405,
             Self::LimitExceeded => 429,
             Self::Internal => 500,
+            Self::UpstreamFailed => 502,
+            Self::UpstreamTimeout => 504,
             Self::LimitTableFull
             | Self::BreakerOpen
             | Self::UpstreamNone
@@ -186,7 +194,9 @@ impl Reason {
             404 => "Not Found",
             405 => "Method Not Allowed",
             429 => "Too Many Requests",
+            502 => "Bad Gateway",
             503 => "Service Unavailable",
+            504 => "Gateway Timeout",
             _ => "Internal Server Error",
         }
     }
@@ -200,7 +210,8 @@ impl Reason {
             403 => "7",        // PERMISSION_DENIED
             404 | 405 => "12", // UNIMPLEMENTED
             429 => "8",        // RESOURCE_EXHAUSTED
-            503 => "14",       // UNAVAILABLE
+            502 | 503 => "14", // UNAVAILABLE
+            504 => "4",        // DEADLINE_EXCEEDED
             _ => "13",         // INTERNAL
         }
     }
@@ -237,6 +248,8 @@ impl Reason {
             Self::BreakerOpen => "The service behind this resource is failing; see Retry-After.",
             Self::UpstreamNone => "No server is available for this resource.",
             Self::UpstreamGone => "The service behind this resource was removed.",
+            Self::UpstreamFailed => "The service behind this resource does not answer.",
+            Self::UpstreamTimeout => "The service behind this resource takes too long.",
             Self::AuthBusy => "Too many logins at once; see Retry-After.",
             Self::PolicyNone => "The gateway has no configuration yet.",
             Self::Internal => "The gateway failed.",

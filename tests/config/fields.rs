@@ -50,7 +50,12 @@ fn everything() -> Value {
                 "failures": 1, "failure_ratio": "5%", "minimum_calls": 1, "slow_call": "1s", "window": "1s",
                 "open_for": "1s", "open_for_max": "2s", "jitter": "5%", "probes": 1, "closes_after": 1
             },
-            "retries": retries, "timeouts": timeouts
+            "retries": retries, "timeouts": timeouts,
+            "fallback": {"status": 200, "headers": {"X-A": "b"}, "body": "x"}
+        }, {
+            "name": "resort", "nodes": [{"host": "h", "port": 2}], "fallback": {"upstream": "u"}
+        }, {
+            "name": "cached", "nodes": [{"host": "h", "port": 3}], "fallback": {"stale": true}
         }],
         "routes": [{
             "name": "r", "hosts": ["a.example"], "paths": ["/a"], "methods": ["GET"], "priority": 1, "enabled": false,
@@ -62,11 +67,16 @@ fn everything() -> Value {
                 {"header": "X-A", "equals": "a", "not": true}, {"query": "q", "in": ["a", "b"]},
                 {"cookie": "c", "regex": "^a"}, {"header": "X-B", "exists": true}
             ],
+            "fallback": {"status": 203, "headers": {"X-A": "b"}, "body": "x"},
             "headers": {"X-Set": "v"}, "allow": ["office"], "deny": ["10.0.0.1"],
             "cors": {
                 "origins": ["https://a.example"], "methods": ["GET"], "headers": ["X-A"], "expose": ["X-B"],
                 "credentials": true, "max_age": "5s"
             }
+        }, {
+            "name": "elsewhere", "paths": ["/elsewhere"], "upstream": "u", "fallback": {"upstream": "resort"}
+        }, {
+            "name": "kept", "paths": ["/kept"], "upstream": "u", "fallback": {"stale": true}
         }, {
             "name": "fixed", "hosts": ["f.example"], "paths": ["/fixed"], "timeouts": {"connect": "4s"}, "rewrite": "/other",
             "reply": {"status": 201, "headers": {"X-A": "b"}, "body": {"a": 1}}

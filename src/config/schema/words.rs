@@ -9,7 +9,7 @@ pub(super) fn of(resource: &str, field: &str) -> (&'static str, Option<&'static 
         .map_or(("", None), |(_, description, default)| (description, *default))
 }
 
-const WORDS: [(&str, &str, Option<&str>); 163] = [
+const WORDS: [(&str, &str, Option<&str>); 170] = [
     ("document.version", "The document's version.", None),
     ("document.defaults", "Any route field, for the routes that are silent.", None),
     ("document.auth", "Ways to authenticate.", Some("[]")),
@@ -52,6 +52,7 @@ const WORDS: [(&str, &str, Option<&str>); 163] = [
     ("route.deny", "Addresses, blocks and names of lists that may not come; it goes before `allow`.", Some("[]")),
     ("route.path_policy", "`strict` also refuses paths that some servers read differently.", Some(r#""normal""#)),
     ("route.timeouts", "Timeouts towards the upstream.", None),
+    ("route.fallback", "What clients get where the upstream cannot serve.", None),
     ("route.retries", "When a request is tried again.", None),
     ("route.headers", "Request headers to set; `{name}` in a value is a parameter of the path.", Some("{}")),
     ("route.protocols", "What may be spoken.", Some(r#"["http", "websocket", "grpc"]"#)),
@@ -170,12 +171,18 @@ const WORDS: [(&str, &str, Option<&str>); 163] = [
     ("upstream.algorithm", "How a node is chosen.", Some(r#""adaptive""#)),
     ("upstream.breaker", "When it is left alone for a while.", None),
     ("upstream.retries", "When a request is tried again.", None),
+    ("upstream.fallback", "What clients get where it cannot serve.", None),
     ("upstream.timeouts", "Timeouts towards it.", None),
     ("node.host", "A host name or an address.", None),
     ("node.port", "The TCP port.", None),
     ("node.weight", "Its share.", Some("1")),
     ("node.priority", "0 serves first, higher ones when no lower one is available.", Some("0")),
     ("node.labels", "Free texts.", Some("{}")),
+    ("fallback.status", "The status of the answer; headers and body are as in `reply`.", Some("503")),
+    ("fallback.headers", "Headers of the answer.", Some("{}")),
+    ("fallback.body", "The body of the answer: text, or an object that is sent as JSON.", Some(r#""""#)),
+    ("fallback.upstream", "The name of the upstream that serves instead; its own fallback does not count.", None),
+    ("fallback.stale", "Serves what `proxy_cache` of the location still has.", None),
     ("breaker.failures", "So many failures open it; 10 unless `failure_ratio` is there.", None),
     ("breaker.failure_ratio", "Such a share of failures among the calls opens it.", None),
     ("breaker.minimum_calls", "From so many calls on the share counts.", Some("20")),

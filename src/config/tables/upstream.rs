@@ -1,4 +1,4 @@
-use super::{NAME, RETRY_ON, SPAN, field, needed};
+use super::{FALLBACK, NAME, RETRY_ON, SPAN, field, needed};
 use crate::config::scalar;
 use crate::config::shape::Shape::{Choice, Integer, Labels, List, Object, Text, Unbuilt};
 use crate::config::shape::{Form, Resource};
@@ -21,7 +21,7 @@ pub static UPSTREAM: Resource = Resource {
         field("breaker", Object(&BREAKER)),
         field("retries", Object(&RETRIES)),
         field("timeouts", Object(&TIMEOUTS)),
-        field("fallback", Unbuilt),
+        field("fallback", Object(&FALLBACK)),
         field("tls", Unbuilt),
         field("max_in_flight", Unbuilt),
         field("max_ejection_percent", Unbuilt),
@@ -40,6 +40,7 @@ pub static UPSTREAM: Resource = Resource {
         ("service_name", "our word is `discovery`"),
         ("discovery_type", "our word is `discovery`"),
         ("circuit_breaker", "our word is `breaker`"),
+        ("backup", "a node with `priority: 1` is a backup; another upstream is a `fallback`"),
         ("desc", "write a comment"),
         ("id", "our word is `name`"),
     ],
