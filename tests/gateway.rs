@@ -19,6 +19,8 @@ mod fallback;
 mod files;
 #[path = "gateway/identity.rs"]
 mod identity;
+#[path = "gateway/in_flight.rs"]
+mod in_flight;
 #[path = "gateway/limits.rs"]
 mod limits;
 #[path = "router/model.rs"]

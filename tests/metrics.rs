@@ -127,9 +127,11 @@ fn what_is_counted_is_what_is_read() {
             fill: vec![("peers", 0.25)],
             breakers: vec![BreakerGauge { upstream: "pool", state: 2, forced: false }],
             key_sets: vec![("idp", 7.5)],
+            in_flight: vec![("orders", 3)],
         },
     );
     for (series, expected) in [
+        (r#"gateway_route_in_flight{route="orders"}"#, 3.0),
         (r#"gateway_requests_total{route="orders",method="GET",status="200"}"#, 4.0),
         (r#"gateway_requests_total{route="orders",method="GET",status="499"}"#, 2.0),
         (r#"gateway_requests_total{route="-",method="OTHER",status="404"}"#, 2.0),

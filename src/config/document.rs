@@ -86,6 +86,8 @@ pub struct Upstream {
     pub timeouts: balancer::Timeouts,
     /// The fallback as written here. Routes carry the resolved ones.
     pub fallback: Option<Fallback>,
+    /// TLS towards its nodes; `None` = plain HTTP.
+    pub tls: Option<balancer::Tls>,
 }
 
 /// What a client gets where the upstream cannot serve: its breaker is open, no node is left, no try has come to an
@@ -144,6 +146,8 @@ pub struct Route {
     pub permissions: Option<Permissions>,
     /// Names of limiters that exist, in the order in which they are asked.
     pub limits: Vec<String>,
+    /// How many requests it lets in at a time, over all workers; `None` = any number.
+    pub max_in_flight: Option<u32>,
     /// Microseconds, by route, else upstream, else defaults; 0 = nginx's own setting stays.
     pub timeouts: balancer::Timeouts,
     /// By route, else upstream, else defaults, else built in; field by field.

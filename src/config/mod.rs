@@ -158,7 +158,10 @@ fn read_document(at: &At<'_>, secrets: &dyn Secrets) -> Option<Document> {
         context.keep_auth(at, entry);
     });
     each(at, "limiters", |at, name| context.keep_limiter(at, limiter::read(at, name)));
-    each(at, "upstreams", |at, name| context.keep_upstream(at, upstream::read(at, name, &names.upstreams)));
+    each(at, "upstreams", |at, name| {
+        let entry = upstream::read(at, name, &context);
+        context.keep_upstream(at, entry);
+    });
     fallback::report(&context.document, at.get("upstreams").as_ref());
     each(at, "lists", |at, name| match lists::list(at, name, secrets) {
         Some(list) => context.document.lists.push(list),

@@ -41,6 +41,7 @@ pub(super) struct Fields {
     auth: Option<Vec<String>>,
     permissions: Option<Permissions>,
     limits: Option<Vec<String>>,
+    max_in_flight: Option<u32>,
     timeouts: Timeouts,
     retries: WrittenRetries,
     fallback: Option<Fallback>,
@@ -83,6 +84,7 @@ impl Fields {
             auth: references(at, "auth", owner, context),
             permissions: at.object("permissions").and_then(|at| permissions(&at)),
             limits: references(at, "limits", owner, context),
+            max_in_flight: at.number("max_in_flight"),
             timeouts: at.get("timeouts").map(|at| timeouts(&at)).unwrap_or_default(),
             retries: at.get("retries").map(|at| WrittenRetries::read(&at)).unwrap_or_default(),
             fallback: at.object("fallback").and_then(|at| fallback::read(&at, &context.names.upstreams)),
@@ -131,6 +133,7 @@ impl Fields {
             timeouts: timeouts_or(timeouts_or(self.timeouts, above.timeouts), defaults.timeouts),
             retries: self.retries.or(&above.retries).or(&defaults.retries).resolve(),
             fallback: self.fallback.or(above.fallback).or(usual),
+            max_in_flight: self.max_in_flight.or(defaults.max_in_flight),
             strip_prefix: self.strip_prefix.or(defaults.strip_prefix).unwrap_or(false),
             path_policy: self.path_policy.or(defaults.path_policy).unwrap_or_default(),
             protocols: self.protocols.or(defaults.protocols).unwrap_or(Protocols::ALL),
@@ -372,7 +375,7 @@ fn upstream_name(at: &At<'_>, owner: &str, context: &mut Context<'_>) -> Option<
         return context.names.upstreams.refer(at).then(|| name.to_owned());
     }
     let name = made_name(at, format!("{owner}/upstream")).filter(|_| at.is_object())?;
-    let entry = upstream::read(at, name.clone(), &context.names.upstreams);
+    let entry = upstream::read(at, name.clone(), context);
     context.keep_upstream(at, entry);
     Some(name)
 }

@@ -12,7 +12,7 @@ pub use limiter::LIMITER;
 pub use lists::{BAN, LIST};
 pub use route::{CORS, FALLBACK, MATCH, REDIRECT, REPLY};
 pub use signature::{SIGNATURE, SIGNATURE_KEY};
-pub use upstream::{BREAKER, NODE, RETRIES, TIMEOUTS, UPSTREAM};
+pub use upstream::{BREAKER, NODE, RETRIES, TIMEOUTS, TLS, UPSTREAM};
 
 use super::scalar;
 use super::shape::Shape::{
@@ -84,7 +84,7 @@ pub static ROUTE: Resource = Resource {
         field("allow", List(&Text(&lists::SOURCE), true)),
         field("deny", List(&Text(&lists::SOURCE), true)),
         field("max_body", Unbuilt),
-        field("max_in_flight", Unbuilt),
+        field("max_in_flight", Integer { min: 1, max: 1_000_000 }),
         field("path_policy", Choice(&["normal", "strict"], &[])),
         field("canary", Unbuilt),
         field("transform", Unbuilt),
@@ -122,6 +122,9 @@ pub static ROUTE: Resource = Resource {
         ("id", "our word is `name`"),
         ("jwt", "our word is `auth`, with the names of entries of `auth`"),
         ("rate_limit", "our word is `limits`, with the names of `limiters`"),
+        ("limit_conn", "our word is `max_in_flight`"),
+        ("max_connections", "our word is `max_in_flight`"),
+        ("max_requests", "our word is `max_in_flight`"),
         ("rate", "our word is `limits`, with the names of `limiters`"),
         ("breaker", "a breaker belongs to its upstream"),
         ("roles", "a route requires `permissions`; `roles` grant them"),

@@ -4,17 +4,20 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::document::{HostHeader, Labels, Upstream};
-use super::names::Names;
 use super::read::At;
-use super::{fallback, scalar};
+use super::{Context, fallback, scalar};
 use crate::balancer::{Algorithm, Node, Retries, RetryOn, Timeouts};
 use crate::breaker::Breaker;
 use crate::router::pattern::Host;
 use crate::types::SECOND;
 
+mod tls;
+
+pub(super) use tls::check_sni;
+
 /// Reads an upstream that the tables have checked, and its retries as they are written; `None` where something was
-/// reported. `upstreams` are all there are.
-pub(super) fn read(at: &At<'_>, name: String, upstreams: &Names<'_>) -> Option<(Upstream, WrittenRetries)> {
+/// reported.
+pub(super) fn read(at: &At<'_>, name: String, context: &Context<'_>) -> Option<(Upstream, WrittenRetries)> {
     let (nodes, node_labels) = nodes(at);
     let written = at.get("retries").map(|at| WrittenRetries::read(&at));
     let upstream = Upstream {
@@ -29,8 +32,10 @@ pub(super) fn read(at: &At<'_>, name: String, upstreams: &Names<'_>) -> Option<(
         breaker: at.get("breaker").map(|at| breaker(&at)),
         retries: written.as_ref().map(|written| written.clone().resolve()),
         timeouts: at.get("timeouts").map(|at| timeouts(&at)).unwrap_or_default(),
-        fallback: at.object("fallback").and_then(|at| fallback::read(&at, upstreams)),
+        tls: at.object("tls").and_then(|at| tls::read(&at, context.secrets)),
+        fallback: at.object("fallback").and_then(|at| fallback::read(&at, &context.names.upstreams)),
     };
+    tls::check_names(at, &upstream);
     Some((upstream, written.unwrap_or_default()))
 }
 

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::document::{
     Consumer, Document, Fallback, HostHeader, PathPolicy, Protocols, Role, Route, Sources, Upstream,
 };
-use crate::balancer::{Retries, RetryOn, Timeouts};
+use crate::balancer::{Retries, RetryOn, Timeouts, Tls, TlsVersion};
 use crate::breaker::Breaker;
 use crate::cors::{Cors, Origins};
 use crate::limiter::{HeaderStyle, KeyPart, Limiter};
@@ -254,6 +254,9 @@ pub(super) fn upstream(entry: &Upstream) -> Value {
     if let Some(written) = &entry.fallback {
         fields.put("fallback", fallback(written));
     }
+    if let Some(settings) = &entry.tls {
+        fields.put("tls", tls(settings));
+    }
     fields.done()
 }
 
@@ -272,6 +275,28 @@ fn static_reply(reply: &StaticReply) -> Value {
     if !reply.body.is_empty() {
         fields.put("body", reply.body.as_str());
     }
+    fields.done()
+}
+
+/// TLS as JSON: certificates as PEM, the key not at all.
+fn tls(settings: &Tls) -> Value {
+    let mut fields = Fields::default();
+    fields.put("verify", settings.verify);
+    if let Some(name) = &settings.sni {
+        fields.put("sni", name.as_str());
+    }
+    if let Some(ca) = &settings.ca {
+        fields.put("ca", ca.as_str());
+    }
+    if let Some(client) = &settings.client {
+        fields.put("cert", client.chain.as_str());
+        fields.put("key", "(set)");
+    }
+    let version = match settings.min_version {
+        TlsVersion::V1_2 => "TLSv1.2",
+        TlsVersion::V1_3 => "TLSv1.3",
+    };
+    fields.put("min_version", version);
     fields.done()
 }
 
@@ -385,6 +410,9 @@ pub(super) fn route(entry: &Route) -> Value {
         fields.put("permissions", json!({word: permissions.required}));
     }
     fields.texts("limits", &entry.limits);
+    if let Some(most) = entry.max_in_flight {
+        fields.put("max_in_flight", most);
+    }
     if let Some(settings) = &entry.cors {
         fields.put("cors", cors(settings));
     }

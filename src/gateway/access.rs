@@ -87,7 +87,11 @@ impl Worker {
         self.callers.forget();
         self.out.clear();
         self.begin(request, entry, now, ticket);
-        match self.decide(request, entry, now, ticket, recorder) {
+        let decided = self.decide(request, entry, now, ticket, recorder);
+        if !matches!(decided, Ok(None | Some(Respond::Route))) {
+            Self::leave(&self.region, ticket);
+        }
+        match decided {
             Ok(None) => {
                 ticket.stage = Stage::Forwarded;
                 Decision::Forward
@@ -300,6 +304,7 @@ fn guard<Q: Request>(
     recorder: &mut impl Recorder,
 ) -> Result<(), Halt> {
     let early = route.early.to_native() as usize;
+    limits.enter(ticket, recorder)?;
     limits.step(route.limits.get(..early), None, ticket, recorder)?;
     let auth = callers.authenticate(view, route, limits.request, limits.now, ticket, recorder)?;
     if let Some(requirement) = route.permissions.as_ref() {

@@ -25,6 +25,7 @@ impl Worker {
         ticket.stage = Stage::Refused;
         ticket.refused = Some(reason);
         self.cancel_permit(ticket);
+        Self::leave(&self.region, ticket);
     }
 
     /// The request is over: the breaker hears how its upstream did, the metrics count it. Once a request.
@@ -35,6 +36,7 @@ impl Worker {
         if let Some(attempt) = ticket.attempt.take() {
             Self::peers(&self.region).finished(attempt.peer);
         }
+        Self::leave(&self.region, ticket);
         let judged = if outcome.aborted { 0 } else { outcome.upstream_status };
         match judged {
             // Nobody can say what the upstream would have answered.
@@ -57,6 +59,7 @@ impl Worker {
             Self::peers(&self.region).finished(attempt.peer);
         }
         self.cancel_permit(ticket);
+        Self::leave(&self.region, ticket);
         if ticket.counted
             && let Some(shard) = Self::shard(&self.region, self.reader.slot())
         {

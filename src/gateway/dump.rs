@@ -67,7 +67,7 @@ pub fn dump(tree: &Tree<'_>) -> Result<Document, DumpError> {
         document.roles.push(config::Role { name, permissions: permissions.into_names() });
     }
     for (name, upstream) in all::<Upstream>(tree)? {
-        let Upstream { algorithm, host, breaker, nodes, node_labels, retries, timeouts, fallback, .. } = upstream;
+        let Upstream { algorithm, host, breaker, nodes, node_labels, retries, timeouts, tls, fallback, .. } = upstream;
         let host = host.map_or(HostHeader::Preserve, HostHeader::Name);
         let fallback = read_fallback(tree, &name, fallback)?;
         document.upstreams.push(config::Upstream {
@@ -80,6 +80,7 @@ pub fn dump(tree: &Tree<'_>) -> Result<Document, DumpError> {
             retries,
             timeouts,
             fallback,
+            tls,
         });
     }
     for list in tree.each::<Set>() {
@@ -125,6 +126,7 @@ fn read_route(tree: &Tree<'_>, blob: &Blob<'_, Route>) -> Result<config::Route, 
         auth: names(tree, blob.name(), &route.auth)?,
         permissions: route.permissions,
         limits: names(tree, blob.name(), &route.limits)?,
+        max_in_flight: route.in_flight.map(|in_flight| in_flight.most),
         timeouts: route.timeouts,
         retries: route.retries,
         strip_prefix: !route.strip.is_empty(),

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::key_sets;
 use super::leader::counter;
+use super::limit::IN_FLIGHT;
 use super::object::{Route, Upstream};
 use super::worker::{Worker, breaker_state};
 use crate::breaker::State;
@@ -30,6 +31,11 @@ impl Worker {
             };
             Some(BreakerGauge { upstream: upstream.name(), state, forced })
         });
+        let in_flight = view.each::<Route>().filter_map(|route| {
+            let limit = route.in_flight.as_ref()?;
+            let count = Self::places(&region).count(limit.slot.to_native(), limit.key.to_native())?;
+            Some((route.name(), count))
+        });
         let counter = |index: usize| region.counters().get(index).map_or(0, |word| word.load(Relaxed));
         let shards: Vec<_> = (0..region.workers()).map(|slot| region.shard_words(slot)).collect();
         let fullest = (0..region.workers())
@@ -47,6 +53,7 @@ impl Worker {
                 ("series", fullest),
             ],
             breakers: breakers.collect(),
+            in_flight: in_flight.collect(),
             key_sets: key_sets::ages(&view.tree(), now),
         };
         render(shards, &index, &gauges).unwrap_or_default()
@@ -103,6 +110,9 @@ impl Names for Index<'_> {
     }
 
     fn rule(&self, id: Id) -> Option<&str> {
+        if !id.is_some() {
+            return Some(IN_FLIGHT);
+        }
         self.tree.object::<Limiter>(id).map(|limiter| limiter.name())
     }
 

@@ -4,7 +4,7 @@ use rkyv::with::Niche;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::auth::{Auth, Grants, Jwks, Key, Requirement};
-use crate::balancer::{Algorithm, Node, Retries, Timeouts};
+use crate::balancer::{Algorithm, Node, Retries, Timeouts, Tls, server_name};
 use crate::breaker::Breaker;
 use crate::config::Labels;
 use crate::cors::Cors;
@@ -28,6 +28,8 @@ pub struct Route {
     pub limits: Vec<Id>,
     /// How many of `limits` are asked before auth.
     pub early: u32,
+    /// How many requests it lets in at a time.
+    pub in_flight: Option<InFlight>,
     /// Upstream timeouts.
     pub timeouts: Timeouts,
     /// Retry rules.
@@ -66,6 +68,17 @@ pub struct Route {
     pub labels: Labels,
 }
 
+/// How many requests at a time, and where they are counted.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    /// So many.
+    pub most: u32,
+    /// The slot in the table of places …
+    pub slot: u32,
+    /// … and the key that must stand there.
+    pub key: u64,
+}
+
 /// Addresses written out, and lists of them.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
 pub struct Addresses {
@@ -101,6 +114,10 @@ pub struct Upstream {
     /// Likewise.
     #[rkyv(with = Niche)]
     pub fallback: Option<Box<Fallback>>,
+    /// TLS towards the peers; `None` = plain HTTP.
+    pub tls: Option<Tls>,
+    /// [`Tls::identity`]; 0 = plain HTTP.
+    pub tls_identity: u64,
 }
 
 /// What is done where an upstream cannot serve.
@@ -112,6 +129,16 @@ pub enum Fallback {
     Upstream(Id),
     /// nginx's cache may serve what is stale.
     Stale,
+}
+
+impl ArchivedUpstream {
+    /// The name that is asked of `peer` in a TLS handshake and verified; `None` where only its address is known.
+    #[must_use]
+    pub fn server_name<'a>(&'a self, peer: &'a ArchivedPeerEntry) -> Option<&'a str> {
+        let settings = self.tls.as_ref()?;
+        let host = || self.host.as_ref().and_then(|host| server_name(host));
+        settings.sni.as_deref().or_else(host).or_else(|| peer.host.as_ref().and_then(|host| server_name(host)))
+    }
 }
 
 /// One address of one node.
@@ -133,6 +160,8 @@ pub struct PeerEntry {
     pub slot: u32,
     /// … and the key that must stand there.
     pub key: u64,
+    /// What a kept connection must be to be used for it ([`crate::balancer::connection`]); 0 = plain HTTP.
+    pub connection: u64,
 }
 
 /// A known caller.

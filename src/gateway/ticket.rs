@@ -14,6 +14,7 @@ use crate::limiter::{HeaderStyle, HeaderText, Quota};
 use crate::state::Blob;
 use crate::state::tables::breaker::Permit;
 use crate::state::tables::peers::Peer;
+use crate::state::tables::places::Place;
 use crate::types::{Id, Method, NAME_MAX, Reason};
 
 /// The record of one request; adapters keep it beside their own and hand it to every call.
@@ -38,6 +39,8 @@ pub struct Ticket {
     pub(super) limit: Option<LimitNote>,
     pub(super) limit_status: LimitStatus,
     pub(super) permit: Option<Permit>,
+    /// Its place on a route that lets in so many at a time.
+    pub(super) place: Place,
     /// From so many microseconds to the response header on, a try has failed in its breaker's eyes.
     pub(super) slow_after: u64,
     /// Whether the last try that was answered took that long.
@@ -55,6 +58,8 @@ pub struct Ticket {
     pub(super) idempotent_only: bool,
     /// Whether the upstream wants a `Host` of its own.
     pub(super) own_host: bool,
+    /// How its upstream is spoken to, [`crate::balancer::Tls::identity`]; 0 = plain HTTP.
+    pub(super) tls: u64,
     /// Whether the route answers browsers of other origins itself.
     pub(super) cors: bool,
     /// Retries per 1,000 requests.
@@ -183,6 +188,7 @@ impl Ticket {
             limit: None,
             limit_status: LimitStatus::None,
             permit: None,
+            place: Place::default(),
             slow_after: 0,
             slow: false,
             resort: Resort::None,
@@ -193,6 +199,7 @@ impl Ticket {
             retry_on: RetryOn { error: false, timeout: false, statuses: 0 },
             idempotent_only: true,
             own_host: false,
+            tls: 0,
             cors: false,
             retry_budget: 0,
             tried: Tried::default(),
@@ -212,6 +219,7 @@ impl Ticket {
         self.upstream = upstream.id();
         self.names.upstream.set(upstream.name_bytes());
         self.own_host = upstream.host.is_some();
+        self.tls = upstream.tls_identity.to_native();
         // The same peer is not tried twice; with one peer its response is the answer, whatever it is.
         self.offered = self.allowed.min(u8::try_from(upstream.peers.len()).unwrap_or(u8::MAX)).max(1);
     }
@@ -249,6 +257,7 @@ impl Ticket {
         self.shard = shard;
         self.table = 0;
         self.own_host = false;
+        self.tls = 0;
         self.cors = false;
         self.names.route.clear();
         self.names.upstream.clear();
@@ -304,6 +313,12 @@ impl Ticket {
     #[must_use]
     pub fn attempts(&self) -> u8 {
         self.offered
+    }
+
+    /// A number for the TLS settings of its upstream, the same as long as they are; 0 = plain HTTP.
+    #[must_use]
+    pub fn tls(&self) -> u64 {
+        self.tls
     }
 
     /// Its timeouts, microseconds; 0 = the server's own.

@@ -5,11 +5,12 @@ use super::expressions::Expressions;
 use super::lines::Lines;
 use super::object::{BANS, SETTINGS, Settings, Upstream};
 use super::ticket::Ticket;
-use crate::balancer::Rng;
+use crate::balancer::{ArchivedTls, Rng};
 use crate::breaker::{Breaker, Forced, State};
 use crate::router::settings::ArchivedStaticReply;
 use crate::state::tables::breaker::{self, Permit, Refused};
 use crate::state::tables::peers::Peers;
+use crate::state::tables::places::Places;
 use crate::state::tables::rate::RateTable;
 use crate::state::tables::shards::Shard;
 use crate::state::tables::slot::{Slot, Slots};
@@ -165,6 +166,10 @@ impl Worker {
         RateTable::new(region.rate_words())
     }
 
+    pub(super) fn places(region: &Region) -> Places<'_> {
+        Places::new(region.place_words())
+    }
+
     pub(super) fn peers(region: &Region) -> Peers<'_> {
         Peers::new(region.peer_words())
     }
@@ -208,6 +213,13 @@ impl Worker {
         let view = self.reader.enter()?;
         let upstream = view.object::<Upstream>(ticket.upstream)?;
         upstream.host.as_ref().map(|host| take(host))
+    }
+
+    /// Shows the TLS settings of the request's upstream, if those of `access` still hold.
+    pub fn tls<T>(&mut self, ticket: &Ticket, take: impl FnOnce(&ArchivedTls) -> T) -> Option<T> {
+        let view = self.reader.enter()?;
+        let upstream = view.object::<Upstream>(ticket.upstream)?;
+        upstream.tls.as_ref().filter(|_| upstream.tls_identity.to_native() == ticket.tls).map(take)
     }
 
     /// The state of the breaker of the request's upstream; empty without one.
@@ -255,6 +267,7 @@ pub(super) fn inherit(region: &Region, slot: u32) {
         breaker::forget(breaker, slot as u16);
     }
     Peers::new(region.peer_words()).forget(slot);
+    Places::new(region.place_words()).forget(slot);
 }
 
 /// Counts a panic that an adapter caught in the process with worker slot `slot`.

@@ -32,6 +32,8 @@ pub struct Gauges<'a> {
     pub fill: Vec<(&'a str, f64)>,
     /// Breakers.
     pub breakers: Vec<BreakerGauge<'a>>,
+    /// Routes that let in so many requests at a time, and how many are under way.
+    pub in_flight: Vec<(&'a str, u32)>,
     /// Key sets by the name of their `auth` entry, and seconds since each was last confirmed.
     pub key_sets: Vec<(&'a str, f64)>,
 }
@@ -82,6 +84,7 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
         sums.limited.into_iter().map(|((route, rule), count)| counter(&[("route", route), ("rule", rule)], count));
     let breakers =
         gauges.breakers.iter().map(|breaker| gauge(&[("upstream", breaker.upstream)], f64::from(breaker.state)));
+    let in_flight = gauges.in_flight.iter().map(|(route, count)| gauge(&[("route", route)], f64::from(*count)));
     let forced = gauges
         .breakers
         .iter()
@@ -122,6 +125,7 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
             COUNTER,
             limited,
         ),
+        Family::new("gateway_route_in_flight", "Requests under way on routes with `max_in_flight`.", GAUGE, in_flight),
         Family::new(
             "gateway_circuit_breaker_state",
             "Circuit breakers: 0 closed, 1 open, 2 half-open.",

@@ -60,14 +60,15 @@ pub(super) struct Plan {
     rates: (usize, usize),
     revocations: (usize, usize),
     nonces: (usize, usize),
+    places: (usize, usize),
     /// The rest, up to the end.
     pub(super) arena: (usize, usize),
 }
 
 impl Plan {
     /// Divides `size` bytes: 3/8 to the rate table (a million live keys fill two thirds of it in a zone of 64 MiB),
-    /// 1/16 each to peers and breakers, 1/8 to the metric shards, 1/32 each to revocations (131,072 in a zone of 64 MiB)
-    /// and nonces (260,000), and what is left, nearly 5/16, to the arena.
+    /// 1/16 to peers, 7/128 to breakers, 1/8 to the metric shards, 1/32 each to revocations (131,072 in a zone of 64 MiB)
+    /// and nonces (260,000), 1/128 to places on routes (2,700 routes), and what is left, nearly 5/16, to the arena.
     fn of(size: usize) -> Self {
         let end = size / PAGE * PAGE;
         let part = |eighths: usize, of: usize| size / of * eighths / PAGE * PAGE;
@@ -78,7 +79,7 @@ impl Plan {
             (start, length)
         };
         let peers = take(part(1, 16));
-        let breakers = take(part(1, 16));
+        let breakers = take(part(7, 128));
         let shard_count = if size < 8 << 20 { SLOTS / 2 } else { SLOTS };
         let shards = take(part(1, 8) / (shard_count * SHARD_ALIGN) * (shard_count * SHARD_ALIGN));
         // The next table begins on a page again.
@@ -86,11 +87,12 @@ impl Plan {
         let rates = take(part(3, 8));
         let revocations = take(part(1, 32));
         let nonces = take(part(1, 32));
+        let places = take(part(1, 128));
         let arena = (at, end.saturating_sub(at));
-        Self { peers, breakers, shards, shard_count, rates, revocations, nonces, arena }
+        Self { peers, breakers, shards, shard_count, rates, revocations, nonces, places, arena }
     }
 
-    fn words(&self) -> [usize; 15] {
+    fn words(&self) -> [usize; 17] {
         [
             self.peers.0,
             self.peers.1,
@@ -105,6 +107,8 @@ impl Plan {
             self.revocations.1,
             self.nonces.0,
             self.nonces.1,
+            self.places.0,
+            self.places.1,
             self.arena.0,
             self.arena.1,
         ]
@@ -451,6 +455,13 @@ impl Region {
         self.memory.words(self.plan.nonces)
     }
 
+    /// The table of places on routes, in slots of 24 words.
+    #[must_use]
+    #[inline]
+    pub fn place_words(&self) -> &[AtomicU64] {
+        self.memory.words(self.plan.places)
+    }
+
     /// The table of peer statistics, in slots of 24 words.
     #[must_use]
     #[inline]
@@ -544,7 +555,8 @@ mod tests {
         for size in [SMALLEST, 1 << 20, 1_040_384, 2_080_768, 8_335_360, 64 << 20, (64 << 20) * 994 / 1000, 1 << 30] {
             let plan = Plan::of(size);
             let mut at = PAGE + SLOTS * SLOT_WORDS * 8;
-            let parts = [plan.peers, plan.breakers, plan.shards, plan.rates, plan.revocations, plan.nonces, plan.arena];
+            let Plan { peers, breakers, shards, rates, revocations, nonces, places, arena, .. } = plan;
+            let parts = [peers, breakers, shards, rates, revocations, nonces, places, arena];
             for (start, length) in parts {
                 assert_eq!(start % PAGE, 0, "{size}");
                 assert!(start >= at && start < at + PAGE && length > 0, "{size}");

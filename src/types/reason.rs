@@ -39,13 +39,14 @@ pub enum Reason {
     AuthDigest,
     AuthNonceStore,
     BodyDigest,
+    LimitInFlight,
     UpstreamFailed,
     UpstreamTimeout,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -79,6 +80,7 @@ impl Reason {
         Self::AuthDigest,
         Self::AuthNonceStore,
         Self::BodyDigest,
+        Self::LimitInFlight,
         Self::UpstreamFailed,
         Self::UpstreamTimeout,
     ];
@@ -122,6 +124,7 @@ impl Reason {
             Self::AuthDigest => "auth.digest",
             Self::AuthNonceStore => "auth.nonce_store",
             Self::BodyDigest => "body.digest",
+            Self::LimitInFlight => "limit.in_flight",
         }
     }
 
@@ -174,6 +177,7 @@ impl Reason {
             Self::UpstreamFailed => 502,
             Self::UpstreamTimeout => 504,
             Self::LimitTableFull
+            | Self::LimitInFlight
             | Self::BreakerOpen
             | Self::UpstreamNone
             | Self::UpstreamGone
@@ -245,6 +249,7 @@ impl Reason {
             Self::PermissionMissing => "The credentials do not permit this request.",
             Self::LimitExceeded => "Too many requests; see Retry-After.",
             Self::LimitTableFull => "Too many clients at once; see Retry-After.",
+            Self::LimitInFlight => "Too many requests at once; see Retry-After.",
             Self::BreakerOpen => "The service behind this resource is failing; see Retry-After.",
             Self::UpstreamNone => "No server is available for this resource.",
             Self::UpstreamGone => "The service behind this resource was removed.",

@@ -13,6 +13,12 @@ const ALREADY_SO: [&str; 5] = ["algorithm", "store", "strict", "on", "on_store_e
 fn everything() -> Value {
     let timeouts = json!({"connect": "1s", "send": "2s", "read": "3s"});
     let retries = json!({"attempts": 3, "on": ["http_500"], "methods": "all", "budget": "7%"});
+    let breaker = json!({
+        "failures": 1, "failure_ratio": "5%", "minimum_calls": 1, "slow_call": "1s", "window": "1s", "open_for": "1s",
+        "open_for_max": "2s", "jitter": "5%", "probes": 1, "closes_after": 1
+    });
+    let answers = json!({"status": 200, "headers": {"X-A": "b"}, "body": "x"});
+    let answers_otherwise = json!({"status": 203, "headers": {"X-A": "b"}, "body": "x"});
     json!({
         "version": 1,
         "defaults": {"hosts": ["d.example"], "timeouts": {"connect": "9s"}},
@@ -46,12 +52,11 @@ fn everything() -> Value {
         "upstreams": [{
             "name": "u", "host": "h.example", "algorithm": "adaptive",
             "nodes": [{"host": "h", "port": 1, "weight": 2, "priority": 1, "labels": {"zone": "a"}}],
-            "breaker": {
-                "failures": 1, "failure_ratio": "5%", "minimum_calls": 1, "slow_call": "1s", "window": "1s",
-                "open_for": "1s", "open_for_max": "2s", "jitter": "5%", "probes": 1, "closes_after": 1
-            },
+            "breaker": breaker,
             "retries": retries, "timeouts": timeouts,
-            "fallback": {"status": 200, "headers": {"X-A": "b"}, "body": "x"}
+            "tls": {"verify": false, "sni": "s.example", "ca": "$file:///certificate", "cert": "$file:///certificate",
+                    "key": "$file:///key", "min_version": "TLSv1.3"},
+            "fallback": answers
         }, {
             "name": "resort", "nodes": [{"host": "h", "port": 2}], "fallback": {"upstream": "u"}
         }, {
@@ -59,7 +64,8 @@ fn everything() -> Value {
         }],
         "routes": [{
             "name": "r", "hosts": ["a.example"], "paths": ["/a"], "methods": ["GET"], "priority": 1, "enabled": false,
-            "upstream": "u", "strip_prefix": true, "auth": ["staff"], "permissions": {"any": ["a"]}, "limits": ["l"],
+            "upstream": "u", "strip_prefix": true, "auth": ["staff"], "permissions": {"any": ["a"]}, "limits": ["l"], "max_in_flight": 8,
+            "max_in_flight": 9,
             "path_policy": "strict", "protocols": ["http"], "labels": {"a": "b"},
             "timeouts": {"connect": "4s", "send": "5s", "read": "6s"},
             "retries": {"attempts": 4, "on": ["http_429"], "methods": "idempotent", "budget": "8%"},
@@ -67,16 +73,16 @@ fn everything() -> Value {
                 {"header": "X-A", "equals": "a", "not": true}, {"query": "q", "in": ["a", "b"]},
                 {"cookie": "c", "regex": "^a"}, {"header": "X-B", "exists": true}
             ],
-            "fallback": {"status": 203, "headers": {"X-A": "b"}, "body": "x"},
+            "fallback": answers_otherwise,
             "headers": {"X-Set": "v"}, "allow": ["office"], "deny": ["10.0.0.1"],
             "cors": {
                 "origins": ["https://a.example"], "methods": ["GET"], "headers": ["X-A"], "expose": ["X-B"],
                 "credentials": true, "max_age": "5s"
             }
         }, {
-            "name": "elsewhere", "paths": ["/elsewhere"], "upstream": "u", "fallback": {"upstream": "resort"}
+            "name": "elsewhere", "hosts": ["e.example"], "timeouts": {"connect": "4s"}, "paths": ["/elsewhere"], "upstream": "u", "fallback": {"upstream": "resort"}
         }, {
-            "name": "kept", "paths": ["/kept"], "upstream": "u", "fallback": {"stale": true}
+            "name": "kept", "hosts": ["k.example"], "timeouts": {"connect": "4s"}, "paths": ["/kept"], "upstream": "u", "fallback": {"stale": true}
         }, {
             "name": "fixed", "hosts": ["f.example"], "paths": ["/fixed"], "timeouts": {"connect": "4s"}, "rewrite": "/other",
             "reply": {"status": 201, "headers": {"X-A": "b"}, "body": {"a": 1}}

@@ -9,7 +9,7 @@ pub(super) fn of(resource: &str, field: &str) -> (&'static str, Option<&'static 
         .map_or(("", None), |(_, description, default)| (description, *default))
 }
 
-const WORDS: [(&str, &str, Option<&str>); 170] = [
+const WORDS: &[(&str, &str, Option<&str>)] = &[
     ("document.version", "The document's version.", None),
     ("document.defaults", "Any route field, for the routes that are silent.", None),
     ("document.auth", "Ways to authenticate.", Some("[]")),
@@ -47,6 +47,7 @@ const WORDS: [(&str, &str, Option<&str>); 170] = [
     ("route.auth", "Entries of `auth`, any of which lets a request in; empty, everybody may.", Some("[]")),
     ("route.permissions", "What the caller must be permitted.", None),
     ("route.limits", "Limiters, in the order in which they are asked.", Some("[]")),
+    ("route.max_in_flight", "How many requests it lets in at a time, over all workers; left out, any number.", None),
     ("route.cors", "What browsers of other origins may do.", None),
     ("route.allow", "Addresses, blocks and names of lists that may come; empty, everybody.", Some("[]")),
     ("route.deny", "Addresses, blocks and names of lists that may not come; it goes before `allow`.", Some("[]")),
@@ -201,6 +202,17 @@ const WORDS: [(&str, &str, Option<&str>); 170] = [
     ("retries.on", "What is tried again.", Some(r#"["error", "timeout", "http_502", "http_503"]"#)),
     ("retries.methods", "Which methods are tried again.", Some(r#""idempotent""#)),
     ("retries.budget", "How many retries there may be among requests, beside a small constant.", Some(r#""20%""#)),
+    ("upstream.tls", "TLS towards its nodes; left out, plain HTTP.", None),
+    (
+        "tls.verify",
+        "Whether a node must show a certificate of a trusted authority and of the right name.",
+        Some("true"),
+    ),
+    ("tls.sni", "The name that is asked for and verified; left out, `host` of the upstream or the node's own.", None),
+    ("tls.ca", "The authorities that are trusted, PEM; left out, the system's.", None),
+    ("tls.cert", "What a node that asks is shown, PEM, with its intermediate certificates.", None),
+    ("tls.key", "The key of `cert`, PEM.", None),
+    ("tls.min_version", "The oldest version.", Some(r#""TLSv1.2""#)),
     ("timeouts.connect", "To establish a connection; left out, nginx's own setting stays.", None),
     ("timeouts.send", "Between two writes of the request.", None),
     ("timeouts.read", "Between two reads of the response.", None),

@@ -1,8 +1,8 @@
 use super::{FALLBACK, NAME, RETRY_ON, SPAN, field, needed};
 use crate::config::scalar;
-use crate::config::shape::Shape::{Choice, Integer, Labels, List, Object, Text, Unbuilt};
+use crate::config::shape::Shape::{Bool, Choice, Integer, Labels, List, Object, Secret, Text, Unbuilt};
 use crate::config::shape::{Form, Resource};
-use crate::config::upstream::{check_host_header, check_node_host};
+use crate::config::upstream::{check_host_header, check_node_host, check_sni};
 
 /// An upstream.
 pub static UPSTREAM: Resource = Resource {
@@ -22,7 +22,7 @@ pub static UPSTREAM: Resource = Resource {
         field("retries", Object(&RETRIES)),
         field("timeouts", Object(&TIMEOUTS)),
         field("fallback", Object(&FALLBACK)),
-        field("tls", Unbuilt),
+        field("tls", Object(&TLS)),
         field("max_in_flight", Unbuilt),
         field("max_ejection_percent", Unbuilt),
     ],
@@ -61,6 +61,27 @@ pub static NODE: Resource = Resource {
         ("target", "our words are `host` and `port`"),
         ("backup", "write `priority: 1`"),
         ("metadata", "our word is `labels`"),
+    ],
+};
+
+/// TLS towards the nodes of an upstream.
+pub static TLS: Resource = Resource {
+    fields: &[
+        field("verify", Bool),
+        field("sni", Text(&Form { words: "a host name", check: check_sni })),
+        field("ca", Secret),
+        field("cert", Secret),
+        field("key", Secret),
+        field("min_version", Choice(&["TLSv1.2", "TLSv1.3"], &[])),
+    ],
+    hints: &[
+        ("tls_verify", "our word is `verify`"),
+        ("client_cert", "our word is `cert`"),
+        ("client_key", "our word is `key`"),
+        ("client_certificate", "our word is `cert`"),
+        ("ca_certificates", "our word is `ca`"),
+        ("server_name", "our word is `sni`"),
+        ("protocols", "our word is `min_version`"),
     ],
 };
 
