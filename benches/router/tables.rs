@@ -111,6 +111,7 @@ pub fn object() -> Route {
         allow: None,
         cors: None,
         answer: None,
+        fallback: None,
         rewrite: None,
         headers: Vec::new(),
         labels: Vec::new(),
