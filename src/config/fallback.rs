@@ -41,6 +41,18 @@ pub(super) fn read(at: &At<'_>, upstreams: &Names<'_>) -> Option<Fallback> {
     }
 }
 
+/// What holds for requests to `upstream`: what is written near it, at the upstream itself, or by `defaults`, which are not
+/// meant for an upstream that they name as the resort of all others.
+pub(super) fn resolve(
+    upstream: &str,
+    near: Option<&Fallback>,
+    above: Option<&Fallback>,
+    default: Option<&Fallback>,
+) -> Option<Fallback> {
+    let default = default.filter(|default| !matches!(default, Fallback::Upstream(other) if other == upstream));
+    near.or(above).or(default).cloned()
+}
+
 /// Reports upstreams that fall back to themselves, or to one that falls back to them: of two that are each other's
 /// last resort none is. Routes may say so, each for its own.
 pub(super) fn report(document: &Document, upstreams: Option<&At<'_>>) {

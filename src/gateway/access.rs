@@ -1,17 +1,20 @@
 //! `access`: the order of one request, in one place.
 //!
 //! bans -> path and host -> route -> the route's lists of addresses -> CORS -> limits that need no identity -> auth ->
-//! permissions -> limits keyed by identity -> the route's own answer, or what is forwarded -> breaker.
+//! permissions -> limits keyed by identity -> canary -> the route's own answer, or what is forwarded -> breaker.
 
 use super::caller::{Callers, challenge};
+use super::canary::Choice;
 use super::decision::{Answer, Decision, Halt, Question, Reply, Respond};
 use super::explain::{Recorder, Silent, Step, tell};
+use super::fallback::fallback_of;
 use super::limit::Limits;
 use super::object::{ArchivedAddresses, ArchivedRoute, Route, Upstream};
 use super::route::{Asked, parameter};
 use super::ticket::{Passed, Stage, Ticket};
 use super::worker::{Out, Worker};
-use crate::balancer::{ArchivedRetries, PickTable, RetryOn, Timeouts};
+use crate::auth::Auth;
+use crate::balancer::{ArchivedRetries, ArchivedTimeouts, PickTable, RetryOn, Timeouts};
 use crate::cors::{ArchivedCors, Preflight};
 use crate::lists::{Bans, Set};
 use crate::router::settings::ArchivedAnswer;
@@ -190,8 +193,12 @@ impl Worker {
             ticket.cors = true;
             cors.answer(request.header(b"origin"), &mut |name, pieces| out.response.push(name.as_bytes(), pieces));
         }
-        // Whether there is one is said to whom it concerns: to those who may come.
-        let upstream = upstream(&view, &route, ticket);
+        let mut upstream = match route.canary.as_ref() {
+            // Which one it is hangs on who the caller is.
+            Some(_) => Ok(None),
+            // Whether it can serve is said to those whom it concerns: who may come.
+            None => enter(&view, route.upstream.id(), &route.timeouts, &route.retries, ticket),
+        };
         let spoken = route.protocols.get(request.protocol() as usize).copied().unwrap_or(false);
         if !spoken {
             return Err(Reply::new(Reason::ProtocolRefused).into());
@@ -199,34 +206,47 @@ impl Worker {
 
         let matched = Matched { request, route: route.get(), rule, captures: &captures };
         let guarded = match entry {
-            Entry::Subrequest(passed) => subrequest(&route, passed).map_err(Halt::from),
+            Entry::Subrequest(passed) => subrequest(&route, passed).map_err(Halt::from).map(|()| None),
             Entry::First | Entry::Again => {
                 let limits = Limits { region, view: &view, request, route: &route, rule, captures: &captures, now };
                 guard(&view, &route, &limits, callers, ticket, recorder)
             }
         };
-        if let Err(halt) = guarded {
-            // With `satisfy any` another module may let it in all the same; then it goes the same way.
-            if let Halt::Reply(_) = halt {
-                matched.prepare(out, &mut Silent)?;
+        let choice = |auth| {
+            let canary = route.get().canary.as_ref()?;
+            Some(Choice { view: &view, canary, request, callers, auth })
+        };
+        let auth = match guarded {
+            Ok(auth) => auth,
+            Err(halt) => {
+                // With `satisfy any` another module may let it in all the same; then it goes the same way.
+                if let Halt::Reply(_) = halt {
+                    if let Some(choice) = choice(None) {
+                        // Whether it can serve matters once the request is let in.
+                        let _ = choice.make(ticket, &mut Silent);
+                    }
+                    matched.prepare(out, &mut Silent)?;
+                }
+                return Err(halt);
             }
-            return Err(halt);
+        };
+        if let Some(choice) = choice(auth.as_ref()) {
+            upstream = choice.make(ticket, recorder);
         }
         matched.prepare(out, recorder)?;
         if route.answer.is_some() {
             return Ok(Some(Respond::Route));
         }
-        if route.upstream.id().is_some() {
-            if let Some(fallback) = route.fallback.as_deref() {
-                ticket.resort_to(fallback, request.protocol() == Protocol::Grpc);
-            }
-            let entered =
-                upstream.and_then(|upstream| Self::enter_upstream(region, &view, &upstream, now, ticket, recorder));
-            if let Err(refusal) = entered {
-                return Ok(Self::fall_back(region, &view, &route, refusal, now, ticket, out, recorder)?);
-            }
+        let Some(upstream) = upstream.transpose() else { return Ok(None) };
+        if let Some(fallback) = fallback_of(&route, ticket) {
+            ticket.resort_to(fallback, request.protocol() == Protocol::Grpc);
         }
-        Ok(None)
+        let entered =
+            upstream.and_then(|upstream| Self::enter_upstream(region, &view, &upstream, now, ticket, recorder));
+        match entered {
+            Ok(()) => Ok(None),
+            Err(refusal) => Ok(Self::fall_back(region, &view, &route, refusal, now, ticket, out, recorder)?),
+        }
     }
 
     /// Asks the breaker and earns a piece of the retry budget; the last step, so that nothing is taken for a request
@@ -267,42 +287,47 @@ impl Worker {
     }
 }
 
-/// The route's upstream; what the tries need of the route goes into the ticket.
-fn upstream<'v>(view: &'v View<'_>, route: &Blob<'v, Route>, ticket: &mut Ticket) -> Result<Blob<'v, Upstream>, Reply> {
-    let gone = Reply::new(Reason::UpstreamGone);
-    let id = route.upstream.id();
+/// The upstream with `id`; what the tries need goes into the ticket.
+#[inline]
+pub(super) fn enter<'v>(
+    view: &'v View<'_>,
+    id: Id,
+    timeouts: &ArchivedTimeouts,
+    retries: &ArchivedRetries,
+    ticket: &mut Ticket,
+) -> Result<Option<Blob<'v, Upstream>>, Reply> {
     if !id.is_some() {
-        return Err(gone);
+        return Ok(None);
     }
     ticket.upstream = id;
-    let ArchivedRetries { attempts, on, idempotent_only, budget, .. } = &route.retries;
+    let ArchivedRetries { attempts, on, idempotent_only, budget, .. } = retries;
     ticket.allowed = *attempts;
     ticket.retry_on = RetryOn { error: on.error, timeout: on.timeout, statuses: on.statuses };
     ticket.idempotent_only = *idempotent_only;
     ticket.retry_budget = budget.to_native();
     ticket.timeouts = Timeouts {
-        connect: route.timeouts.connect.to_native(),
-        send: route.timeouts.send.to_native(),
-        read: route.timeouts.read.to_native(),
+        connect: timeouts.connect.to_native(),
+        send: timeouts.send.to_native(),
+        read: timeouts.read.to_native(),
     };
-    let upstream = view.object::<Upstream>(id).ok_or(gone)?;
+    let upstream = view.object::<Upstream>(id).ok_or(Reply::new(Reason::UpstreamGone))?;
     ticket.goes_to(&upstream);
     if upstream.peers.is_empty() {
         // Its names do not resolve; the next look at the document may find addresses.
         return Err(Reply::later(Reason::UpstreamNone, SECOND));
     }
-    Ok(upstream)
+    Ok(Some(upstream))
 }
 
-/// Asks limits, auth and permissions.
-fn guard<Q: Request>(
-    view: &View<'_>,
-    route: &Blob<'_, Route>,
+/// Asks limits, auth and permissions; says which entry knows the caller.
+fn guard<'v, Q: Request>(
+    view: &'v View<'_>,
+    route: &Blob<'v, Route>,
     limits: &Limits<'_, '_, Q>,
     callers: &mut Callers,
     ticket: &mut Ticket,
     recorder: &mut impl Recorder,
-) -> Result<(), Halt> {
+) -> Result<Option<Blob<'v, Auth>>, Halt> {
     let early = route.early.to_native() as usize;
     limits.enter(ticket, recorder)?;
     limits.step(route.limits.get(..early), None, ticket, recorder)?;
@@ -319,7 +344,7 @@ fn guard<Q: Request>(
     }
     let claims = auth.is_some().then(|| callers.claims());
     limits.step(route.limits.get(early..), claims, ticket, recorder)?;
-    Ok(())
+    Ok(auth)
 }
 
 /// A subrequest has no credentials of its own to show: it may go where anybody may, and where its main request was

@@ -7,7 +7,7 @@ use rkyv::Portable;
 use rkyv::api::high::HighDeserializer;
 use rkyv::rancor::Error;
 
-use super::object::{ApiKey, ArchivedAddresses, BANS, Consumer, Fallback, Role, Route, Upstream};
+use super::object::{ApiKey, ArchivedAddresses, BANS, Canary, Consumer, Fallback, Role, Route, Upstream, Variant};
 use super::route::parameters;
 use crate::auth::Auth;
 use crate::config::{self, Document, HostHeader, PathPolicy, Protocols, Sources};
@@ -120,6 +120,7 @@ fn read_route(tree: &Tree<'_>, blob: &Blob<'_, Route>) -> Result<config::Route, 
         fallback: read_fallback(tree, blob.name(), route.fallback)?,
         rewrite: route.rewrite.map(|template| *template),
         headers: route.headers,
+        canary: route.canary.map(|canary| read_canary(tree, blob.name(), *canary)).transpose()?,
         cors: route.cors.map(|cors| *cors),
         allow,
         deny,
@@ -147,6 +148,21 @@ fn read_fallback(
         Some(Fallback::Reply(reply)) => Some(config::Fallback::Reply(reply)),
         Some(Fallback::Upstream(id)) => names(tree, owner, &[id])?.pop().map(config::Fallback::Upstream),
         Some(Fallback::Stale) => Some(config::Fallback::Stale),
+    })
+}
+
+fn read_canary(tree: &Tree<'_>, owner: &str, canary: Canary) -> Result<config::Canary, DumpError> {
+    let ids: Vec<Id> = canary.variants.iter().map(|variant| variant.upstream).collect();
+    let upstreams = names(tree, owner, &ids)?;
+    let variants = canary.variants.into_iter().zip(upstreams).map(|(variant, upstream)| {
+        let Variant { name, weight, timeouts, retries, fallback, .. } = variant;
+        let fallback = read_fallback(tree, owner, fallback)?;
+        Ok(config::Variant { name, weight, upstream, timeouts, retries, fallback })
+    });
+    Ok(config::Canary {
+        variants: variants.collect::<Result<_, _>>()?,
+        rules: canary.rules,
+        permission: canary.permission,
     })
 }
 

@@ -28,6 +28,8 @@ pub enum Step {
     Auth,
     /// What the caller may do was compared with what the route requires.
     Permission,
+    /// One of the route's variants was chosen.
+    Canary,
     /// The upstream's breaker was asked.
     Breaker,
     /// The upstream cannot serve.

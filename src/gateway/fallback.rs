@@ -85,7 +85,7 @@ impl Worker {
         match ticket.resort {
             Resort::None | Resort::Barred(_) => return Err(refusal),
             Resort::Reply => {
-                let Some(ArchivedFallback::Reply(reply)) = route.fallback.as_deref() else { return Err(refusal) };
+                let Some(ArchivedFallback::Reply(reply)) = fallback_of(route, ticket) else { return Err(refusal) };
                 Self::cancel(region, view, ticket);
                 out.path.clear();
                 out.request.clear();
@@ -165,7 +165,7 @@ impl Worker {
         if ticket.resort == Resort::Reply
             && let Some(view) = self.reader.enter()
             && let Some(route) = view.object::<Route>(ticket.route)
-            && let Some(ArchivedFallback::Reply(reply)) = route.fallback.as_deref()
+            && let Some(ArchivedFallback::Reply(reply)) = fallback_of(&route, ticket)
         {
             last_word(reply, &refusal, &mut self.out);
             ticket.fallen = Some(reason);
@@ -173,6 +173,18 @@ impl Worker {
         }
         ticket.refused = Some(refusal.reason);
         Err(refusal)
+    }
+}
+
+/// What the route has for a request whose upstream cannot serve; with a canary, what its variant has.
+#[inline]
+pub(super) fn fallback_of<'r>(route: &'r ArchivedRoute, ticket: &Ticket) -> Option<&'r ArchivedFallback> {
+    match route.canary.as_deref() {
+        None => route.fallback.as_deref(),
+        Some(canary) => {
+            let variant = canary.variants.iter().find(|variant| variant.key.to_native() == ticket.variant)?;
+            variant.fallback.as_deref()
+        }
     }
 }
 

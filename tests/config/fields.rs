@@ -10,6 +10,18 @@ use super::load;
 /// Fields that say what is done anyway: only this one value is built.
 const ALREADY_SO: [&str; 5] = ["algorithm", "store", "strict", "on", "on_store_error"];
 
+fn canary() -> Value {
+    json!({
+        "variants": [{"name": "a", "weight": 1}, {
+            "name": "b", "weight": 2, "upstream": "w", "timeouts": {"connect": "7s", "send": "8s", "read": "9s"},
+            "retries": {"attempts": 5, "on": ["http_404"], "methods": "all", "budget": "9%"}, "fallback": {"upstream": "cached"}
+        }, {"name": "c", "weight": 3, "fallback": {"stale": true}},
+        {"name": "d", "weight": 4, "fallback": {"status": 201, "headers": {"X-A": "b"}, "body": "x"}}],
+        "overrides": {"header": "X-C: a", "cookie": "c=a", "users": ["anna"], "permission": "canary:use"},
+        "key": "ip", "salt": "s"
+    })
+}
+
 fn everything() -> Value {
     let timeouts = json!({"connect": "1s", "send": "2s", "read": "3s"});
     let retries = json!({"attempts": 3, "on": ["http_500"], "methods": "all", "budget": "7%"});
@@ -61,7 +73,7 @@ fn everything() -> Value {
             "name": "resort", "nodes": [{"host": "h", "port": 2}], "fallback": {"upstream": "u"}
         }, {
             "name": "cached", "nodes": [{"host": "h", "port": 3}], "fallback": {"stale": true}
-        }],
+        }, {"name": "w", "nodes": [{"host": "w", "port": 1}]}],
         "routes": [{
             "name": "r", "hosts": ["a.example"], "paths": ["/a"], "methods": ["GET"], "priority": 1, "enabled": false,
             "upstream": "u", "strip_prefix": true, "auth": ["staff"], "permissions": {"any": ["a"]}, "limits": ["l"], "max_in_flight": 8,
@@ -74,6 +86,7 @@ fn everything() -> Value {
                 {"cookie": "c", "regex": "^a"}, {"header": "X-B", "exists": true}
             ],
             "fallback": answers_otherwise,
+            "canary": canary(),
             "headers": {"X-Set": "v"}, "allow": ["office"], "deny": ["10.0.0.1"],
             "cors": {
                 "origins": ["https://a.example"], "methods": ["GET"], "headers": ["X-A"], "expose": ["X-B"],
@@ -151,7 +164,9 @@ fn walk(resource: &Resource, at: &str, tell: &mut impl FnMut(String)) {
         let place = format!("{at}/{}", field.name);
         match &field.shape {
             Shape::Unbuilt => continue,
-            Shape::Object(inner) | Shape::List(Shape::Object(inner), _) => walk(inner, &place, tell),
+            Shape::Object(inner) | Shape::ObjectOrFalse(inner) | Shape::List(Shape::Object(inner), _) => {
+                walk(inner, &place, tell)
+            }
             _ => {}
         }
         tell(place);
