@@ -40,13 +40,15 @@ pub enum Reason {
     AuthNonceStore,
     BodyDigest,
     LimitInFlight,
+    LimitCost,
+    LimitNever,
     UpstreamFailed,
     UpstreamTimeout,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 38] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -81,6 +83,8 @@ impl Reason {
         Self::AuthNonceStore,
         Self::BodyDigest,
         Self::LimitInFlight,
+        Self::LimitCost,
+        Self::LimitNever,
         Self::UpstreamFailed,
         Self::UpstreamTimeout,
     ];
@@ -125,6 +129,8 @@ impl Reason {
             Self::AuthNonceStore => "auth.nonce_store",
             Self::BodyDigest => "body.digest",
             Self::LimitInFlight => "limit.in_flight",
+            Self::LimitCost => "limit.cost",
+            Self::LimitNever => "limit.never",
         }
     }
 
@@ -154,7 +160,7 @@ impl Reason {
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
-            Self::PathRefused | Self::RequestMalformed | Self::BodyDigest => 400,
+            Self::PathRefused | Self::RequestMalformed | Self::BodyDigest | Self::LimitCost => 400,
             Self::AuthMissing
             | Self::AuthMalformed
             | Self::AuthAlgorithm
@@ -172,7 +178,7 @@ impl Reason {
             Self::PermissionMissing | Self::ProtocolRefused | Self::AccessBanned | Self::AccessDenied => 403,
             Self::RouteNone => 404,
             Self::RouteMethod => 405,
-            Self::LimitExceeded => 429,
+            Self::LimitExceeded | Self::LimitNever => 429,
             Self::Internal => 500,
             Self::UpstreamFailed => 502,
             Self::UpstreamTimeout => 504,
@@ -249,6 +255,8 @@ impl Reason {
             Self::PermissionMissing => "The credentials do not permit this request.",
             Self::LimitExceeded => "Too many requests; see Retry-After.",
             Self::LimitTableFull => "Too many clients at once; see Retry-After.",
+            Self::LimitCost => "The header that says what the request costs holds no whole number.",
+            Self::LimitNever => "The request costs more than its limit ever allows.",
             Self::LimitInFlight => "Too many requests at once; see Retry-After.",
             Self::BreakerOpen => "The service behind this resource is failing; see Retry-After.",
             Self::UpstreamNone => "No server is available for this resource.",
