@@ -67,14 +67,16 @@ pub fn dump(tree: &Tree<'_>) -> Result<Document, DumpError> {
         document.roles.push(config::Role { name, permissions: permissions.into_names() });
     }
     for (name, upstream) in all::<Upstream>(tree)? {
-        let Upstream { algorithm, host, breaker, nodes, node_labels, retries, timeouts, tls, fallback, .. } = upstream;
+        let Upstream { policy, hash_on, host, breaker, nodes, node_labels, retries, timeouts, tls, fallback, .. } =
+            upstream;
         let host = host.map_or(HostHeader::Preserve, HostHeader::Name);
         let fallback = read_fallback(tree, &name, fallback)?;
         document.upstreams.push(config::Upstream {
             name,
             nodes,
             node_labels,
-            algorithm,
+            policy,
+            hash_on,
             host,
             breaker,
             retries,

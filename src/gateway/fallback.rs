@@ -12,9 +12,9 @@ use super::explain::{Recorder, Step, tell};
 use super::object::{ArchivedFallback, ArchivedRoute, Route, Upstream};
 use super::ticket::Ticket;
 use super::worker::{Out, Worker};
-use crate::balancer::Tried;
+use crate::balancer::{PickTable, Tried};
 use crate::router::settings::ArchivedStaticReply;
-use crate::state::{Region, View};
+use crate::state::{Blob, Region, View};
 use crate::types::{Id, Now, Reason};
 
 /// What is left for a request whose upstream cannot serve.
@@ -107,7 +107,7 @@ impl Worker {
                     tell!(recorder, Step::Fallback, "the other upstream cannot serve either");
                 })?;
                 if let Some(upstream) = view.object::<Upstream>(id) {
-                    Self::earn(view, &upstream, ticket);
+                    Self::earn(table(view, &upstream), ticket);
                 }
                 tell!(recorder, Step::Fallback, "{}: upstream \"{}\"", refusal.reason.code(), ticket.upstream_name());
             }
@@ -139,6 +139,12 @@ impl Worker {
         ticket.resort = Resort::None;
         Self::judge(region, view, ticket, false, now);
         let upstream = view.object::<Upstream>(id).filter(|upstream| !upstream.peers.is_empty()).ok_or(refusal)?;
+        let table = table(view, &upstream).map(|table| table.under(upstream.policy.get()).keyed(ticket.key));
+        if upstream.policy.max_in_flight != 0
+            && table.is_some_and(|table| table.is_busy(&Self::peers(region), now.mono))
+        {
+            return Err(refusal);
+        }
         Self::permit(region, &upstream, now, ticket).map_err(|_| refusal)?;
         ticket.goes_to(&upstream);
         (ticket.tries, ticket.stale, ticket.table, ticket.tried) = (0, false, 0, Tried::new());
@@ -174,6 +180,10 @@ impl Worker {
         ticket.refused = Some(refusal.reason);
         Err(refusal)
     }
+}
+
+fn table<'v>(view: &'v View<'_>, upstream: &Blob<'v, Upstream>) -> Option<PickTable<'v>> {
+    view.pick_table(upstream).and_then(|words| PickTable::new(words, upstream.peers.len() as u32))
 }
 
 /// What the route has for a request whose upstream cannot serve; with a canary, what its variant has.

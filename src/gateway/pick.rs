@@ -8,8 +8,12 @@ use super::object::{Route, Upstream};
 use super::ticket::{Attempt, Stage, Ticket};
 use super::worker::Worker;
 use crate::balancer::{FAILURES, Outcome, PickTable, Rng, Statistics, Tried, may_eject};
+use crate::state::tables::peers as statistics;
 use crate::state::{Blob, Region, View};
-use crate::types::{Now, Reason};
+use crate::types::{Now, Reason, SECOND};
+
+/// So often a peer is chosen anew whose last place another worker took in the same moment.
+const RACES: u32 = 4;
 
 /// The peer of one try.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +52,7 @@ impl Worker {
         if let Resort::Barred(refusal) = ticket.resort {
             return Err(refusal);
         }
-        let (upstream, place) = match Self::choose(region, &view, rng, ticket, now) {
+        let (upstream, place, slot) = match Self::choose(region, &view, rng, ticket, now) {
             Ok(chosen) => chosen,
             Err(refusal) => {
                 Self::divert(region, &view, refusal, now, ticket)?;
@@ -66,20 +70,19 @@ impl Worker {
             connection: entry.connection.to_native(),
             server_name: if ticket.tls == 0 { None } else { upstream.server_name(entry) },
         };
-        let slot = Self::peers(region).started(entry.slot.to_native(), reader.slot());
         ticket.attempt =
             Some(Attempt { place, peer: slot, key: entry.key.to_native(), started: now.mono, latency: None });
         Ok(take(&peer))
     }
 
-    /// The request's upstream and the place in its table of the peer for one more try.
+    /// The request's upstream, and of the peer for one more try the place in its table and in the statistics.
     fn choose<'v>(
         region: &Region,
         view: &'v View<'_>,
         rng: &mut Rng,
         ticket: &mut Ticket,
         now: Now,
-    ) -> Result<(Blob<'v, Upstream>, u32), Reply> {
+    ) -> Result<(Blob<'v, Upstream>, u32, statistics::Peer), Reply> {
         let upstream = match view.object::<Upstream>(ticket.upstream) {
             Some(upstream) => upstream,
             None => Self::moved(region, view, ticket, now)?,
@@ -90,7 +93,8 @@ impl Worker {
         }
         let none = Reply::new(Reason::UpstreamNone);
         let words = view.pick_table(&upstream).ok_or(none)?;
-        let table = PickTable::new(words, upstream.peers.len() as u32).ok_or(none)?;
+        let policy = upstream.policy.get();
+        let table = PickTable::new(words, upstream.peers.len() as u32).ok_or(none)?.under(policy).keyed(ticket.key);
         if ticket.tries >= ticket.allowed.max(1) {
             return Err(none);
         }
@@ -109,8 +113,28 @@ impl Worker {
             ticket.tried = Tried::new();
             ticket.table = upstream.seq();
         }
-        let place = table.pick(&Self::peers(region), &ticket.tried, rng, now.mono).ok_or(none)?;
-        Ok((upstream, place))
+        let peers = Self::peers(region);
+        let choose = |rng: &mut Rng| {
+            let place = table.pick(&peers, &ticket.tried, rng, now.mono)?;
+            Some((place, upstream.peers.get(place as usize)?))
+        };
+        let (place, slot) = if policy.max_in_flight == 0 {
+            let (place, entry) = choose(rng).ok_or(none)?;
+            (place, peers.started(entry.slot.to_native(), ticket.shard))
+        } else {
+            // Who is below its limit when it is chosen may be at it when the try is counted, as workers choose at once.
+            let chosen = (0..RACES).find_map(|_| {
+                let (place, entry) = choose(rng)?;
+                let slot = peers.started_below(entry.slot.to_native(), ticket.shard, policy.max_in_flight)?;
+                Some((place, slot))
+            });
+            match chosen {
+                Some(chosen) => chosen,
+                None if ticket.tries == 0 => return Err(Reply::later(Reason::UpstreamBusy, SECOND)),
+                None => return Err(none),
+            }
+        };
+        Ok((upstream, place, slot))
     }
 
     /// An edit has removed the upstream that `access` found, while the body was read: the request goes where its route

@@ -42,13 +42,14 @@ pub enum Reason {
     LimitInFlight,
     LimitCost,
     LimitNever,
+    UpstreamBusy,
     UpstreamFailed,
     UpstreamTimeout,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 39] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -85,6 +86,7 @@ impl Reason {
         Self::LimitInFlight,
         Self::LimitCost,
         Self::LimitNever,
+        Self::UpstreamBusy,
         Self::UpstreamFailed,
         Self::UpstreamTimeout,
     ];
@@ -131,6 +133,7 @@ impl Reason {
             Self::LimitInFlight => "limit.in_flight",
             Self::LimitCost => "limit.cost",
             Self::LimitNever => "limit.never",
+            Self::UpstreamBusy => "upstream.busy",
         }
     }
 
@@ -187,6 +190,7 @@ impl Reason {
             | Self::BreakerOpen
             | Self::UpstreamNone
             | Self::UpstreamGone
+            | Self::UpstreamBusy
             | Self::PolicyNone
             | Self::AuthKeysUnavailable
             | Self::AuthBusy
@@ -261,6 +265,7 @@ impl Reason {
             Self::BreakerOpen => "The service behind this resource is failing; see Retry-After.",
             Self::UpstreamNone => "No server is available for this resource.",
             Self::UpstreamGone => "The service behind this resource was removed.",
+            Self::UpstreamBusy => "The servers for this resource are busy; see Retry-After.",
             Self::UpstreamFailed => "The service behind this resource does not answer.",
             Self::UpstreamTimeout => "The service behind this resource takes too long.",
             Self::AuthBusy => "Too many logins at once; see Retry-After.",
