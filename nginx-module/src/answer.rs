@@ -187,11 +187,21 @@ pub unsafe fn prepare_last_word(r: *mut ngx_http_request_t, context: &mut Contex
         Ok(_) => unsafe { keep_answer(r, &mut context.kept, worker) }.then_some(LastWord::Kept),
     })
     .flatten();
-    if context.last_word.is_some() {
-        // nginx is not to look for a page of the location's.
+    if let Some(LastWord::Kept) = context.last_word {
+        // nginx is not to look for a page of the location's, which has a say in refusals alone.
         // SAFETY: the caller's promise.
         unsafe { (*r).set_error_page(1) };
     }
+}
+
+/// Whether the header that is about to be sent is that of nginx's own page: a page of the location's goes before a refusal.
+///
+/// # Safety
+///
+/// `r` is a live request whose header is about to be sent.
+pub unsafe fn is_to_be_said(r: *mut ngx_http_request_t, word: &LastWord) -> bool {
+    // SAFETY: the caller's promise.
+    matches!(word, LastWord::Kept) || unsafe { (*r).error_page() == 0 || (*r).internal() == 0 }
 }
 
 /// Keeps the answer that `worker` has, behind the lines of any answer that are kept already. False when there was no

@@ -4,7 +4,7 @@ use nginx_sys::{ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_t
 
 use crate::process::{now, with_worker};
 use crate::raw::{fence, rc};
-use crate::{answer, context, reply};
+use crate::{answer, cache, context, reply};
 
 static mut NEXT: ngx_http_output_header_filter_pt = None;
 
@@ -33,6 +33,9 @@ unsafe extern "C" fn filter(r: *mut ngx_http_request_t) -> ngx_int_t {
                 let now = now();
                 with_worker(|worker| worker.answered(&mut context.ticket, now));
             }
+            if context.ticket.is_cached() && !context.replied {
+                cache::answered(r, context);
+            }
             // An answer of our own already carries them.
             if !context.replied && std::ptr::eq(r, (*r).main) {
                 let mut buffer = [0u8; 512];
@@ -41,7 +44,7 @@ unsafe extern "C" fn filter(r: *mut ngx_http_request_t) -> ngx_int_t {
                 }
                 answer::add_lines(r, context);
             }
-            Some((context.last_word.take()?, context))
+            Some((context.last_word.take().filter(|word| answer::is_to_be_said(r, word))?, context))
         }
     });
     // SAFETY: set once by `install` before any request.

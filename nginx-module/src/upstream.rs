@@ -14,11 +14,12 @@ use nginx_sys::{
     NGX_HTTP_UPSTREAM_FT_HTTP_503, NGX_HTTP_UPSTREAM_FT_HTTP_504, NGX_HTTP_UPSTREAM_FT_INVALID_HEADER,
     NGX_HTTP_UPSTREAM_FT_NOLIVE, NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT, NGX_HTTP_UPSTREAM_FT_OFF,
     NGX_HTTP_UPSTREAM_FT_TIMEOUT, NGX_PEER_FAILED, ngx_array_create, ngx_array_push, ngx_command_t, ngx_conf_t,
-    ngx_http_request_t, ngx_http_upstream_conf_t, ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t,
-    ngx_http_upstream_t, ngx_int_t, ngx_msec_t, ngx_peer_connection_t, ngx_str_t, ngx_uint_t, sockaddr,
+    ngx_http_request_t, ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t,
+    ngx_msec_t, ngx_peer_connection_t, ngx_str_t, ngx_uint_t, sockaddr,
 };
 
 use crate::answer;
+use crate::cache;
 use crate::context::{self, Context};
 use crate::ngx_http_upstream_module;
 use crate::process::{recent, with_worker};
@@ -121,7 +122,12 @@ unsafe extern "C" fn init(r: *mut ngx_http_request_t, _: *mut ngx_http_upstream_
             let Some(state) = tries.as_mut() else { return rc::ERROR };
             state.request = r;
             state.context = context;
-            if !adjust(r, u, &context.ticket) {
+            // The cache has no answer, so the upstream is asked after all.
+            let now = recent();
+            let had_alternate = context.ticket.has_alternate();
+            // Where it may not be asked, the ticket knows, and no peer is given.
+            with_worker(|worker| worker.forward(&mut context.ticket, now).is_ok());
+            if !adjust(r, u, context) || had_alternate && !context.ticket.has_alternate() && !write_request(r, u) {
                 return rc::ERROR;
             }
             if context.ticket.has_last_word() && context.finalize.is_none() {
@@ -178,7 +184,8 @@ unsafe fn decided<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> {
 /// # Safety
 ///
 /// `r` is live and `u` is its upstream.
-unsafe fn adjust(r: *mut ngx_http_request_t, u: &mut ngx_http_upstream_t, ticket: &Ticket) -> bool {
+unsafe fn adjust(r: *mut ngx_http_request_t, u: &mut ngx_http_upstream_t, context: &mut Context) -> bool {
+    let ticket = &context.ticket;
     // SAFETY: the configuration lives as long as the cycle.
     let Some(conf) = (unsafe { u.conf.as_ref() }) else { return false };
     let timeouts = ticket.timeouts();
@@ -191,34 +198,31 @@ unsafe fn adjust(r: *mut ngx_http_request_t, u: &mut ngx_http_upstream_t, ticket
     let read = wanted(timeouts.read, conf.read_timeout);
     let next = next_upstream(ticket);
     let attempts = ngx_uint_t::from(ticket.attempts());
+    // SAFETY: the caller's promise.
+    let rules = if ticket.is_cached() { unsafe { cache::stale_on(r) } } else { 0 };
+    let stale = conf.cache_use_stale | rules | if ticket.takes_stale() { STALE as ngx_uint_t } else { 0 };
     if connect == conf.connect_timeout
         && send == conf.send_timeout
         && read == conf.read_timeout
         && next == conf.next_upstream
+        && stale == conf.cache_use_stale
         && ticket.tls() == 0
         && (conf.next_upstream_tries == 0 || conf.next_upstream_tries == attempts)
-        && !ticket.takes_stale()
     {
         return true;
     }
     // SAFETY: both are whole configurations; the copy lives as long as the request.
     unsafe {
-        let copy: *mut ngx_http_upstream_conf_t = raw::zeroed((*r).pool);
-        let Some(own) = copy.as_mut() else { return false };
-        ptr::copy_nonoverlapping(conf, own, 1);
+        let Some(own) = cache::own_conf(r, u, context) else { return false };
         own.connect_timeout = connect;
         own.send_timeout = send;
         own.read_timeout = read;
         own.next_upstream = next;
         own.next_upstream_tries = attempts;
-        if ticket.tls() != 0 && !encrypt(r, u, own, ticket) {
+        own.cache_use_stale = stale;
+        if context.ticket.tls() != 0 && !encrypt(r, u, own, &context.ticket) {
             return false;
         }
-        #[cfg(ngx_feature = "http_cache")]
-        if ticket.takes_stale() {
-            own.cache_use_stale |= STALE as ngx_uint_t;
-        }
-        u.conf = copy;
     }
     true
 }
@@ -227,7 +231,6 @@ unsafe fn adjust(r: *mut ngx_http_request_t, u: &mut ngx_http_upstream_t, ticket
 const NO_ANSWER: u32 = NGX_HTTP_UPSTREAM_FT_ERROR | NGX_HTTP_UPSTREAM_FT_INVALID_HEADER | NGX_HTTP_UPSTREAM_FT_TIMEOUT;
 
 /// Failures for which the cache's stale answer is a better one.
-#[cfg(ngx_feature = "http_cache")]
 const STALE: u32 = NO_ANSWER
     | NGX_HTTP_UPSTREAM_FT_NOLIVE
     | NGX_HTTP_UPSTREAM_FT_HTTP_500
@@ -261,23 +264,31 @@ unsafe extern "C" fn finalize(r: *mut ngx_http_request_t, status: ngx_int_t) {
 /// # Safety
 ///
 /// `r` is a live request that is between two tries.
-unsafe fn turn(r: *mut ngx_http_request_t, ticket: &Ticket, tls: u64) -> bool {
-    // SAFETY: the caller's promise; both are whole configurations, and the copy lives as long as the request. The request
-    // is written as nginx does it before the first try.
+unsafe fn turn(r: *mut ngx_http_request_t, context: &mut Context, tls: u64) -> bool {
+    // SAFETY: the caller's promise.
     unsafe {
         let Some(u) = (*r).upstream.as_mut() else { return false };
-        if ticket.tls() != 0 {
-            let copy: *mut ngx_http_upstream_conf_t = raw::zeroed((*r).pool);
-            let (Some(own), Some(conf)) = (copy.as_mut(), u.conf.as_ref()) else { return false };
-            ptr::copy_nonoverlapping(conf, own, 1);
-            if !encrypt(r, u, own, ticket) {
+        if context.ticket.tls() != 0 {
+            let Some(own) = cache::own_conf(r, u, context) else { return false };
+            if !encrypt(r, u, own, &context.ticket) {
                 return false;
             }
-            u.conf = copy;
         } else if tls != 0 {
             #[cfg(ngx_feature = "http_ssl")]
             crate::tls::end(u);
         }
+        write_request(r, u)
+    }
+}
+
+/// Writes what is sent to a peer anew.
+///
+/// # Safety
+///
+/// `r` is a live request that is between two tries, or before the first, and `u` is its upstream.
+unsafe fn write_request(r: *mut ngx_http_request_t, u: &mut ngx_http_upstream_t) -> bool {
+    // SAFETY: the caller's promise; the same as nginx does before the first try.
+    unsafe {
         u.request_bufs = (*r).request_body.as_ref().map_or(ptr::null_mut(), |body| body.bufs);
         u.create_request.is_some_and(|create| create(r) == rc::OK)
     }
@@ -388,7 +399,7 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
             })
         });
         // SAFETY: as above; nothing of it has been sent to the new peer.
-        if had_alternate && !context.ticket.has_alternate() && unsafe { !turn(tries.request, &context.ticket, tls) } {
+        if had_alternate && !context.ticket.has_alternate() && unsafe { !turn(tries.request, context, tls) } {
             return rc::ERROR;
         }
         match chosen {

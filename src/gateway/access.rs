@@ -3,6 +3,7 @@
 //! bans -> path and host -> route -> the route's lists of addresses -> CORS -> limits that need no identity -> auth ->
 //! permissions -> limits keyed by identity -> canary -> the route's own answer, or what is forwarded -> breaker.
 
+use super::cache;
 use super::caller::{Callers, challenge};
 use super::canary::Choice;
 use super::decision::{Answer, Decision, Halt, Question, Reply, Respond};
@@ -239,6 +240,13 @@ impl Worker {
         if route.answer.is_some() {
             return Ok(Some(Respond::Route));
         }
+        // A subrequest passes on the word of its main request: who is behind it is not known here, so what only some may
+        // see is neither kept for it nor given to it.
+        let unknown = matches!(entry, Entry::Subrequest(_)) && !route.auth.is_empty();
+        if let Some(cached) = route.cache.as_ref().filter(|_| !unknown) {
+            let asked = cache::Asked { region, view: &view, request, route: &route, host };
+            asked.enter(cached, callers, out, ticket, recorder);
+        }
         let Some(upstream) = upstream.transpose() else { return Ok(None) };
         if let Some(fallback) = fallback_of(&route, ticket) {
             ticket.resort_to(fallback, request.protocol() == Protocol::Grpc);
@@ -258,6 +266,12 @@ impl Worker {
             // Of two that both hash, the other goes by the key of the first: it tells callers apart as well.
             ticket.key = key(&other, ticket);
         }
+        if ticket.cache.is_some() && upstream.is_ok() {
+            // What the cache answers needs no upstream, and takes no probe's place.
+            ticket.put_off = true;
+            tell!(recorder, Step::Breaker, "asked where the cache has no answer");
+            return Ok(None);
+        }
         let entered =
             upstream.and_then(|upstream| Self::enter_upstream(region, &view, &upstream, now, ticket, recorder));
         match entered {
@@ -268,7 +282,7 @@ impl Worker {
 
     /// Asks the breaker and earns a piece of the retry budget; the last step, so that nothing is taken for a request
     /// that another step refuses. What is refused here is refused because of the upstream: the route may have a fallback.
-    fn enter_upstream(
+    pub(super) fn enter_upstream(
         region: &crate::state::Region,
         view: &View<'_>,
         upstream: &Blob<'_, Upstream>,

@@ -26,10 +26,8 @@ pub(super) enum Resort {
     Reply,
     /// Another upstream serves.
     Upstream(Id),
-    /// The server's cache may have something, should all tries fail …
+    /// The server's cache may have something.
     Stale,
-    /// … and it alone is asked, as the upstream is not to be reached.
-    Barred(Reply),
 }
 
 impl Ticket {
@@ -53,13 +51,13 @@ impl Ticket {
     /// Whether [`Worker::failed`] knows better than a 502 or 504 should all tries fail.
     #[must_use]
     pub fn has_last_word(&self) -> bool {
-        matches!(self.resort, Resort::Reply | Resort::Barred(_))
+        self.resort == Resort::Reply || self.barred.is_some()
     }
 
     /// Whether the server's cache may answer with what is stale, should all tries fail.
     #[must_use]
     pub fn takes_stale(&self) -> bool {
-        matches!(self.resort, Resort::Stale | Resort::Barred(_))
+        self.resort == Resort::Stale
     }
 
     /// The upstream has had its tries: the next [`Worker::pick`] is for the other one.
@@ -83,7 +81,7 @@ impl Worker {
         recorder: &mut impl Recorder,
     ) -> Result<Option<Respond>, Reply> {
         match ticket.resort {
-            Resort::None | Resort::Barred(_) => return Err(refusal),
+            Resort::None => return Err(refusal),
             Resort::Reply => {
                 let Some(ArchivedFallback::Reply(reply)) = fallback_of(route, ticket) else { return Err(refusal) };
                 Self::cancel(region, view, ticket);
@@ -113,12 +111,35 @@ impl Worker {
             }
             Resort::Stale => {
                 Self::cancel(region, view, ticket);
-                ticket.resort = Resort::Barred(refusal);
+                ticket.barred = Some(refusal);
                 tell!(recorder, Step::Fallback, "{}: what the cache still has", refusal.reason.code());
                 ticket.fallen = Some(refusal.reason);
             }
         }
         Ok(None)
+    }
+
+    /// As [`Worker::fall_back`], of a request that has met the cache first: what the route answers is said in the end, and
+    /// until then the cache may have something.
+    #[cold]
+    pub(super) fn turn_away(
+        region: &Region,
+        view: &View<'_>,
+        refusal: Reply,
+        now: Now,
+        ticket: &mut Ticket,
+    ) -> Result<(), Reply> {
+        if let Resort::Upstream(id) = ticket.resort
+            && Self::divert(region, view, refusal, now, ticket).is_ok()
+        {
+            if let Some(upstream) = view.object::<Upstream>(id) {
+                Self::earn(table(view, &upstream), ticket);
+            }
+            return Ok(());
+        }
+        Self::cancel(region, view, ticket);
+        ticket.barred = Some(refusal);
+        Err(refusal)
     }
 
     /// Turns to the other upstream, once; `refusal` where there is none, or where it cannot serve either. What the first
@@ -164,17 +185,14 @@ impl Worker {
             (504, _) => Reason::UpstreamTimeout,
             _ => Reason::UpstreamFailed,
         };
-        let refusal = match ticket.resort {
-            Resort::Barred(refusal) => refusal,
-            _ => Reply::new(reason),
-        };
+        let refusal = ticket.barred.unwrap_or(Reply::new(reason));
         if ticket.resort == Resort::Reply
             && let Some(view) = self.reader.enter()
             && let Some(route) = view.object::<Route>(ticket.route)
             && let Some(ArchivedFallback::Reply(reply)) = fallback_of(&route, ticket)
         {
             last_word(reply, &refusal, &mut self.out);
-            ticket.fallen = Some(reason);
+            ticket.fallen = Some(refusal.reason);
             return Ok(Respond::Route);
         }
         ticket.refused = Some(refusal.reason);

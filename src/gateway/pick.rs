@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::decision::Reply;
-use super::fallback::Resort;
+use super::explain::Silent;
 use super::object::{Route, Upstream};
 use super::ticket::{Attempt, Stage, Ticket};
 use super::worker::Worker;
@@ -42,14 +42,35 @@ pub enum TryEnd {
 }
 
 impl Worker {
+    /// Asks what stands between a request that may be answered from the cache and its upstream. To be called once it is
+    /// known that the cache has no answer; [`Worker::pick`] does it otherwise.
+    ///
+    /// # Errors
+    /// The breaker is open: nobody may be asked.
+    pub fn forward(&mut self, ticket: &mut Ticket, now: Now) -> Result<(), Reply> {
+        if !std::mem::take(&mut ticket.put_off) {
+            return Ok(());
+        }
+        let view = self.reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
+        // Where the route of one that is gone leads now is found when a peer is picked.
+        let Some(upstream) = view.object::<Upstream>(ticket.upstream) else { return Ok(()) };
+        match Self::enter_upstream(&self.region, &view, &upstream, now, ticket, &mut Silent) {
+            Ok(()) => Ok(()),
+            Err(refusal) => Self::turn_away(&self.region, &view, refusal, now, ticket),
+        }
+    }
+
     /// Chooses the peer of the next try and shows it to `take`, whose result is returned.
     ///
     /// # Errors
     /// There is no peer left to try, or no upstream any more.
     pub fn pick<T>(&mut self, ticket: &mut Ticket, now: Now, take: impl FnOnce(&Peer<'_>) -> T) -> Result<T, Reply> {
+        if ticket.put_off {
+            self.forward(ticket, now)?;
+        }
         let Self { region, reader, rng, .. } = self;
         let view = reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
-        if let Resort::Barred(refusal) = ticket.resort {
+        if let Some(refusal) = ticket.barred {
             return Err(refusal);
         }
         let (upstream, place, slot) = match Self::choose(region, &view, rng, ticket, now) {
