@@ -37,6 +37,8 @@ mod passwords;
 mod revocation;
 #[path = "gateway/routing.rs"]
 mod routing;
+#[path = "gateway/terms.rs"]
+mod terms;
 #[path = "gateway/tries.rs"]
 mod tries;
 #[path = "gateway/vectors.rs"]

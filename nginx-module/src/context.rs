@@ -22,6 +22,13 @@ pub struct Context {
     pub ticket: Ticket,
     /// The URI as it was left when it was decided on; access runs again after internal redirects.
     pub decided: ngx_str_t,
+    /// The route that the place named where it was decided on; empty where none was.
+    pub route: ngx_str_t,
+    /// The claims that variables name, as many as there are; null where the caller is not known.
+    pub claims: *const ngx_str_t,
+    /// When it was looked at last, and how long our decisions have taken where a variable asks; microseconds.
+    pub began: u64,
+    pub spent: u64,
     /// Whether `complete` was called.
     pub completed: bool,
     /// The body of an answer of ours was sent; the header filter leaves it alone.
@@ -105,6 +112,10 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
             request: r,
             ticket: Ticket::new(),
             decided: raw::text(b""),
+            route: raw::text(b""),
+            claims: ptr::null(),
+            began: 0,
+            spent: 0,
             completed: false,
             replied: false,
             last_word: None,

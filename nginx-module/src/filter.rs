@@ -3,8 +3,8 @@
 use nginx_sys::{ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_header_filter, ngx_int_t};
 
 use crate::process::{now, with_worker};
-use crate::raw::{fence, rc};
-use crate::{answer, cache, context, reply};
+use crate::raw::{self, fence, rc};
+use crate::{answer, cache, conf, context, reply};
 
 static mut NEXT: ngx_http_output_header_filter_pt = None;
 
@@ -21,6 +21,33 @@ pub unsafe fn install() {
     }
 }
 
+/// `gateway_debug_headers`: says on the answer what was decided. An upstream's own lines of these names give way.
+///
+/// # Safety
+///
+/// `r` is a live request whose header was not sent yet, and `context` is its record.
+#[cold]
+unsafe fn tell(r: *mut ngx_http_request_t, context: &Context) {
+    let ticket = &context.ticket;
+    let lines: [(&'static [u8], &str); 4] = [
+        (b"X-Gateway-Route", ticket.route_name()),
+        (b"X-Gateway-Upstream", ticket.upstream_name()),
+        (b"X-Gateway-Decision", ticket.decision()),
+        (b"X-Gateway-Reason", ticket.reason()),
+    ];
+    // SAFETY: the caller's promise; an element with a hash of 0 is not sent.
+    unsafe {
+        for element in raw::headers(&(*r).headers_out.headers) {
+            if lines.iter().any(|(name, _)| raw::bytes(element.key).eq_ignore_ascii_case(name)) {
+                (*std::ptr::from_ref(element).cast_mut()).hash = 0;
+            }
+        }
+        for (name, value) in lines.iter().filter(|(_, value)| !value.is_empty()) {
+            reply::set(r, name, value.as_bytes());
+        }
+    }
+}
+
 unsafe extern "C" fn filter(r: *mut ngx_http_request_t) -> ngx_int_t {
     let word = fence("header filter", None, || {
         // SAFETY: nginx calls filters with a live request.
@@ -33,11 +60,14 @@ unsafe extern "C" fn filter(r: *mut ngx_http_request_t) -> ngx_int_t {
                 let now = now();
                 with_worker(|worker| worker.answered(&mut context.ticket, now));
             }
+            if std::ptr::eq(r, (*r).main) && conf::loc_conf(r).is_some_and(|conf| conf.debug == 1) {
+                tell(r, context);
+            }
             if context.ticket.is_cached() && !context.replied {
                 cache::answered(r, context);
             }
             // An answer of our own already carries them.
-            if !context.replied && std::ptr::eq(r, (*r).main) {
+            if !context.replied && !context.ticket.is_shadow() && std::ptr::eq(r, (*r).main) {
                 let mut buffer = [0u8; 512];
                 for (name, value) in context.ticket.limit_headers(&mut buffer) {
                     reply::set(r, name, value);

@@ -20,13 +20,14 @@ use nginx_sys::{
 
 use crate::answer;
 use crate::cache;
+use crate::conf::{self, SrvConf};
 use crate::context::{self, Context};
-use crate::ngx_http_upstream_module;
 use crate::process::{recent, with_worker};
-use crate::raw::{self, CONF_ERROR, CONF_OK, Level, bytes, conf_error, fence, rc};
+use crate::raw::{self, CONF_ERROR, CONF_OK, DUPLICATE, Level, bytes, conf_error, fence, rc};
+use crate::{ngx_http_gateway_module, ngx_http_upstream_module};
 
 /// The directive.
-pub unsafe extern "C" fn set(cf: *mut ngx_conf_t, _: *mut ngx_command_t, _: *mut c_void) -> *mut c_char {
+pub unsafe extern "C" fn set(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {
     fence("gateway_balancer", CONF_ERROR, || {
         // SAFETY: inside `upstream {}` the upstream module's server configuration is the block's.
         let block = unsafe {
@@ -36,6 +37,20 @@ pub unsafe extern "C" fn set(cf: *mut ngx_conf_t, _: *mut ngx_command_t, _: *mut
                 .as_mut()
         };
         let Some(block) = block else { return CONF_ERROR };
+        let is_ours = |found: InitUpstream| std::ptr::fn_addr_eq(found, init_upstream as InitUpstream);
+        if block.peer.init_upstream.is_some_and(is_ours) {
+            return DUPLICATE;
+        }
+        let name = conf::argument(cf, 1);
+        // SAFETY: nginx hands over this module's server configuration of the block.
+        if let Some(own) = unsafe { conf.cast::<SrvConf>().as_mut() }.filter(|_| !name.data.is_null() && name.len != 0)
+        {
+            conf::need(cf, c"gateway_balancer");
+            if let Err(error) = conf::remember(cf, name) {
+                return error;
+            }
+            own.upstream = name;
+        }
         if block.peer.init_upstream.is_some() {
             return conf_error(
                 cf,
@@ -70,14 +85,21 @@ pub unsafe extern "C" fn set(cf: *mut ngx_conf_t, _: *mut ngx_command_t, _: *mut
     })
 }
 
+/// Reports a mistake of `block` with the line where it begins.
+fn complain(cf: *mut ngx_conf_t, block: &ngx_http_upstream_srv_conf_t, text: &str) {
+    let name = ngx_str_t { len: 0, data: block.file_name };
+    conf::conf_error_at(cf, name, block.line, text);
+}
+
 unsafe extern "C" fn init_upstream(cf: *mut ngx_conf_t, us: *mut ngx_http_upstream_srv_conf_t) -> ngx_int_t {
     fence("init upstream", rc::ERROR, || {
         // SAFETY: nginx initialises each block once, after the whole configuration is read.
         let Some(block) = (unsafe { us.as_mut() }) else { return rc::ERROR };
         let name = crate::conf::shown(block.host);
         if !block.shm_zone.is_null() {
-            conf_error(
+            complain(
                 cf,
+                block,
                 &format!(
                     "\"zone\" cannot be used in upstream \"{name}\" with \"gateway_balancer\": its peers already live in \
                      the gateway's region"
@@ -87,8 +109,9 @@ unsafe extern "C" fn init_upstream(cf: *mut ngx_conf_t, us: *mut ngx_http_upstre
         }
         // SAFETY: as above.
         if unsafe { block.servers.as_ref() }.is_none_or(|servers| servers.nelts != 1) {
-            conf_error(
+            complain(
                 cf,
+                block,
                 &format!(
                     "\"server\" has no meaning in upstream \"{name}\" with \"gateway_balancer\": nodes stand in the document"
                 ),
@@ -100,11 +123,15 @@ unsafe extern "C" fn init_upstream(cf: *mut ngx_conf_t, us: *mut ngx_http_upstre
     })
 }
 
+type InitUpstream = unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_http_upstream_srv_conf_t) -> ngx_int_t;
+
 /// What the callbacks of one request's tries share.
 #[repr(C)]
 struct Tries {
     request: *mut ngx_http_request_t,
     context: *mut Context,
+    /// There is nobody to ask for a peer.
+    is_closed: bool,
     /// The address of the current try; `sockaddr_in6` is the largest kind we make.
     address: libc::sockaddr_in6,
     name: ngx_str_t,
@@ -112,16 +139,17 @@ struct Tries {
     connection: u64,
 }
 
-unsafe extern "C" fn init(r: *mut ngx_http_request_t, _: *mut ngx_http_upstream_srv_conf_t) -> ngx_int_t {
+unsafe extern "C" fn init(r: *mut ngx_http_request_t, us: *mut ngx_http_upstream_srv_conf_t) -> ngx_int_t {
     fence("init peer", rc::ERROR, || {
         // SAFETY: nginx calls this with a live request that has an upstream.
         unsafe {
             let Some(u) = (*r).upstream.as_mut() else { return rc::ERROR };
-            let Some(context) = decided(r) else { return rc::ERROR };
+            let Some((context, is_closed)) = bound(r, us) else { return rc::ERROR };
             let tries: *mut Tries = raw::zeroed((*r).pool);
             let Some(state) = tries.as_mut() else { return rc::ERROR };
             state.request = r;
             state.context = context;
+            state.is_closed = is_closed;
             // The cache has no answer, so the upstream is asked after all.
             let now = recent();
             let had_alternate = context.ticket.has_alternate();
@@ -143,6 +171,34 @@ unsafe extern "C" fn init(r: *mut ngx_http_request_t, _: *mut ngx_http_upstream_
             rc::OK
         }
     })
+}
+
+/// The request's record, with an upstream in it: that of its route, or the one that the block names; and whether that one
+/// takes nobody.
+///
+/// # Safety
+///
+/// `r` is a live request, and `us` the block that it is sent to.
+unsafe fn bound<'a>(
+    r: *mut ngx_http_request_t,
+    us: *mut ngx_http_upstream_srv_conf_t,
+) -> Option<(&'a mut Context, bool)> {
+    // SAFETY: the caller's promise; a block has a slot for every HTTP module, the name of ours is checked to be text.
+    unsafe {
+        let own = raw::slot((*us).srv_conf, ngx_http_gateway_module.ctx_index).cast::<SrvConf>().as_ref();
+        let Some(own) = own.filter(|own| own.upstream.len != 0) else {
+            return decided(r).map(|context| (context, false));
+        };
+        let name = std::str::from_utf8(bytes(own.upstream)).ok()?;
+        let context = context::obtain(r)?;
+        let now = recent();
+        let sent = with_worker(|worker| worker.send_to(&mut context.ticket, name, now));
+        if let Some(Err(reply)) = sent {
+            let text = format!("upstream \"{name}\" of \"gateway_balancer\" takes nobody: {}", reply.reason.code());
+            raw::log(Level::Error, (*(*r).connection).log, &text);
+        }
+        Some((context, !matches!(sent, Some(Ok(())))))
+    }
 }
 
 /// The request's record with a decision in it. A subrequest to a location without `gateway_pass` is decided on here.
@@ -196,8 +252,12 @@ unsafe fn adjust(r: *mut ngx_http_request_t, u: &mut ngx_http_upstream_t, contex
     let connect = wanted(timeouts.connect, conf.connect_timeout);
     let send = wanted(timeouts.send, conf.send_timeout);
     let read = wanted(timeouts.read, conf.read_timeout);
-    let next = next_upstream(ticket);
-    let attempts = ngx_uint_t::from(ticket.attempts());
+    let next = if ticket.has_server_retries() { conf.next_upstream } else { next_upstream(ticket) };
+    let attempts = match ngx_uint_t::from(ticket.attempts()) {
+        // nginx's own bound holds beside the number of peers.
+        _ if ticket.has_server_retries() => conf.next_upstream_tries,
+        attempts => attempts,
+    };
     // SAFETY: the caller's promise.
     let rules = if ticket.is_cached() { unsafe { cache::stale_on(r) } } else { 0 };
     let stale = conf.cache_use_stale | rules | if ticket.takes_stale() { STALE as ngx_uint_t } else { 0 };
@@ -379,6 +439,9 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
         let (Some(pc), Some(tries)) = (unsafe { (pc.as_mut(), data.cast::<Tries>().as_mut()) }) else {
             return rc::ERROR;
         };
+        if tries.is_closed {
+            return rc::BUSY;
+        }
         // SAFETY: the record lives in the request's pool.
         let Some(context) = (unsafe { tries.context.as_mut() }) else { return rc::ERROR };
         let now = recent();

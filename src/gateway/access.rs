@@ -1,7 +1,8 @@
 //! `access`: the order of one request, in one place.
 //!
-//! bans -> path and host -> route -> the route's lists of addresses -> CORS -> limits that need no identity -> auth ->
-//! permissions -> limits keyed by identity -> canary -> the route's own answer, or what is forwarded -> breaker.
+//! bans -> path and host -> route (or the one that the place names) -> the route's lists of addresses -> CORS -> limits
+//! that need no identity -> auth -> permissions -> limits keyed by identity -> canary -> the route's own answer, or what
+//! is forwarded -> breaker.
 
 use super::cache;
 use super::caller::{Callers, challenge};
@@ -128,6 +129,7 @@ impl Worker {
             }
         }
         ticket.restart(request.method(), self.reader.slot());
+        ticket.shadow = request.terms().shadow;
         if entry != Entry::Again {
             ticket.started = now.mono;
         }
@@ -158,9 +160,12 @@ impl Worker {
         let mut buffer = [0; 256];
         let host = host::normalise(request.host(), &mut buffer).map_err(Reply::new)?;
         let mut asked = Asked { request, host, expressions };
+        let named = request.terms().route;
         if let Some(preflight) = Preflight::of(request)
-            && let Some(found) = asked.find_preflight(&view.tree(), &preflight)
-            && let Some(route) = found.object::<Route>()
+            && let Some(route) = match named {
+                None => asked.find_preflight(&view.tree(), &preflight).and_then(|found| found.object::<Route>()),
+                Some(name) => view.named::<Route>(name),
+            }
             && let Some(cors) = route.get().cors.as_ref()
         {
             ticket.routed(&route);
@@ -169,24 +174,10 @@ impl Worker {
             return Ok(Some(Respond::Preflight));
         }
         let mut captures = Captures::default();
-        let found = asked.find(&view.tree(), &mut captures);
-        if R::LISTENS {
-            asked.tell(&view.tree(), recorder);
-        }
-        let (route, rule) = match found {
-            Lookup::Found(found) => {
-                (found.object::<Route>().ok_or(Reply::new(Reason::Internal))?, u32::from(found.rule()))
-            }
-            Lookup::MethodNotAllowed(allow) => {
-                tell!(recorder, Step::Route, "routes match, but none for {}", request.method().name());
-                return Err(Reply { allow, ..Reply::new(Reason::RouteMethod) }.into());
-            }
-            Lookup::None => {
-                tell!(recorder, Step::Route, "no route matches");
-                return Err(Reply::new(Reason::RouteNone).into());
-            }
+        let (route, rule) = match named {
+            None => matched(&view, &mut asked, &mut captures, recorder)?,
+            Some(name) => named_route(&view, name, &mut asked, &mut captures, recorder)?,
         };
-        tell!(recorder, Step::Route, "route \"{}\", rule {rule}", route.name());
         ticket.routed(&route);
         if route.strict {
             path::check_strict(request.path(), request.target()).map_err(Reply::new)?;
@@ -200,7 +191,7 @@ impl Worker {
             // Which one it is hangs on who the caller is.
             Some(_) => Ok(None),
             // Whether it can serve is said to those whom it concerns: who may come.
-            None => enter(&view, route.upstream.id(), &route.timeouts, &route.retries, ticket),
+            None => enter(&view, route.upstream.id(), &route.timeouts, Some(&route.retries), ticket),
         };
         let spoken = route.protocols.get(request.protocol() as usize).copied().unwrap_or(false);
         if !spoken {
@@ -243,7 +234,7 @@ impl Worker {
         // A subrequest passes on the word of its main request: who is behind it is not known here, so what only some may
         // see is neither kept for it nor given to it.
         let unknown = matches!(entry, Entry::Subrequest(_)) && !route.auth.is_empty();
-        if let Some(cached) = route.cache.as_ref().filter(|_| !unknown) {
+        if let Some(cached) = route.cache.as_ref().filter(|_| !unknown && !ticket.shadow) {
             let asked = cache::Asked { region, view: &view, request, route: &route, host };
             asked.enter(cached, callers, out, ticket, recorder);
         }
@@ -309,6 +300,9 @@ impl Worker {
                 tell_peers(upstream, table, recorder);
             }
         }
+        if ticket.shadow {
+            return shadow_breaker(region, upstream, now, recorder);
+        }
         match Self::permit(region, upstream, now, ticket) {
             Ok(None) => {}
             Ok(Some(_)) => tell!(recorder, Step::Breaker, "lets it through"),
@@ -323,7 +317,9 @@ impl Worker {
 
     /// Earns a piece of the retry budget, and sees whether there is one.
     pub(super) fn earn(table: Option<PickTable<'_>>, ticket: &mut Ticket) {
-        if let Some(budget) = table.and_then(PickTable::retries) {
+        if let Some(budget) = table.and_then(PickTable::retries)
+            && !ticket.server_retries
+        {
             budget.request(ticket.retry_budget);
             // Decided now, not when a try has failed: a response that is not tried again goes to the client whole.
             if !budget.has_retry() {
@@ -331,6 +327,69 @@ impl Worker {
             }
         }
     }
+}
+
+/// The route that matches the request, and by which of its rules.
+#[inline]
+fn matched<'v, Q: Request, R: Recorder>(
+    view: &'v View<'_>,
+    asked: &mut Asked<'_, Q>,
+    captures: &mut Captures,
+    recorder: &mut R,
+) -> Result<(Blob<'v, Route>, u32), Reply> {
+    let found = asked.find(&view.tree(), captures);
+    if R::LISTENS {
+        asked.tell(&view.tree(), recorder);
+    }
+    let (route, rule) = match found {
+        Lookup::Found(found) => (found.object::<Route>().ok_or(Reply::new(Reason::Internal))?, u32::from(found.rule())),
+        Lookup::MethodNotAllowed(allow) => {
+            tell!(recorder, Step::Route, "routes match, but none for {}", asked.request.method().name());
+            return Err(Reply { allow, ..Reply::new(Reason::RouteMethod) });
+        }
+        Lookup::None => {
+            tell!(recorder, Step::Route, "no route matches");
+            return Err(Reply::new(Reason::RouteNone));
+        }
+    };
+    tell!(recorder, Step::Route, "route \"{}\", rule {rule}", route.name());
+    Ok((route, rule))
+}
+
+/// The route that the request's place names, whatever it would match. Parameters and prefixes are known where the
+/// request is one that the route would take by host and path; elsewhere there are none, and no rule has the number that
+/// is given then.
+#[cold]
+fn named_route<'v>(
+    view: &'v View<'_>,
+    name: &str,
+    asked: &mut Asked<'_, impl Request>,
+    captures: &mut Captures,
+    recorder: &mut impl Recorder,
+) -> Result<(Blob<'v, Route>, u32), Reply> {
+    let Some(route) = view.named::<Route>(name) else {
+        tell!(recorder, Step::Route, "there is no route \"{name}\", which this place names");
+        return Err(Reply::new(Reason::RouteGone));
+    };
+    let wants_rule = !route.strip.is_empty() || route.parameters.iter().any(|names| !names.is_empty());
+    let rule = wants_rule.then(|| asked.find_rule(&view.tree(), &route, captures)).flatten();
+    tell!(recorder, Step::Route, "route \"{name}\", which this place names");
+    Ok((route, rule.map_or(u32::MAX, u32::from)))
+}
+
+/// Says what the breaker would, and takes nothing: where the request goes is not for it to judge.
+#[cold]
+fn shadow_breaker(
+    region: &crate::state::Region,
+    upstream: &Blob<'_, Upstream>,
+    now: Now,
+    recorder: &mut impl Recorder,
+) -> Result<(), Reply> {
+    if super::worker::breaker_state(region, upstream, now) == Some(crate::breaker::State::Open) {
+        tell!(recorder, Step::Breaker, "open");
+        return Err(Reply::later(Reason::BreakerOpen, SECOND));
+    }
+    Ok(())
 }
 
 /// Says how a node will be chosen; which one is known in advance only where the request's key decides.
@@ -351,24 +410,33 @@ pub(super) fn enter<'v>(
     view: &'v View<'_>,
     id: Id,
     timeouts: &ArchivedTimeouts,
-    retries: &ArchivedRetries,
+    retries: Option<&ArchivedRetries>,
     ticket: &mut Ticket,
 ) -> Result<Option<Blob<'v, Upstream>>, Reply> {
     if !id.is_some() {
         return Ok(None);
     }
     ticket.upstream = id;
-    let ArchivedRetries { attempts, on, idempotent_only, budget, .. } = retries;
-    ticket.allowed = *attempts;
-    ticket.retry_on = RetryOn { error: on.error, timeout: on.timeout, statuses: on.statuses };
-    ticket.idempotent_only = *idempotent_only;
-    ticket.retry_budget = budget.to_native();
     ticket.timeouts = Timeouts {
         connect: timeouts.connect.to_native(),
         send: timeouts.send.to_native(),
         read: timeouts.read.to_native(),
     };
-    let upstream = view.object::<Upstream>(id).ok_or(Reply::new(Reason::UpstreamGone))?;
+    let upstream = view.object::<Upstream>(id);
+    match retries {
+        None => {
+            ticket.server_retries = true;
+            let peers = upstream.as_ref().map_or(0, |upstream| upstream.peers.len());
+            ticket.allowed = u8::try_from(peers).unwrap_or(u8::MAX);
+        }
+        Some(ArchivedRetries { attempts, on, idempotent_only, budget, .. }) => {
+            ticket.allowed = *attempts;
+            ticket.retry_on = RetryOn { error: on.error, timeout: on.timeout, statuses: on.statuses };
+            ticket.idempotent_only = *idempotent_only;
+            ticket.retry_budget = budget.to_native();
+        }
+    }
+    let upstream = upstream.ok_or(Reply::new(Reason::UpstreamGone))?;
     ticket.goes_to(&upstream);
     if upstream.peers.is_empty() {
         // Its names do not resolve; the next look at the document may find addresses.

@@ -1,5 +1,6 @@
 //! `complete`: what is learnt from a request that is over.
 
+use super::access::Entry;
 use super::object::Upstream;
 use super::ticket::{Stage, Ticket};
 use super::worker::Worker;
@@ -27,6 +28,18 @@ impl Worker {
         ticket.awaited.clear();
         self.cancel_permit(ticket);
         Self::leave(&self.region, ticket);
+    }
+
+    /// No route takes the request that `access` has just looked at, and the place where it came in goes on as if nobody
+    /// had looked. One that an earlier look let in is counted all the same.
+    pub fn pass_by(&mut self, ticket: &mut Ticket, entry: Entry) {
+        ticket.refused = None;
+        if entry == Entry::Again {
+            ticket.stage = Stage::Forwarded;
+            return;
+        }
+        self.abandon(ticket);
+        ticket.stage = Stage::New;
     }
 
     /// The request is over: the breaker hears how its upstream did, the metrics count it. Once a request.
@@ -63,6 +76,11 @@ impl Worker {
         {
             shard.disconnected();
             shard.request(ticket.route, ticket.method, outcome.status, now.mono.saturating_sub(ticket.started));
+            if ticket.shadow
+                && let Some(reason) = ticket.refused
+            {
+                shard.shadowed(ticket.route, reason);
+            }
         }
         ticket.counted = false;
         ticket.stage = Stage::Completed;

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::access::enter;
 use super::decision::Reply;
 use super::explain::Silent;
 use super::object::{Route, Upstream};
@@ -10,7 +11,7 @@ use super::worker::Worker;
 use crate::balancer::{FAILURES, Outcome, PickTable, Rng, Statistics, Tried, may_eject};
 use crate::state::tables::peers as statistics;
 use crate::state::{Blob, Region, View};
-use crate::types::{Now, Reason, SECOND};
+use crate::types::{Kind, Now, Reason, SECOND};
 
 /// So often a peer is chosen anew whose last place another worker took in the same moment.
 const RACES: u32 = 4;
@@ -42,6 +43,36 @@ pub enum TryEnd {
 }
 
 impl Worker {
+    /// Sends the request to the upstream `name`, whatever its route says, and whether it has been decided on or not. What
+    /// the upstream says of retries and timeouts holds; where it says nothing, the server's own.
+    ///
+    /// # Errors
+    /// There is no such upstream any more, it has no peers, or its breaker is open.
+    pub fn send_to(&mut self, ticket: &mut Ticket, name: &str, now: Now) -> Result<(), Reply> {
+        let view = self.reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
+        let id = view.id_of(Kind::Upstream, name).ok_or(Reply::new(Reason::UpstreamGone))?;
+        let goes_there = ticket.upstream == id && !ticket.shadow && matches!(ticket.stage, Stage::Forwarded);
+        if goes_there && ticket.tries == 0 {
+            return Ok(());
+        }
+        drop(view);
+        self.cancel_permit(ticket);
+        let view = self.reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
+        let named = view.object::<Upstream>(id).ok_or(Reply::new(Reason::UpstreamGone))?;
+        (ticket.tries, ticket.tried, ticket.stale) = (0, Tried::new(), false);
+        (ticket.server_retries, ticket.put_off) = (false, false);
+        ticket.shard = self.reader.slot();
+        enter(&view, id, &named.timeouts, named.retries.as_ref(), ticket)?;
+        if ticket.stage == Stage::New {
+            ticket.stage = Stage::Forwarded;
+        }
+        // What is told to nobody is not to be believed either: this request does go there.
+        let shadow = std::mem::take(&mut ticket.shadow);
+        let entered = Self::enter_upstream(&self.region, &view, &named, now, ticket, &mut Silent);
+        ticket.shadow = shadow;
+        entered
+    }
+
     /// Asks what stands between a request that may be answered from the cache and its upstream. To be called once it is
     /// known that the cache has no answer; [`Worker::pick`] does it otherwise.
     ///
@@ -121,6 +152,7 @@ impl Worker {
         }
         if ticket.tries > 0
             && !ticket.stale
+            && !ticket.server_retries
             && let Some(budget) = table.retries()
         {
             // `access` offered it when there was one; others may have taken it since.

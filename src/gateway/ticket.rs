@@ -29,6 +29,8 @@ pub struct Ticket {
     /// When `access` saw it first, microseconds.
     pub(super) started: u64,
     pub(super) refused: Option<Reason>,
+    /// Whether it goes its way whatever was decided.
+    pub(super) shadow: bool,
     /// Whether the route answered by itself.
     pub(super) responded: bool,
     /// Whether it counts in this worker's requests in flight.
@@ -62,6 +64,8 @@ pub struct Ticket {
     pub(super) offered: u8,
     pub(super) retry_on: RetryOn,
     pub(super) idempotent_only: bool,
+    /// Whether the server's own rules say what is tried again, as nobody else does.
+    pub(super) server_retries: bool,
     /// Whether the upstream wants a `Host` of its own.
     pub(super) own_host: bool,
     /// How its upstream is spoken to, [`crate::balancer::Tls::identity`]; 0 = plain HTTP.
@@ -142,6 +146,16 @@ impl Asked {
             self.count += 1;
         }
         true
+    }
+
+    /// How many there are, for [`Asked::back_to`].
+    pub fn len(&self) -> u32 {
+        self.count
+    }
+
+    /// Forgets those that were asked since there were `count`.
+    pub fn back_to(&mut self, count: u32) {
+        self.count = self.count.min(count);
     }
 }
 
@@ -250,6 +264,7 @@ impl Ticket {
             method: Method::Other,
             started: 0,
             refused: None,
+            shadow: false,
             responded: false,
             counted: false,
             asked: Asked::new(),
@@ -270,6 +285,7 @@ impl Ticket {
             offered: 1,
             retry_on: RetryOn { error: false, timeout: false, statuses: 0 },
             idempotent_only: true,
+            server_retries: false,
             own_host: false,
             tls: 0,
             cors: false,
@@ -326,6 +342,7 @@ impl Ticket {
         self.offered = 1;
         self.retry_on = RetryOn { error: false, timeout: false, statuses: 0 };
         self.idempotent_only = true;
+        self.server_retries = false;
         self.retry_budget = 0;
         self.tried = Tried::new();
         self.key = None;
@@ -349,6 +366,18 @@ impl Ticket {
     #[must_use]
     pub fn was_refused(&self) -> bool {
         matches!(self.stage, Stage::Refused | Stage::Asking)
+    }
+
+    /// Whether it goes its way whatever was decided.
+    #[must_use]
+    pub fn is_shadow(&self) -> bool {
+        self.shadow
+    }
+
+    /// Whether it counts in the requests at hand: somebody has looked at it, and it is not over.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.counted
     }
 
     /// Whether it has a route to an upstream; true also where it was refused after routing, as another module may let
@@ -447,6 +476,12 @@ impl Ticket {
     #[must_use]
     pub fn timeouts(&self) -> Timeouts {
         self.timeouts
+    }
+
+    /// Whether the server's own rules say what is tried again.
+    #[must_use]
+    pub fn has_server_retries(&self) -> bool {
+        self.server_retries
     }
 
     /// What is tried again, and whether only for methods that may be sent twice.

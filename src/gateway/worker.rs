@@ -139,6 +139,12 @@ impl Worker {
         self.out.request.iter().any(|line| is_spelling(line.0, name))
     }
 
+    /// The claim at the dotted `path` of who sent the request that was looked at last: a text, a number, a truth value.
+    #[must_use]
+    pub fn claim(&self, ticket: &Ticket, path: &str) -> Option<&str> {
+        if ticket.is_authenticated() { self.callers.claims().header_value(path) } else { None }
+    }
+
     /// The headers to set on the answer to the request that was looked at last, whoever gives it.
     pub fn response_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.out.response.iter()

@@ -43,13 +43,14 @@ pub enum Reason {
     LimitCost,
     LimitNever,
     UpstreamBusy,
+    RouteGone,
     UpstreamFailed,
     UpstreamTimeout,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -87,6 +88,7 @@ impl Reason {
         Self::LimitCost,
         Self::LimitNever,
         Self::UpstreamBusy,
+        Self::RouteGone,
         Self::UpstreamFailed,
         Self::UpstreamTimeout,
     ];
@@ -134,6 +136,7 @@ impl Reason {
             Self::LimitCost => "limit.cost",
             Self::LimitNever => "limit.never",
             Self::UpstreamBusy => "upstream.busy",
+            Self::RouteGone => "route.gone",
         }
     }
 
@@ -194,7 +197,8 @@ impl Reason {
             | Self::PolicyNone
             | Self::AuthKeysUnavailable
             | Self::AuthBusy
-            | Self::AuthNonceStore => 503,
+            | Self::AuthNonceStore
+            | Self::RouteGone => 503,
         }
     }
 
@@ -266,6 +270,7 @@ impl Reason {
             Self::UpstreamNone => "No server is available for this resource.",
             Self::UpstreamGone => "The service behind this resource was removed.",
             Self::UpstreamBusy => "The servers for this resource are busy; see Retry-After.",
+            Self::RouteGone => "The policy of this resource was removed.",
             Self::UpstreamFailed => "The service behind this resource does not answer.",
             Self::UpstreamTimeout => "The service behind this resource takes too long.",
             Self::AuthBusy => "Too many logins at once; see Retry-After.",
