@@ -239,7 +239,9 @@ impl Worker {
             asked.enter(cached, callers, out, ticket, recorder);
         }
         let Some(upstream) = upstream.transpose() else { return Ok(None) };
-        if let Some(fallback) = fallback_of(&route, ticket) {
+        if let Some(fallback) = fallback_of(&route, ticket)
+            && !ticket.shadow
+        {
             ticket.resort_to(fallback, request.protocol() == Protocol::Grpc);
         }
         let key = |upstream: &Blob<'_, Upstream>, ticket: &Ticket| {

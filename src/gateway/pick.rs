@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use super::access::enter;
 use super::decision::Reply;
 use super::explain::Silent;
+use super::fallback::Resort;
 use super::object::{Route, Upstream};
 use super::ticket::{Attempt, Stage, Ticket};
 use super::worker::Worker;
@@ -61,6 +62,8 @@ impl Worker {
         let named = view.object::<Upstream>(id).ok_or(Reply::new(Reason::UpstreamGone))?;
         (ticket.tries, ticket.tried, ticket.stale) = (0, Tried::new(), false);
         (ticket.server_retries, ticket.put_off) = (false, false);
+        // What the route falls back to belongs to its own upstream.
+        (ticket.resort, ticket.barred) = (Resort::None, None);
         ticket.shard = self.reader.slot();
         enter(&view, id, &named.timeouts, named.retries.as_ref(), ticket)?;
         if ticket.stage == Stage::New {
