@@ -2,6 +2,7 @@
 
 use nginx_sys::{ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_header_filter, ngx_int_t};
 
+use crate::context::Context;
 use crate::process::{now, with_worker};
 use crate::raw::{self, fence, rc};
 use crate::{answer, cache, conf, context, reply};
