@@ -5,7 +5,9 @@
 //! still the same thing.
 
 use super::cache::CacheEntry;
-use super::object::Route;
+use super::decision::Reply;
+use super::fallback::Resort;
+use super::object::{Route, Upstream};
 use super::signature::Accepted;
 use crate::auth::signature::BodyDigest;
 use crate::balancer::{RetryOn, Timeouts, Tried};
@@ -49,6 +51,12 @@ pub struct Ticket {
     pub(super) slow_after: u64,
     /// Whether the last try that was answered took that long.
     pub(super) slow: bool,
+    /// What is left should its upstream not serve.
+    pub(super) resort: Resort,
+    /// Why the upstream is not to be asked, though the request goes on: to the cache, which may have something.
+    pub(super) barred: Option<Reply>,
+    /// Why the fallback was taken up.
+    pub(super) fallen: Option<Reason>,
     pub(super) timeouts: Timeouts,
     /// Tries in all that the route allows …
     pub(super) allowed: u8,
@@ -275,6 +283,9 @@ impl Ticket {
             place: Place::default(),
             slow_after: 0,
             slow: false,
+            resort: Resort::None,
+            barred: None,
+            fallen: None,
             timeouts: Timeouts::default(),
             allowed: 1,
             offered: 1,
@@ -304,6 +315,16 @@ impl Ticket {
         }
     }
 
+    /// Keeps which upstream the request goes to.
+    pub(super) fn goes_to(&mut self, upstream: &Blob<'_, Upstream>) {
+        self.upstream = upstream.id();
+        self.names.upstream.set(upstream.name_bytes());
+        self.own_host = upstream.host.is_some();
+        self.tls = upstream.tls_identity.to_native();
+        // The same peer is not tried twice; with one peer its response is the answer, whatever it is.
+        self.offered = self.allowed.min(u8::try_from(upstream.peers.len()).unwrap_or(u8::MAX)).max(1);
+    }
+
     /// Keeps which route the request takes.
     pub(super) fn routed(&mut self, route: &Blob<'_, Route>) {
         self.route = route.id();
@@ -322,6 +343,9 @@ impl Ticket {
         self.passed = Passed::default();
         self.permit = None;
         self.slow = false;
+        self.resort = Resort::None;
+        self.barred = None;
+        self.fallen = None;
         self.timeouts = Timeouts::default();
         self.allowed = 1;
         self.offered = 1;
@@ -535,15 +559,16 @@ impl Ticket {
             Stage::New => "",
             Stage::Asking => "ask",
             _ if self.refused.is_some() => "refuse",
+            _ if self.fallen.is_some() => "fallback",
             _ if self.responded => "respond",
             _ => "forward",
         }
     }
 
-    /// The precise code of the refusal; empty where nothing was refused. For logs, not for clients.
+    /// The precise code of the refusal, or of what there was a fallback for; else empty. For logs, not for clients.
     #[must_use]
     pub fn reason(&self) -> &'static str {
-        self.refused.map_or("", Reason::code)
+        self.refused.or(self.fallen).map_or("", Reason::code)
     }
 
     /// What the limits said, in nginx's words for `limit_req`; empty where none was asked.

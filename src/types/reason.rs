@@ -46,6 +46,8 @@ pub enum Reason {
     LimitNever,
     UpstreamBusy,
     RouteGone,
+    UpstreamFailed,
+    UpstreamTimeout,
 }
 
 impl Reason {
@@ -91,6 +93,8 @@ impl Reason {
         Self::LimitNever,
         Self::UpstreamBusy,
         Self::RouteGone,
+        Self::UpstreamFailed,
+        Self::UpstreamTimeout,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -116,6 +120,8 @@ impl Reason {
             Self::BreakerOpen => "breaker.open",
             Self::UpstreamNone => "upstream.none",
             Self::UpstreamGone => "upstream.gone",
+            Self::UpstreamFailed => "upstream.failed",
+            Self::UpstreamTimeout => "upstream.timeout",
             Self::PolicyNone => "policy.none",
             Self::Internal => "internal",
             Self::AccessBanned => "access.banned",
@@ -187,6 +193,8 @@ impl Reason {
             Self::BodyTooLarge => 413,
             Self::LimitExceeded | Self::LimitNever => 429,
             Self::Internal | Self::LocationUnknown => 500,
+            Self::UpstreamFailed => 502,
+            Self::UpstreamTimeout => 504,
             Self::LimitTableFull
             | Self::LimitInFlight
             | Self::BreakerOpen
@@ -212,7 +220,9 @@ impl Reason {
             405 => "Method Not Allowed",
             413 => "Content Too Large",
             429 => "Too Many Requests",
+            502 => "Bad Gateway",
             503 => "Service Unavailable",
+            504 => "Gateway Timeout",
             _ => "Internal Server Error",
         }
     }
@@ -226,7 +236,8 @@ impl Reason {
             403 => "7",        // PERMISSION_DENIED
             404 | 405 => "12", // UNIMPLEMENTED
             413 | 429 => "8",  // RESOURCE_EXHAUSTED
-            503 => "14",       // UNAVAILABLE
+            502 | 503 => "14", // UNAVAILABLE
+            504 => "4",        // DEADLINE_EXCEEDED
             _ => "13",         // INTERNAL
         }
     }
@@ -268,6 +279,8 @@ impl Reason {
             Self::UpstreamGone => "The service behind this resource was removed.",
             Self::UpstreamBusy => "The servers for this resource are busy; see Retry-After.",
             Self::RouteGone => "The policy of this resource was removed.",
+            Self::UpstreamFailed => "The service behind this resource does not answer.",
+            Self::UpstreamTimeout => "The service behind this resource takes too long.",
             Self::AuthBusy => "Too many logins at once; see Retry-After.",
             Self::PolicyNone => "The gateway has no configuration yet.",
             Self::BodyTooLarge => "The request body is too large for this resource.",
