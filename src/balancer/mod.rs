@@ -16,23 +16,30 @@
 
 mod alias;
 mod budget;
+mod crc;
 mod ewma;
 mod passive;
 mod pick;
+mod ring;
 mod rng;
+mod sequence;
 mod settings;
 mod table;
 mod tls;
 mod tried;
+mod turns;
 mod weight;
 
 pub use budget::RetryBudget;
+pub use crc::Crc;
 pub use ewma::{Errors, Latency, TAU, TICK, Tick};
 pub use passive::{EJECT_MAX, FAILURES, Streak, ejection, may_eject};
+pub use ring::{Member, WEIGHT_MAX};
 pub use rng::Rng;
+pub use sequence::CYCLE_MAX;
 pub use settings::{
-    Algorithm, ArchivedAlgorithm, ArchivedNode, ArchivedRetries, ArchivedRetryOn, ArchivedTimeouts, Node, Retries,
-    RetryOn, Timeouts,
+    Algorithm, ArchivedAlgorithm, ArchivedNode, ArchivedPolicy, ArchivedRetries, ArchivedRetryOn, ArchivedTimeouts,
+    Node, Policy, Retries, RetryOn, Timeouts,
 };
 pub use table::{PickTable, Seat};
 pub use tls::{

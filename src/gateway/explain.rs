@@ -30,6 +30,8 @@ pub enum Step {
     Permission,
     /// One of the route's variants was chosen.
     Canary,
+    /// How a node will be chosen, and whether there is one with room.
+    Balancer,
     /// The upstream's breaker was asked.
     Breaker,
     /// What is forwarded.

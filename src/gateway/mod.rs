@@ -18,6 +18,7 @@ mod decision;
 mod dump;
 mod explain;
 mod expressions;
+mod hash_key;
 mod key_sets;
 mod leader;
 mod limit;
