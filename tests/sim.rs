@@ -27,13 +27,13 @@ fn what_must_hold_holds() {
         // Each of these broke something once: a killed worker's requests counted for ever after an edit, an open
         // breaker let through whose clock was behind.
         "--scenario chaos --seed 1",
-        "--scenario outage --seed 1",
-        "--scenario chaos --seed 2",
-        "--scenario calm --seed 1",
-        "--scenario kills --seed 1",
-        "--scenario edits --seed 3",
-        "--scenario limits --seed 2",
-        "--scenario outage --seed 4",
+        "--scenario outage --seed 1 --seconds 20",
+        "--scenario chaos --seed 2 --seconds 20",
+        "--scenario calm --seed 1 --seconds 10",
+        "--scenario kills --seed 1 --seconds 20",
+        "--scenario edits --seed 3 --seconds 20",
+        "--scenario limits --seed 2 --seconds 10",
+        "--scenario outage --seed 4 --seconds 20",
     ];
     each(&runs, |run| {
         let (held, text) = sim(run);

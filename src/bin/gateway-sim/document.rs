@@ -80,6 +80,8 @@ pub struct Route {
     pub guarded: bool,
     /// Milliseconds until a try without an answer is given up.
     pub timeout: u32,
+    /// So many requests at a time; 0 = as many as come.
+    pub max_in_flight: u32,
 }
 
 /// The API key of a consumer.
@@ -147,10 +149,14 @@ impl Document {
         section(out, "routes", !self.routes.is_empty())?;
         for (name, route) in &self.routes {
             let auth = if route.guarded { ", auth: [keys]" } else { "" };
+            let room = match route.max_in_flight {
+                0 => String::new(),
+                most => format!(", max_in_flight: {most}"),
+            };
             writeln!(
                 out,
                 "  - {{name: {name}, paths: [\"/{name}/*\"], upstream: {}, limits: [{}], timeouts: {{connect: 1s, read: \
-                 {}ms}}{auth}}}",
+                 {}ms}}{auth}{room}}}",
                 route.upstream,
                 route.limits.join(", "),
                 route.timeout
@@ -178,6 +184,7 @@ impl Document {
                     limits: limits.into_iter().collect(),
                     guarded: false,
                     timeout: random.between(200, 2_000) as u32,
+                    max_in_flight: random.pick(&[0, 0, 3, 20]).copied().unwrap_or(0),
                 };
                 self.routes.insert(name.clone(), route);
                 format!("route {name} to {upstream}")
@@ -271,7 +278,8 @@ fn section(out: &mut String, name: &str, any: bool) -> std::fmt::Result {
 
 impl Upstream {
     fn write(&self, name: &str, out: &mut String) -> std::fmt::Result {
-        write!(out, "  - name: {name}\n    algorithm: {}\n    nodes: [", self.algorithm)?;
+        let hash_on = if self.algorithm == "hash" { "\n    hash_on: [ip]" } else { "" };
+        write!(out, "  - name: {name}\n    algorithm: {}{hash_on}\n    nodes: [", self.algorithm)?;
         for (index, node) in self.nodes.iter().enumerate() {
             let Node { server, weight, priority } = node;
             let address = address(*server);

@@ -100,16 +100,16 @@ impl Fault {
         let now = world.fleet.now(world.time);
         let Some(view) = world.fleet.observer.enter() else { return };
         match world.fault {
-            Self::Limits if world.steps % 100 == 0 => {
+            Self::Limits if world.steps.is_multiple_of(100) => {
                 region.rate_words().iter().for_each(|word| word.store(0, Relaxed))
             }
-            Self::Refusals if world.steps % 1_000 == 0 => {
+            Self::Refusals if world.steps.is_multiple_of(1_000) => {
                 // The word beside each key says until when the bucket fills: half a minute more.
                 for pair in region.rate_words().chunks(2) {
                     if let [key, due] = pair
                         && key.load(Relaxed) != 0
                     {
-                        due.fetch_add(30 * SECOND << 20, Relaxed);
+                        due.fetch_add((30 * SECOND) << 20, Relaxed);
                     }
                 }
             }
@@ -149,14 +149,14 @@ impl Fault {
                     all.eject(peer.slot.to_native(), now.mono + 20 * SECOND, now.mono);
                 }
             }
-            Self::Metrics if world.steps % 100 == 0 => {
+            Self::Metrics if world.steps.is_multiple_of(100) => {
                 for word in (0..region.workers()).flat_map(|slot| region.shard_words(slot).iter().skip(64)) {
                     if (1..1 << 20).contains(&word.load(Relaxed)) {
                         word.store(0, Relaxed);
                     }
                 }
             }
-            Self::Reader if world.steps % 5_000 == 0 => std::mem::forget(view),
+            Self::Reader if world.steps.is_multiple_of(5_000) => std::mem::forget(view),
             _ => {}
         }
     }

@@ -22,7 +22,8 @@ pub struct Flight {
     pub call: Call,
     /// How many documents there had been when it came.
     pub born: usize,
-    /// The id of its upstream.
+    /// The ids of its route and of its upstream.
+    pub route: u64,
     pub home: u64,
     pub pass: Option<Pass>,
     /// Numbers its tries.
@@ -57,6 +58,7 @@ impl World {
             ticket,
             call,
             born,
+            route: 0,
             home: 0,
             pass: None,
             tries: 0,
@@ -104,9 +106,9 @@ impl World {
             _ => Reach::None,
         };
         let is_right = match refusal {
-            Some("auth.missing") => matches!(code, "auth.missing" | "limit.exceeded"),
+            Some("auth.missing") => matches!(code, "auth.missing" | "limit.exceeded" | "limit.in_flight"),
             Some(refusal) => code == refusal,
-            None => matches!(code, "forward" | "limit.exceeded" | "breaker.open"),
+            None => matches!(code, "forward" | "limit.exceeded" | "limit.in_flight" | "breaker.open"),
         };
         if !is_right {
             let wanted = refusal.unwrap_or("forward");
@@ -119,12 +121,18 @@ impl World {
         let Some(route) = document.routes.get(&call.route) else { return Ok(()) };
         match code {
             "forward" => {
+                flight.route = self.fleet.id_of(Kind::Route, &call.route);
+                self.checks.rooms.enter(flight.route, number, route.max_in_flight)?;
                 flight.home = self.fleet.id_of(Kind::Upstream, &route.upstream);
                 flight.pass =
                     self.checks.breakers.passed(&route.upstream, number, flight.ticket.is_probe(), self.time)?;
                 let budget = document.upstreams.get(&route.upstream).map_or(0, |upstream| upstream.budget);
                 self.checks.retries.request(&route.upstream, budget);
                 Ok(())
+            }
+            "limit.in_flight" => {
+                let id = self.fleet.id_of(Kind::Route, &call.route);
+                self.checks.rooms.refused(id, route.max_in_flight, self.time)
             }
             "breaker.open" => self.checks.breakers.refused(&route.upstream, self.time),
             _ => Ok(()),
@@ -314,6 +322,7 @@ impl World {
         member.worker.complete(&mut flight.ticket, &outcome, now);
         member.busy = member.busy.saturating_sub(1);
         self.checks.accounts.completed += 1;
+        self.checks.rooms.leave(flight.route, number);
         if let Some(pass) = &flight.pass {
             let good = match flight.last {
                 0 => None,

@@ -11,6 +11,7 @@ mod document;
 mod fault;
 mod fleet;
 mod flight;
+mod plot;
 mod queue;
 mod random;
 mod scenario;
@@ -19,6 +20,7 @@ mod trace;
 mod turmoil;
 mod world;
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,7 @@ gateway-sim runs a fleet of the gateway's workers in one process, on a clock of 
 
   gateway-sim [--seed N] [--scenario NAME] [--steps N | --seconds S]      one run
   gateway-sim soak [--seconds S] [--seed N] [--scenario NAME]             one seed after another for so long
+  gateway-sim plot avalanche|flood [--out DIR]                            load against time, with the gateway and without
 
 Options
   --seed N          where chance begins (1); equal seeds give equal runs
@@ -56,6 +59,7 @@ struct Args {
     fault: Option<Fault>,
     verbose: bool,
     quiet: bool,
+    out: Option<String>,
     help: bool,
 }
 
@@ -80,6 +84,7 @@ impl Args {
                     args.fault = Some(Fault::named(&name).ok_or_else(|| format!("`{name}` is none of {}", known()))?);
                 }
                 "--verbose" => args.verbose = true,
+                "--out" => args.out = Some(value()?),
                 "--quiet" => args.quiet = true,
                 "-h" | "--help" => args.help = true,
                 _ if word.starts_with('-') => return Err(format!("no option is called `{word}`; see --help")),
@@ -101,6 +106,7 @@ fn main() -> ExitCode {
             }
             [] => Ok(run(args.scenario.or(SCENARIOS.first()), args.seed, &args)),
             ["soak"] => Ok(soak(&args)),
+            ["plot", name] => plot::write(name, Path::new(args.out.as_deref().unwrap_or("."))).map(|()| true),
             [command, ..] => Err(format!("no command is called `{command}`; see --help")),
         }
     });

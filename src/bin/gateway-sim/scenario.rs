@@ -54,7 +54,7 @@ const USUAL: &[Crowd] = &[
 ];
 
 /// Those that the document knows; each upstream gets one of them.
-const ALGORITHMS: &[&str] = &["adaptive"];
+const ALGORITHMS: &[&str] = &["adaptive", "adaptive", "round_robin", "least_conn", "p2c_ewma", "hash", "random"];
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -195,6 +195,7 @@ impl Scenario {
                 limits: limits.iter().map(|name| (*name).to_owned()).collect(),
                 guarded,
                 timeout: random.between(300, 1_500) as u32,
+                max_in_flight: random.pick(&[0, 4, 30]).copied().unwrap_or(0),
             };
             routes.insert(format!("r{index}"), route);
         }

@@ -6,7 +6,7 @@ use gateway::types::SECOND;
 use crate::backend::Mood;
 use crate::queue::Event;
 use crate::trace::{Checked, broken};
-use crate::world::World;
+use crate::world::{RECLAIM, World};
 
 /// How long old workers may go on after a reload, microseconds.
 const SHUTDOWN: u64 = 30 * SECOND;
@@ -36,6 +36,7 @@ impl World {
             let Some(flight) = self.flights.remove(&number) else { continue };
             self.checks.accounts.killed += 1;
             self.losses.push((self.time, 1));
+            self.checks.rooms.killed(flight.route, number, self.time + RECLAIM);
             if let Some(pass) = &flight.pass {
                 self.checks.breakers.killed(number, pass, self.time);
             }

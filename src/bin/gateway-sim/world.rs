@@ -25,7 +25,7 @@ const STEADY: u64 = 60 * SECOND;
 /// … and how long the last requests may take: nobody's timeout is longer.
 const DRAIN: u64 = 70 * SECOND;
 /// What died with a worker is taken off all counts within this time.
-const RECLAIM: u64 = 5 * SECOND;
+pub const RECLAIM: u64 = 5 * SECOND;
 
 /// A stream of chance for each who needs one.
 pub struct Randoms {
@@ -122,6 +122,7 @@ impl World {
         world.plan(turmoil.troubles, Event::Trouble);
         world.plan(turmoil.forces, Event::Force);
         world.queue.at(world.turmoil, Event::Part(1));
+        world.observe()?;
         Ok(world)
     }
 
@@ -137,13 +138,18 @@ impl World {
         self.steps += 1;
         self.happen(event)?;
         Fault::strike(self);
-        let seen = look(&self.fleet.observer, self.fleet.now(time));
+        self.observe()?;
+        Ok(true)
+    }
+
+    /// Holds what the region says now against what it may.
+    fn observe(&mut self) -> Checked {
+        let seen = look(&self.fleet.observer, self.fleet.now(self.time));
         if let Some(document) = self.history.last() {
-            self.checks.breakers.step(&seen, document, time)?;
+            self.checks.breakers.step(&seen, document, self.time)?;
         }
         self.checks.retries.step(&seen);
-        self.checks.ejections.step(&seen)?;
-        Ok(true)
+        self.checks.ejections.step(&seen)
     }
 
     fn happen(&mut self, event: Event) -> Checked {
@@ -248,7 +254,10 @@ impl World {
             2 => {
                 // Without limits, so that there is something to count.
                 let mut open = base;
-                open.routes.values_mut().for_each(|route| route.limits.clear());
+                for route in open.routes.values_mut() {
+                    route.limits.clear();
+                    route.max_in_flight = 0;
+                }
                 self.wanted = Some(open);
                 self.pace = 1.0;
                 self.checks.shares.counting = true;

@@ -220,17 +220,11 @@ impl Model {
         };
         let (few_failures, few_calls) = within(self.window().saturating_sub(2 * step));
         let (failures, calls) = within(self.window() + step);
+        let must = self.failed && self.settings.opens(few_failures, few_calls, calls);
+        let may = self.failed && self.settings.opens(failures, calls, few_calls);
         match (self.state, next) {
-            (State::Closed, State::Closed) => {
-                if self.failed && self.settings.opens(few_failures, few_calls, calls) {
-                    return wrong(&format!("it has seen {failures} failures of {calls}"));
-                }
-            }
-            (State::Closed, State::Open) => {
-                if !self.failed || !self.settings.opens(failures, calls, few_calls) {
-                    return wrong(&format!("it has seen {failures} failures of {calls}"));
-                }
-            }
+            (State::Closed, State::Closed) if must => return wrong(&format!("{failures} failures of {calls}")),
+            (State::Closed, State::Open) if !may => return wrong(&format!("{failures} failures of {calls}")),
             (State::Open, State::HalfOpen) if time + LAG < self.since + self.open_times().0 => {
                 return wrong("its time is not over");
             }

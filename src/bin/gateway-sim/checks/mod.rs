@@ -9,7 +9,7 @@ mod retries;
 pub use accounts::Accounts;
 pub use breakers::{Breakers, Pass};
 pub use limits::{Limits, Reach};
-pub use places::{Shares, astray, expected};
+pub use places::{Rooms, Shares, astray, expected};
 pub use retries::{Ejections, Retries};
 
 /// All of them.
@@ -20,5 +20,6 @@ pub struct Checks {
     pub retries: Retries,
     pub ejections: Ejections,
     pub shares: Shares,
+    pub rooms: Rooms,
     pub accounts: Accounts,
 }

@@ -28,6 +28,50 @@ pub fn astray(lived: &[Document], route: &str, upstream: &str, server: u32) -> C
     broken("astray", format!("a request of route {route} was sent to server {server} of {upstream}"))
 }
 
+/// Who is on a route that lets in so many requests at a time.
+#[derive(Default)]
+pub struct Rooms {
+    /// Requests by the route's id, and until when one whose worker was killed may still be counted.
+    taken: BTreeMap<u64, BTreeMap<u64, Option<u64>>>,
+}
+
+impl Rooms {
+    /// Route `id` let `flight` in.
+    pub fn enter(&mut self, id: u64, flight: u64, most: u32) -> Checked {
+        let taken = self.taken.entry(id).or_default();
+        taken.insert(flight, None);
+        let living = taken.values().filter(|until| until.is_none()).count();
+        if most > 0 && living > most as usize {
+            return broken("room", format!("{living} requests are on a route that lets in {most}"));
+        }
+        Ok(())
+    }
+
+    /// Route `id` had no room.
+    pub fn refused(&mut self, id: u64, most: u32, time: u64) -> Checked {
+        let taken = self.taken.entry(id).or_default();
+        taken.retain(|_, until| until.is_none_or(|until| until > time));
+        if taken.len() < most as usize {
+            let taken = taken.len();
+            return broken("lost room", format!("a route refused with {taken} requests on it, {most} may be"));
+        }
+        Ok(())
+    }
+
+    pub fn leave(&mut self, id: u64, flight: u64) {
+        if let Some(taken) = self.taken.get_mut(&id) {
+            taken.remove(&flight);
+        }
+    }
+
+    /// The worker of `flight` was killed: its place is free again by then.
+    pub fn killed(&mut self, id: u64, flight: u64, until: u64) {
+        if let Some(place) = self.taken.get_mut(&id).and_then(|taken| taken.get_mut(&flight)) {
+            *place = Some(until);
+        }
+    }
+}
+
 /// Picks while nothing happens.
 #[derive(Default)]
 pub struct Shares {
@@ -55,7 +99,8 @@ impl Shares {
             let best = upstream.nodes.iter().map(|node| node.priority).min().unwrap_or(0);
             let serving = || upstream.nodes.iter().filter(|node| node.priority == best);
             let weights: f64 = serving().map(|node| f64::from(node.weight)).sum();
-            if all < ENOUGH || upstream.algorithm == "hash" {
+            // The others share by load, or by who asks.
+            if all < ENOUGH || !matches!(upstream.algorithm, "adaptive" | "round_robin" | "random") {
                 continue;
             }
             for node in serving() {
