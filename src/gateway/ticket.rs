@@ -406,6 +406,12 @@ impl Ticket {
         self.cors
     }
 
+    /// Whether it probes whether the upstream of an open breaker is well again.
+    #[must_use]
+    pub fn is_probe(&self) -> bool {
+        self.permit.is_some_and(Permit::is_probe)
+    }
+
     /// Whether an `auth` entry knew the caller.
     #[must_use]
     pub fn is_authenticated(&self) -> bool {

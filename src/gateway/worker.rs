@@ -102,6 +102,12 @@ impl Worker {
         })
     }
 
+    /// Ends as a process does that is killed, with all requests that it has under way; `inside`: in the middle of one
+    /// call. For simulators, whose workers share one process.
+    pub fn die(self, inside: bool) {
+        self.reader.die(inside);
+    }
+
     /// The region that it decides from.
     #[must_use]
     pub fn region(&self) -> Region {
