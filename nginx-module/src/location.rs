@@ -19,7 +19,7 @@ pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     fence("precontent", 500, || {
         // SAFETY: nginx calls phase handlers with a live request.
         unsafe {
-            if conf::loc_conf(r).is_none_or(|conf| conf.enable != 1) {
+            if conf::loc_conf(r).is_none_or(|conf| conf.mode == conf::mode::OFF) {
                 return rc::DECLINED;
             }
             let Some(context) = context::find(r) else { return rc::DECLINED };

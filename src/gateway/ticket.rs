@@ -493,14 +493,14 @@ impl Ticket {
     /// Whether its route names the location that is to pass it on.
     #[must_use]
     pub fn goes_elsewhere(&self) -> bool {
-        self.elsewhere
+        self.elsewhere && !self.shadow
     }
 
     /// The most bytes that its body may have; `None` = as the server says. One with more is refused with
     /// [`Reason::BodyTooLarge`].
     #[must_use]
     pub fn max_body(&self) -> Option<u64> {
-        (self.max_body != 0).then_some(self.max_body)
+        (self.max_body != 0 && !self.shadow).then_some(self.max_body)
     }
 
     /// How long a try may take until the response header is there, microseconds; 0 = as the timeouts say.
