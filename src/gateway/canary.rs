@@ -105,10 +105,17 @@ impl<'v, R: Request> Choice<'_, 'v, R> {
 /// has waited at least so long; a refusal of ours says nothing of the variant, unless it was the upstream that had to be
 /// spared or was not there.
 pub(super) fn count(shard: Shard<'_>, ticket: &Ticket, outcome: &Outcome, now: Now) {
-    let blames_variant = |reason| matches!(reason, Reason::BreakerOpen | Reason::UpstreamNone | Reason::UpstreamGone);
+    let blames_variant = |reason| {
+        use Reason::{BreakerOpen, UpstreamFailed, UpstreamGone, UpstreamNone, UpstreamTimeout};
+        matches!(reason, BreakerOpen | UpstreamNone | UpstreamGone | UpstreamFailed | UpstreamTimeout)
+    };
     // In shadow mode somebody else serves it.
     if ticket.shadow || ticket.refused.is_some_and(|reason| !blames_variant(reason)) {
         return;
+    }
+    // What somebody else answered in its place was none of its successes.
+    if ticket.fallen.is_some() {
+        return shard.variant(ticket.route, ticket.variant, None);
     }
     let status = if outcome.upstream_status == 0 { outcome.status } else { outcome.upstream_status };
     if !outcome.aborted && (status >= 500 && status != 501) {

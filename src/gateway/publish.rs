@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicU64;
 use siphasher::sip::SipHasher13;
 
 use super::object::{
-    Addresses, ApiKey, BANS, CacheTag, Cached, Canary, Consumer, InFlight, PATHS, PeerEntry, Role, Route, SETTINGS,
-    Settings, Upstream, Variant,
+    Addresses, ApiKey, BANS, CacheTag, Cached, Canary, Consumer, Fallback, InFlight, PATHS, PeerEntry, Role, Route,
+    SETTINGS, Settings, Upstream, Variant,
 };
 use super::{key_sets, promote};
 use crate::auth::{Grants, Requirement};
@@ -284,6 +284,7 @@ impl Edit<'_> {
             node_labels: upstream.node_labels.clone(),
             retries: upstream.retries.clone(),
             timeouts: upstream.timeouts,
+            fallback: self.fallback(&upstream.fallback)?,
             tls: upstream.tls.clone(),
             tls_identity: upstream.tls.as_ref().map_or(0, Tls::identity),
         };
@@ -446,7 +447,10 @@ impl Edit<'_> {
             cors: route.cors.clone().map(Box::new),
             cache: self.cached(route)?,
             answer: route.answer.clone().map(Box::new),
+            fallback: self.fallback(&route.fallback)?,
             rewrite: route.rewrite.clone().map(Box::new),
+            max_body: route.max_body,
+            location: route.location.clone().map(Box::new),
             headers: route.headers.clone(),
             labels: route.labels.clone(),
         };
@@ -470,6 +474,17 @@ impl Edit<'_> {
             }
             None => (PURGES, if route.cache.is_some() { vec![purges] } else { Vec::new() }),
         }
+    }
+
+    fn fallback(&mut self, written: &Option<config::Fallback>) -> Result<Option<Box<Fallback>>, PublishError> {
+        Ok(match written {
+            None => None,
+            Some(config::Fallback::Reply(reply)) => Some(Box::new(Fallback::Reply(reply.clone()))),
+            Some(config::Fallback::Upstream(name)) => {
+                Some(Box::new(Fallback::Upstream(self.txn.id(Kind::Upstream, name)?)))
+            }
+            Some(config::Fallback::Stale) => Some(Box::new(Fallback::Stale)),
+        })
     }
 
     /// What counts purges begins above whatever any earlier one of the same name came to, so that what is removed and
@@ -507,6 +522,7 @@ impl Edit<'_> {
                 upstream: self.txn.id(Kind::Upstream, &variant.upstream)?,
                 timeouts: variant.timeouts,
                 retries: variant.retries.clone(),
+                fallback: self.fallback(&variant.fallback)?,
             });
         }
         Ok(Some(Canary {

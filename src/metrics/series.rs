@@ -173,7 +173,7 @@ impl Series {
             VARIANT => Some(Meaning::Variant),
             SHADOWED => {
                 let number = (self.0 >> 8) as u8;
-                let reason = Reason::ALL.into_iter().find(|reason| *reason as u8 == number);
+                let reason = Reason::ALL.iter().copied().find(|reason| *reason as u8 == number);
                 Some(Meaning::Shadowed { route, reason })
             }
             _ => None,
@@ -264,7 +264,7 @@ mod tests {
             Series::limited(Id { slot: 1, birth: 1 }, Id { slot: 2, birth: 2 }).meaning(),
             Some(Meaning::Limited)
         );
-        for reason in Reason::ALL {
+        for reason in Reason::ALL.iter().copied() {
             let series = Series::shadowed(Id { slot: 7, birth: 3 }, reason);
             assert_eq!(series.meaning(), Some(Meaning::Shadowed { route: Some((7, 3)), reason: Some(reason) }));
         }

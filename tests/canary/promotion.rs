@@ -416,6 +416,21 @@ fn what_is_set_by_hand_holds_and_an_edit_begins_anew() {
 }
 
 #[test]
+fn what_a_fallback_answers_is_an_error_of_the_variant() {
+    let text = DOCUMENT.replace(
+        "nodes: [{host: 127.0.0.1, port: 2}]}",
+        "nodes: [{host: 127.0.0.1, port: 2}], breaker: {failures: 1, open_for: 60s}, fallback: {upstream: one}}",
+    );
+    let mut gateway = Gateway::new(&text, 1);
+    let worker = &mut gateway.workers[0];
+    worker.canary("r", CanaryCommand::Set(10_000)).unwrap();
+    assert!(serve(worker, 1, at(1.0), |_| (500, 1_000)));
+    assert!(serve(worker, 2, at(2.0), |_| (200, 1_000)), "served by the baseline in its place");
+    let text = worker.metrics(at(3.0));
+    assert!(text.contains("gateway_canary_errors_total{route=\"r\",variant=\"v2\"} 2\n"), "{text}");
+}
+
+#[test]
 fn purges_of_a_cache_and_a_canary_leave_each_other_alone() {
     let cached = DOCUMENT
         .replace("    upstream: one\n    canary:", "    upstream: one\n    cache: {zone: api, ttl: 1m}\n    canary:");

@@ -1,5 +1,5 @@
 use super::{DAY, NAME, SOME_TEXT, field, needed};
-use super::{RETRIES, TIMEOUTS};
+use super::{FALLBACK, RETRIES, TIMEOUTS};
 use crate::config::canary::{check_key, check_mark};
 use crate::config::scalar;
 use crate::config::shape::Shape::{Choice, Duration, Integer, List, Object, ObjectOrFalse, Text, Unbuilt};
@@ -47,6 +47,7 @@ pub static VARIANT: Resource = Resource {
         field("upstream", NAME),
         field("timeouts", Object(&TIMEOUTS)),
         field("retries", Object(&RETRIES)),
+        field("fallback", Object(&FALLBACK)),
     ],
     hints: &[
         ("upstream_id", "our word is `upstream`, with the upstream's name"),
