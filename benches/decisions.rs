@@ -29,7 +29,7 @@ use jwt::entry;
 use serde_json::json;
 use support::{Fake, SECRET, TestSecrets, at};
 
-const DECISIONS: [Listed; 26] = [
+const DECISIONS: [Listed; 16] = [
     ("static_route_1k", || route(1_000, "/api/v1/service77/orders"), 1_000),
     ("static_route_100k", || route(100_000, "/api/v1/service77/orders"), 1_000),
     ("param_route_1k", || route(1_000, "/api/v1/service77/items/4711"), 1_000),
@@ -37,16 +37,6 @@ const DECISIONS: [Listed; 26] = [
     ("bucket_hot", bucket, 1_000),
     ("pick_3", || pick(balancer::Algorithm::Adaptive, 3), 1_000),
     ("pick_10k", || pick(balancer::Algorithm::Adaptive, 10_000), 1_000),
-    ("round_robin_3", || pick(balancer::Algorithm::RoundRobin, 3), 1_000),
-    ("round_robin_10k", || pick(balancer::Algorithm::RoundRobin, 10_000), 1_000),
-    ("least_conn_3", || pick(balancer::Algorithm::LeastConn, 3), 1_000),
-    ("least_conn_10k", || pick(balancer::Algorithm::LeastConn, 10_000), 1_000),
-    ("p2c_ewma_3", || pick(balancer::Algorithm::P2cEwma, 3), 1_000),
-    ("p2c_ewma_10k", || pick(balancer::Algorithm::P2cEwma, 10_000), 1_000),
-    ("hash_3", || pick(balancer::Algorithm::Hash, 3), 1_000),
-    ("hash_10k", || pick(balancer::Algorithm::Hash, 10_000), 1_000),
-    ("random_3", || pick(balancer::Algorithm::Random, 3), 1_000),
-    ("random_10k", || pick(balancer::Algorithm::Random, 10_000), 1_000),
     ("hs256_verify", hs256, 200),
     ("permission", permission, 1_000),
     ("breaker_allow_report", breaker_pair, 1_000),
@@ -58,6 +48,20 @@ const DECISIONS: [Listed; 26] = [
     ("publish_one_change_100k", publish_one, 3),
 ];
 
+/// Picks by the other algorithms: measured in time, not bound in instructions.
+const PICKS: [Listed; 10] = [
+    ("round_robin_3", || pick(balancer::Algorithm::RoundRobin, 3), 1_000),
+    ("round_robin_10k", || pick(balancer::Algorithm::RoundRobin, 10_000), 1_000),
+    ("least_conn_3", || pick(balancer::Algorithm::LeastConn, 3), 1_000),
+    ("least_conn_10k", || pick(balancer::Algorithm::LeastConn, 10_000), 1_000),
+    ("p2c_ewma_3", || pick(balancer::Algorithm::P2cEwma, 3), 1_000),
+    ("p2c_ewma_10k", || pick(balancer::Algorithm::P2cEwma, 10_000), 1_000),
+    ("hash_3", || pick(balancer::Algorithm::Hash, 3), 1_000),
+    ("hash_10k", || pick(balancer::Algorithm::Hash, 10_000), 1_000),
+    ("random_3", || pick(balancer::Algorithm::Random, 3), 1_000),
+    ("random_10k", || pick(balancer::Algorithm::Random, 10_000), 1_000),
+];
+
 fn main() {
     if let Asked::Report(filter) = harness::answer(&DECISIONS) {
         report(filter.as_deref());
@@ -66,7 +70,7 @@ fn main() {
 
 fn report(filter: Option<&str>) {
     println!("{:<26} {:>12} {:>12}", "decision", "ns (best)", "ns (median)");
-    for (name, prepare, calls) in DECISIONS {
+    for (name, prepare, calls) in DECISIONS.into_iter().chain(PICKS) {
         if filter.is_some_and(|filter| !name.contains(filter)) {
             continue;
         }
