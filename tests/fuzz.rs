@@ -64,3 +64,8 @@ fn signature() {
 fn permission() {
     replay("permission");
 }
+
+#[test]
+fn bucket() {
+    replay("bucket");
+}
