@@ -16,6 +16,8 @@ mod entries;
 mod events;
 #[path = "gateway/explain.rs"]
 mod explain;
+#[path = "gateway/fallback.rs"]
+mod fallback;
 #[allow(dead_code, reason = "shared with tests/router.rs")]
 #[path = "router/vectors.rs"]
 mod files;

@@ -113,7 +113,10 @@ pub fn object() -> Route {
         cache: None,
         cors: None,
         answer: None,
+        fallback: None,
         rewrite: None,
+        max_body: None,
+        location: None,
         headers: Vec::new(),
         labels: Vec::new(),
     }

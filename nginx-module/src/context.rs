@@ -3,11 +3,11 @@
 use std::ffi::c_void;
 use std::ptr;
 
-use gateway::gateway::{Answer, Reply, Ticket};
+use gateway::gateway::{Answer, Ticket};
 use gateway::types::Reason;
-use nginx_sys::{ngx_http_request_t, ngx_http_upstream_conf_t, ngx_pool_cleanup_add, ngx_str_t};
+use nginx_sys::{ngx_http_request_t, ngx_http_upstream_conf_t, ngx_int_t, ngx_pool_cleanup_add, ngx_str_t};
 
-use crate::answer::Kept;
+use crate::answer::{Kept, LastWord};
 use crate::body::Body;
 use crate::forward::Changes;
 use crate::raw::{self, fence};
@@ -33,8 +33,16 @@ pub struct Context {
     pub completed: bool,
     /// The body of an answer of ours was sent; the header filter leaves it alone.
     pub replied: bool,
+    /// What is said instead of the page that nginx is about to send.
+    pub last_word: Option<LastWord>,
+    /// nginx's own callback for the end of its upstream, where ours stands in its place.
+    pub finalize: Option<unsafe extern "C" fn(*mut ngx_http_request_t, ngx_int_t)>,
     /// How far the comparison of the body with what was signed has come.
     pub body: Body,
+    /// The configuration of the location that passes it on, once its route has named another one.
+    pub switched: *mut *mut c_void,
+    /// So many bytes of a body without a length have come.
+    pub received: u64,
     /// What the library said of the answer.
     pub kept: Kept,
     /// What the route made of the client's headers.
@@ -51,8 +59,6 @@ pub struct Context {
     pub own_conf: *mut ngx_http_upstream_conf_t,
     /// Whether it fetches a new answer for the cache while an old one is given.
     pub refreshes: bool,
-    /// Why no peer was to be asked.
-    pub late: Option<Reply>,
     /// Made once, when something asks for it.
     pub request_id: ngx_str_t,
 }
@@ -116,7 +122,11 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
             spent: 0,
             completed: false,
             replied: false,
+            last_word: None,
+            finalize: None,
             body: Body::Unread,
+            received: 0,
+            switched: ptr::null_mut(),
             kept: Kept::NOTHING,
             changes: Changes::new(),
             weighed: None,
@@ -125,7 +135,6 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
             gave_up: false,
             own_conf: ptr::null_mut(),
             refreshes: false,
-            late: None,
             request_id: raw::text(b""),
         });
         record.handler = Some(release);

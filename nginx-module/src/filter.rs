@@ -1,6 +1,5 @@
 //! The header filter: the moment at which a peer has answered, and the headers that tell a client where it stands.
 
-use gateway::gateway::Reply;
 use nginx_sys::{ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_header_filter, ngx_int_t};
 
 use crate::context::Context;
@@ -51,16 +50,10 @@ unsafe fn tell(r: *mut ngx_http_request_t, context: &Context) {
 }
 
 unsafe extern "C" fn filter(r: *mut ngx_http_request_t) -> ngx_int_t {
-    let done = fence("header filter", None, || {
+    let word = fence("header filter", None, || {
         // SAFETY: nginx calls filters with a live request.
         unsafe {
             let context = context::find(r)?;
-            if context.late.is_some()
-                && let Some(reply) = late(r, context)
-            {
-                with_worker(|worker| worker.refused(&mut context.ticket, reply.reason));
-                return Some(reply::replace(r, &reply, context));
-            }
             if let Some(u) = (*r).upstream.as_ref()
                 && u.headers_in.status_n != 0
                 && context.ticket.is_trying()
@@ -82,33 +75,18 @@ unsafe extern "C" fn filter(r: *mut ngx_http_request_t) -> ngx_int_t {
                 }
                 answer::add_lines(r, context);
             }
+            Some((context.last_word.take().filter(|word| answer::is_to_be_said(r, word))?, context))
         }
-        None
     });
-    if let Some(rc) = done {
-        return rc;
-    }
     // SAFETY: set once by `install` before any request.
-    match unsafe { NEXT } {
+    let next = || match unsafe { NEXT } {
         // SAFETY: the next filter is nginx's own or another module's; `r` is live.
         Some(next) => unsafe { next(r) },
         None => rc::OK,
-    }
-}
-
-/// Why nobody was to be asked, where nginx is about to say that nobody could be: the cache had nothing to give instead,
-/// and the location has no page of its own for that.
-///
-/// # Safety
-///
-/// `r` is a live request whose header is about to be sent.
-#[cold]
-unsafe fn late(r: *mut ngx_http_request_t, context: &mut Context) -> Option<Reply> {
-    let reply = context.late.take()?;
-    // SAFETY: the caller's promise.
-    let is_ours = unsafe {
-        let has_page = (*r).error_page() != 0 && (*r).internal() != 0;
-        (*r).cached() == 0 && (*r).err_status == 502 && !has_page && std::ptr::eq(r, (*r).main)
     };
-    is_ours.then_some(reply)
+    match word {
+        None => next(),
+        // SAFETY: `r` is live and its header on its way.
+        Some((word, context)) => fence("last word", rc::ERROR, || unsafe { answer::say(r, context, word, next) }),
+    }
 }

@@ -12,12 +12,14 @@ use nginx_sys::{
     NGX_HTTP_UPSTREAM_CREATE, NGX_HTTP_UPSTREAM_FT_ERROR, NGX_HTTP_UPSTREAM_FT_HTTP_403, NGX_HTTP_UPSTREAM_FT_HTTP_404,
     NGX_HTTP_UPSTREAM_FT_HTTP_429, NGX_HTTP_UPSTREAM_FT_HTTP_500, NGX_HTTP_UPSTREAM_FT_HTTP_502,
     NGX_HTTP_UPSTREAM_FT_HTTP_503, NGX_HTTP_UPSTREAM_FT_HTTP_504, NGX_HTTP_UPSTREAM_FT_INVALID_HEADER,
-    NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT, NGX_HTTP_UPSTREAM_FT_OFF, NGX_HTTP_UPSTREAM_FT_TIMEOUT, NGX_PEER_FAILED,
-    ngx_array_create, ngx_array_push, ngx_command_t, ngx_conf_t, ngx_http_request_t, ngx_http_upstream_server_t,
+    NGX_HTTP_UPSTREAM_FT_NOLIVE, NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT, NGX_HTTP_UPSTREAM_FT_OFF,
+    NGX_HTTP_UPSTREAM_FT_TIMEOUT, NGX_PEER_FAILED, ngx_add_timer, ngx_array_create, ngx_array_push, ngx_command_t,
+    ngx_conf_t, ngx_del_timer, ngx_event_t, ngx_http_request_t, ngx_http_upstream_server_t,
     ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_msec_t, ngx_peer_connection_t, ngx_str_t,
     ngx_uint_t, sockaddr,
 };
 
+use crate::answer;
 use crate::cache;
 use crate::conf::{self, SrvConf};
 use crate::context::{self, Context};
@@ -136,6 +138,9 @@ struct Tries {
     name: ngx_str_t,
     /// The library's number for the connection of the current try; 0 = plain HTTP.
     connection: u64,
+    /// Ends the current try where the route bounds it; nginx's debug log reads a descriptor behind `data`.
+    timer: ngx_event_t,
+    timer_data: [*mut c_void; 4],
 }
 
 unsafe extern "C" fn init(r: *mut ngx_http_request_t, us: *mut ngx_http_upstream_srv_conf_t) -> ngx_int_t {
@@ -151,9 +156,14 @@ unsafe extern "C" fn init(r: *mut ngx_http_request_t, us: *mut ngx_http_upstream
             state.is_closed = is_closed;
             // The cache has no answer, so the upstream is asked after all.
             let now = recent();
-            context.late = with_worker(|worker| worker.forward(&mut context.ticket, now)).and_then(Result::err);
-            if !adjust(r, u, context) {
+            let had_alternate = context.ticket.has_alternate();
+            // Where it may not be asked, the ticket knows, and no peer is given.
+            with_worker(|worker| worker.forward(&mut context.ticket, now).is_ok());
+            if !adjust(r, u, context) || had_alternate && !context.ticket.has_alternate() && !write_request(r, u) {
                 return rc::ERROR;
+            }
+            if context.ticket.has_last_word() && context.finalize.is_none() {
+                context.finalize = u.finalize_request.replace(finalize);
             }
             u.peer.data = tries.cast();
             u.peer.get = Some(get);
@@ -207,6 +217,7 @@ unsafe fn decided<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> {
         // The main request may have been let in by `satisfy any` though we refused it; nobody lets in a subrequest.
         if let Some(context) = context::find(r)
             && context.ticket.is_routed()
+            && !answer::is_kept(context)
             && (is_main || !context.ticket.was_refused() && crate::access::is_decided(r, context))
         {
             return Some(context);
@@ -223,7 +234,7 @@ unsafe fn decided<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> {
         if crate::access::decide_subrequest(r, true) != rc::DECLINED {
             return None;
         }
-        context::find(r).filter(|context| context.ticket.is_routed())
+        context::find(r).filter(|context| context.ticket.is_routed() && !answer::is_kept(context))
     }
 }
 
@@ -252,7 +263,8 @@ unsafe fn adjust(r: *mut ngx_http_request_t, u: &mut ngx_http_upstream_t, contex
         attempts => attempts,
     };
     // SAFETY: the caller's promise.
-    let stale = conf.cache_use_stale | if ticket.is_cached() { unsafe { cache::stale_on(r) } } else { 0 };
+    let rules = if ticket.is_cached() { unsafe { cache::stale_on(r) } } else { 0 };
+    let stale = conf.cache_use_stale | rules | if ticket.takes_stale() { STALE as ngx_uint_t } else { 0 };
     if connect == conf.connect_timeout
         && send == conf.send_timeout
         && read == conf.read_timeout
@@ -279,6 +291,96 @@ unsafe fn adjust(r: *mut ngx_http_request_t, u: &mut ngx_http_upstream_t, contex
     true
 }
 
+/// Ends of a try that brought no response.
+const NO_ANSWER: u32 = NGX_HTTP_UPSTREAM_FT_ERROR | NGX_HTTP_UPSTREAM_FT_INVALID_HEADER | NGX_HTTP_UPSTREAM_FT_TIMEOUT;
+
+/// Failures for which the cache's stale answer is a better one.
+const STALE: u32 = NO_ANSWER
+    | NGX_HTTP_UPSTREAM_FT_NOLIVE
+    | NGX_HTTP_UPSTREAM_FT_HTTP_500
+    | NGX_HTTP_UPSTREAM_FT_HTTP_502
+    | NGX_HTTP_UPSTREAM_FT_HTTP_503
+    | NGX_HTTP_UPSTREAM_FT_HTTP_504;
+
+/// Comes before nginx ends its upstream with `status`. Where no server has answered, the gateway has the last word.
+unsafe extern "C" fn finalize(r: *mut ngx_http_request_t, status: ngx_int_t) {
+    let inner = fence("finalize", None, || {
+        // SAFETY: nginx calls this with the live request whose upstream ends.
+        unsafe {
+            let context = context::find(r)?;
+            let u = (*r).upstream.as_ref()?;
+            let is_answer = u.headers_in.status_n as ngx_int_t == status;
+            if matches!(status, 502..=504) && !is_answer && u.header_sent() == 0 {
+                answer::prepare_last_word(r, context, status as u16);
+            }
+            context.finalize
+        }
+    });
+    if let Some(inner) = inner {
+        // SAFETY: nginx's own callback, with its own arguments.
+        unsafe { inner(r, status) };
+    }
+}
+
+/// Turns to another upstream: it may be spoken to in another way, and what it is sent is written anew, as it may want a
+/// `Host` of its own. `tls` is what the ticket said of the one before.
+///
+/// # Safety
+///
+/// `r` is a live request that is between two tries.
+unsafe fn turn(r: *mut ngx_http_request_t, context: &mut Context, tls: u64) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let Some(u) = (*r).upstream.as_mut() else { return false };
+        if context.ticket.tls() != 0 {
+            let Some(own) = cache::own_conf(r, u, context) else { return false };
+            if !encrypt(r, u, own, &context.ticket) {
+                return false;
+            }
+        } else if tls != 0 {
+            #[cfg(ngx_feature = "http_ssl")]
+            crate::tls::end(u);
+        }
+        write_request(r, u)
+    }
+}
+
+/// Writes what is sent to a peer anew.
+///
+/// # Safety
+///
+/// `r` is a live request that is between two tries, or before the first, and `u` is its upstream.
+unsafe fn write_request(r: *mut ngx_http_request_t, u: &mut ngx_http_upstream_t) -> bool {
+    // SAFETY: the caller's promise; the same as nginx does before the first try.
+    unsafe {
+        u.request_bufs = (*r).request_body.as_ref().map_or(ptr::null_mut(), |body| body.bufs);
+        u.create_request.is_some_and(|create| create(r) == rc::OK)
+    }
+}
+
+/// Whether the route's rules have the try that failed last tried again at the same upstream.
+///
+/// # Safety
+///
+/// `r` is a live request with the state of a new try behind that of the failed one.
+unsafe fn is_tried_again(r: *mut ngx_http_request_t, ticket: &Ticket) -> bool {
+    let (on, _) = ticket.retry_on();
+    // SAFETY: the states are null or the request's.
+    let last = unsafe {
+        (*r).upstream_states.as_ref().and_then(|states| {
+            let all =
+                std::slice::from_raw_parts(states.elts.cast::<nginx_sys::ngx_http_upstream_state_t>(), states.nelts);
+            all.iter().rev().nth(1)
+        })
+    };
+    match last.map_or(0, |state| state.status) {
+        0 => true,
+        504 => on.timeout || on.has(504),
+        502 => on.error || on.has(502),
+        _ => true,
+    }
+}
+
 #[cfg(ngx_feature = "http_ssl")]
 use crate::tls::apply as encrypt;
 
@@ -289,7 +391,7 @@ use crate::tls::apply as encrypt;
 unsafe fn encrypt(
     r: *mut ngx_http_request_t,
     _: &mut ngx_http_upstream_t,
-    _: &mut ngx_http_upstream_conf_t,
+    _: &mut nginx_sys::ngx_http_upstream_conf_t,
     ticket: &Ticket,
 ) -> bool {
     // SAFETY: the caller's promise.
@@ -323,6 +425,10 @@ fn next_upstream(ticket: &Ticket) -> ngx_uint_t {
             mask |= status;
         }
     }
+    if ticket.has_alternate() {
+        // What is no reason to try again is one to turn to the other upstream; `get` tells them apart.
+        mask |= NO_ANSWER;
+    }
     if mask == 0 {
         mask = NGX_HTTP_UPSTREAM_FT_OFF;
     } else if !idempotent_only {
@@ -342,10 +448,12 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
         }
         // SAFETY: the record lives in the request's pool.
         let Some(context) = (unsafe { tries.context.as_mut() }) else { return rc::ERROR };
-        if context.late.is_some() {
-            return rc::BUSY;
-        }
         let now = recent();
+        let (had_alternate, tls) = (context.ticket.has_alternate(), context.ticket.tls());
+        // SAFETY: the request is live.
+        if had_alternate && unsafe { !is_tried_again(tries.request, &context.ticket) } {
+            context.ticket.give_up();
+        }
         let chosen = with_worker(|worker| {
             worker.pick(&mut context.ticket, now, |peer| {
                 // SAFETY: the request is live.
@@ -357,6 +465,10 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
                 Some((name, server_name, fill(&mut tries.address, peer, identity)))
             })
         });
+        // SAFETY: as above; nothing of it has been sent to the new peer.
+        if had_alternate && !context.ticket.has_alternate() && unsafe { !turn(tries.request, context, tls) } {
+            return rc::ERROR;
+        }
         match chosen {
             Some(Ok(Some((name, server_name, length)))) => {
                 tries.name = name;
@@ -366,12 +478,54 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
                 pc.name = &raw mut tries.name;
                 pc.connection = ptr::null_mut();
                 pc.set_cached(0);
+                limit_try(tries, context.ticket.per_try_timeout());
                 rc::OK
             }
             Some(Ok(None)) => rc::ERROR,
             Some(Err(_)) | None => rc::BUSY,
         }
     })
+}
+
+/// Ends the try that begins now after `micros` microseconds, 0 = never, unless its response header is there by then.
+fn limit_try(tries: &mut Tries, micros: u64) {
+    if micros == 0 {
+        return;
+    }
+    let record = ptr::from_mut(tries);
+    tries.timer_data = [record.cast(), ptr::null_mut(), ptr::null_mut(), ptr::without_provenance_mut(usize::MAX)];
+    tries.timer.data = (&raw mut tries.timer_data).cast();
+    tries.timer.handler = Some(too_long);
+    // SAFETY: the request and its connection are live; the event is taken back before the record goes, by `free`.
+    unsafe {
+        tries.timer.log = (*(*tries.request).connection).log;
+        ngx_add_timer(&raw mut tries.timer, (micros / 1_000).max(1) as ngx_msec_t);
+    }
+}
+
+/// The try takes too long: it ends as one ends that nginx itself gave up waiting for.
+unsafe extern "C" fn too_long(event: *mut ngx_event_t) {
+    fence("try timer", (), || {
+        // SAFETY: the event is that of a try which `free` has not ended, so its request and record are live.
+        unsafe {
+            let [record, ..] = *(*event).data.cast::<[*mut c_void; 4]>();
+            let Some(tries) = record.cast::<Tries>().as_ref() else { return };
+            if !tries.context.as_ref().is_some_and(|context| context.ticket.is_trying()) {
+                return;
+            }
+            let Some(connection) = (*tries.request).upstream.as_ref().and_then(|u| u.peer.connection.as_mut()) else {
+                return;
+            };
+            let Some(read) = connection.read.as_mut() else { return };
+            read.set_timedout(1);
+            if let Some(write) = connection.write.as_mut() {
+                write.set_timedout(1);
+            }
+            if let Some(handler) = read.handler {
+                handler(connection.read);
+            }
+        }
+    });
 }
 
 /// The name that the handshake of this try asks for.
@@ -441,18 +595,34 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
             let status = (*tries.request).upstream.as_ref().map_or(0, |u| u.headers_in.status_n);
             (tries.context.as_mut(), u16::try_from(status).unwrap_or(0))
         };
+        if tries.timer.timer_set() != 0 {
+            // SAFETY: the timer was added by `limit_try` and has not run.
+            unsafe { ngx_del_timer(&raw mut tries.timer) };
+        }
         let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
-        let end = match (failed, pc.cached() != 0) {
-            // The peer closed a kept connection while we were about to use it: nothing is wrong with the peer.
+        // SAFETY: the connection is null or live, and so are its events.
+        let timed_out = unsafe {
+            pc.connection.as_ref().is_some_and(|c| {
+                c.read.as_ref().is_some_and(|event| event.timedout() != 0)
+                    || c.write.as_ref().is_some_and(|event| event.timedout() != 0)
+            })
+        };
+        let end = match (failed, pc.cached() != 0 && !timed_out) {
+            // The peer closed a kept connection while we were about to use it: nothing is wrong with the peer. One that
+            // takes the request and does not answer is another matter.
             (true, true) if status == 0 => TryEnd::Stale,
             (true, _) => TryEnd::Failed,
             (false, _) => TryEnd::Answered(status),
         };
+        pc.tries = pc.tries.saturating_sub(1);
         if let Some(context) = context {
             let now = recent();
             with_worker(|worker| worker.tried(&mut context.ticket, end, now));
+            // One more, at the other upstream, where no server has answered.
+            if pc.tries == 0 && end == TryEnd::Failed && status == 0 && context.ticket.has_alternate() {
+                pc.tries = 1;
+            }
         }
-        pc.tries = pc.tries.saturating_sub(1);
     });
 }
 

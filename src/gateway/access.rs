@@ -9,6 +9,7 @@ use super::caller::{Callers, challenge};
 use super::canary::Choice;
 use super::decision::{Answer, Decision, Halt, Question, Reply, Respond};
 use super::explain::{Recorder, Silent, Step, tell};
+use super::fallback::{Resort, fallback_of};
 use super::hash_key::Source;
 use super::limit::Limits;
 use super::object::{ArchivedAddresses, ArchivedRoute, Route, Upstream};
@@ -23,7 +24,7 @@ use crate::router::settings::ArchivedAnswer;
 use crate::router::template::{Place, render};
 use crate::router::{host, path};
 use crate::state::{Blob, Captures, Lookup, View};
-use crate::types::{Id, Now, Reason, Request, SECOND};
+use crate::types::{Id, Now, Protocol, Reason, Request, SECOND};
 
 /// In which role a request comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,13 +189,24 @@ impl Worker {
         }
         let mut upstream = match route.canary.as_ref() {
             // Which one it is hangs on who the caller is.
-            Some(_) => None,
-            None => enter(&view, route.upstream.id(), &route.timeouts, Some(&route.retries), ticket)?,
+            Some(_) => Ok(None),
+            // Whether it can serve is said to those whom it concerns: who may come.
+            None => enter(&view, route.upstream.id(), &route.timeouts, Some(&route.retries), ticket),
         };
         let spoken = route.protocols.get(request.protocol() as usize).copied().unwrap_or(false);
         if !spoken {
             return Err(Reply::new(Reason::ProtocolRefused).into());
         }
+
+        if let Some(most) = route.max_body.as_ref().map(|most| most.to_native()) {
+            // Of a body without a length the adapter counts the bytes as they come.
+            ticket.max_body = most;
+            if request.content_length().is_some_and(|length| length > most) {
+                tell!(recorder, Step::Access, "the body is larger than {most} bytes");
+                return Err(Reply::new(Reason::BodyTooLarge).into());
+            }
+        }
+        ticket.elsewhere = route.location.is_some();
 
         let matched = Matched { request, route: route.get(), rule, captures: &captures };
         let guarded = match entry {
@@ -214,7 +226,8 @@ impl Worker {
                 // With `satisfy any` another module may let it in all the same; then it goes the same way.
                 if let Halt::Reply(_) = halt {
                     if let Some(choice) = choice(None) {
-                        choice.make(ticket, &mut Silent)?;
+                        // Whether it can serve matters once the request is let in.
+                        let _ = choice.make(ticket, &mut Silent);
                     }
                     matched.prepare(out, &mut Silent)?;
                 }
@@ -222,7 +235,7 @@ impl Worker {
             }
         };
         if let Some(choice) = choice(auth.as_ref()) {
-            upstream = choice.make(ticket, recorder)?;
+            upstream = choice.make(ticket, recorder);
         }
         matched.prepare(out, recorder)?;
         if route.answer.is_some() {
@@ -235,25 +248,43 @@ impl Worker {
             let asked = cache::Asked { region, view: &view, request, route: &route, host };
             asked.enter(cached, callers, out, ticket, recorder);
         }
-        if ticket.cache.is_some() {
+        let Some(upstream) = upstream.transpose() else { return Ok(None) };
+        if let Some(fallback) = fallback_of(&route, ticket)
+            && !ticket.shadow
+        {
+            ticket.resort_to(fallback, request.protocol() == Protocol::Grpc);
+        }
+        let key = |upstream: &Blob<'_, Upstream>, ticket: &Ticket| {
+            let claims = auth.is_some().then(|| callers.claims());
+            let source = Source { request, route: route.get(), rule, captures: &captures, claims };
+            source.key(&upstream.hash_on, ticket)
+        };
+        if let Ok(upstream) = &upstream
+            && !upstream.hash_on.is_empty()
+        {
+            ticket.key = key(upstream, ticket);
+        } else if let Resort::Upstream(id) = ticket.resort
+            && let Some(other) = view.object::<Upstream>(id).filter(|other| !other.hash_on.is_empty())
+        {
+            // Of two that both hash, the other goes by the key of the first: it tells callers apart as well.
+            ticket.key = key(&other, ticket);
+        }
+        if ticket.cache.is_some() && upstream.is_ok() {
             // What the cache answers needs no upstream, and takes no probe's place.
-            ticket.put_off = upstream.is_some();
+            ticket.put_off = true;
             tell!(recorder, Step::Breaker, "asked where the cache has no answer");
             return Ok(None);
         }
-        if let Some(upstream) = &upstream {
-            if !upstream.hash_on.is_empty() {
-                let claims = auth.is_some().then(|| callers.claims());
-                let source = Source { request, route: route.get(), rule, captures: &captures, claims };
-                ticket.key = source.key(&upstream.hash_on, ticket);
-            }
-            Self::enter_upstream(region, &view, upstream, now, ticket, recorder)?;
+        let entered =
+            upstream.and_then(|upstream| Self::enter_upstream(region, &view, &upstream, now, ticket, recorder));
+        match entered {
+            Ok(()) => Ok(None),
+            Err(refusal) => Ok(Self::fall_back(region, &view, &route, refusal, now, ticket, out, recorder)?),
         }
-        Ok(None)
     }
 
     /// Asks the breaker and earns a piece of the retry budget; the last step, so that nothing is taken for a request
-    /// that another step refuses.
+    /// that another step refuses. What is refused here is refused because of the upstream: the route may have a fallback.
     pub(super) fn enter_upstream(
         region: &crate::state::Region,
         view: &View<'_>,
@@ -292,6 +323,12 @@ impl Worker {
                 return Err(Reply::later(Reason::BreakerOpen, refused.retry_after));
             }
         }
+        Self::earn(table, ticket);
+        Ok(())
+    }
+
+    /// Earns a piece of the retry budget, and sees whether there is one.
+    pub(super) fn earn(table: Option<PickTable<'_>>, ticket: &mut Ticket) {
         if let Some(budget) = table.and_then(PickTable::retries)
             && !ticket.server_retries
         {
@@ -301,7 +338,6 @@ impl Worker {
                 ticket.offered = 1;
             }
         }
-        Ok(())
     }
 }
 
@@ -392,32 +428,33 @@ pub(super) fn enter<'v>(
     if !id.is_some() {
         return Ok(None);
     }
-    let upstream = view.object::<Upstream>(id).ok_or(Reply::new(Reason::UpstreamGone))?;
-    if upstream.peers.is_empty() {
-        // Its names do not resolve; the next look at the document may find addresses.
-        return Err(Reply::later(Reason::UpstreamNone, SECOND));
-    }
     ticket.upstream = id;
-    ticket.names.upstream.set(upstream.name_bytes());
-    ticket.own_host = upstream.host.is_some();
-    ticket.tls = upstream.tls_identity.to_native();
     ticket.timeouts = Timeouts {
         connect: timeouts.connect.to_native(),
         send: timeouts.send.to_native(),
         read: timeouts.read.to_native(),
     };
-    let Some(ArchivedRetries { attempts, on, idempotent_only, budget, .. }) = retries else {
-        ticket.server_retries = true;
-        ticket.allowed = u8::try_from(upstream.peers.len()).unwrap_or(u8::MAX);
-        ticket.offered = ticket.allowed;
-        return Ok(Some(upstream));
-    };
-    ticket.allowed = *attempts;
-    // The same peer is not tried twice; with one peer its response is the answer, whatever it is.
-    ticket.offered = (*attempts).min(u8::try_from(upstream.peers.len()).unwrap_or(u8::MAX)).max(1);
-    ticket.retry_on = RetryOn { error: on.error, timeout: on.timeout, statuses: on.statuses };
-    ticket.idempotent_only = *idempotent_only;
-    ticket.retry_budget = budget.to_native();
+    let upstream = view.object::<Upstream>(id);
+    match retries {
+        None => {
+            ticket.server_retries = true;
+            let peers = upstream.as_ref().map_or(0, |upstream| upstream.peers.len());
+            ticket.allowed = u8::try_from(peers).unwrap_or(u8::MAX);
+        }
+        Some(ArchivedRetries { attempts, on, idempotent_only, budget, per_try, .. }) => {
+            ticket.allowed = *attempts;
+            ticket.retry_on = RetryOn { error: on.error, timeout: on.timeout, statuses: on.statuses };
+            ticket.idempotent_only = *idempotent_only;
+            ticket.per_try = per_try.to_native();
+            ticket.retry_budget = budget.to_native();
+        }
+    }
+    let upstream = upstream.ok_or(Reply::new(Reason::UpstreamGone))?;
+    ticket.goes_to(&upstream);
+    if upstream.peers.is_empty() {
+        // Its names do not resolve; the next look at the document may find addresses.
+        return Err(Reply::later(Reason::UpstreamNone, SECOND));
+    }
     Ok(Some(upstream))
 }
 
@@ -549,11 +586,7 @@ impl<'a, R: Request> Matched<'a, R> {
     fn answer(&self, answer: &ArchivedAnswer, out: &mut Out, recorder: &mut impl Recorder) -> Result<(), Reply> {
         match answer {
             ArchivedAnswer::Reply(reply) => {
-                out.status = reply.status.to_native();
-                for line in reply.headers.iter() {
-                    out.answer.push(line.0.as_bytes(), &[line.1.as_bytes()]);
-                }
-                out.body.extend_from_slice(reply.body.as_bytes());
+                out.reply(reply);
                 tell!(recorder, Step::Answer, "{} with {} bytes", out.status, out.body.len());
             }
             ArchivedAnswer::Redirect(redirect) => {

@@ -19,6 +19,7 @@ mod decision;
 mod dump;
 mod explain;
 mod expressions;
+mod fallback;
 mod hash_key;
 mod key_sets;
 mod leader;

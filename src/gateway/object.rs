@@ -12,7 +12,7 @@ use crate::config::Labels;
 use crate::cors::Cors;
 use crate::limiter::{KeyPart, Limiter};
 use crate::lists::{Bans, Set};
-use crate::router::settings::{Answer, Condition, Template};
+use crate::router::settings::{Answer, Condition, StaticReply, Template};
 use crate::types::{Id, Kind, Object};
 
 /// A route.
@@ -64,9 +64,17 @@ pub struct Route {
     /// What is answered without an upstream.
     #[rkyv(with = Niche)]
     pub answer: Option<Box<Answer>>,
+    /// What is done where the upstream cannot serve.
+    #[rkyv(with = Niche)]
+    pub fallback: Option<Box<Fallback>>,
     /// The decoded path that is forwarded instead of the matched one.
     #[rkyv(with = Niche)]
     pub rewrite: Option<Box<Template>>,
+    /// The most bytes of a body; `None` = as the server says.
+    pub max_body: Option<u64>,
+    /// The named location that passes its requests on.
+    #[rkyv(with = Niche)]
+    pub location: Option<Box<String>>,
     /// Headers to set on the forwarded request.
     pub headers: Vec<(String, Template)>,
     /// Free texts.
@@ -118,6 +126,9 @@ pub struct Variant {
     pub timeouts: Timeouts,
     /// Retry rules.
     pub retries: Retries,
+    /// What is done where it cannot serve.
+    #[rkyv(with = Niche)]
+    pub fallback: Option<Box<Fallback>>,
 }
 
 /// How many requests at a time, and where they are counted.
@@ -165,10 +176,24 @@ pub struct Upstream {
     pub retries: Option<Retries>,
     /// Likewise.
     pub timeouts: Timeouts,
+    /// Likewise.
+    #[rkyv(with = Niche)]
+    pub fallback: Option<Box<Fallback>>,
     /// TLS towards the peers; `None` = plain HTTP.
     pub tls: Option<Tls>,
     /// [`Tls::identity`]; 0 = plain HTTP.
     pub tls_identity: u64,
+}
+
+/// What is done where an upstream cannot serve.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub enum Fallback {
+    /// This is answered.
+    Reply(StaticReply),
+    /// This upstream serves.
+    Upstream(Id),
+    /// nginx's cache may serve what is stale.
+    Stale,
 }
 
 impl ArchivedUpstream {

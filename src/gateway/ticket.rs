@@ -5,7 +5,9 @@
 //! still the same thing.
 
 use super::cache::CacheEntry;
-use super::object::Route;
+use super::decision::Reply;
+use super::fallback::Resort;
+use super::object::{Route, Upstream};
 use super::signature::Accepted;
 use crate::auth::signature::BodyDigest;
 use crate::balancer::{RetryOn, Timeouts, Tried};
@@ -49,6 +51,12 @@ pub struct Ticket {
     pub(super) slow_after: u64,
     /// Whether the last try that was answered took that long.
     pub(super) slow: bool,
+    /// What is left should its upstream not serve.
+    pub(super) resort: Resort,
+    /// Why the upstream is not to be asked, though the request goes on: to the cache, which may have something.
+    pub(super) barred: Option<Reply>,
+    /// Why the fallback was taken up.
+    pub(super) fallen: Option<Reason>,
     pub(super) timeouts: Timeouts,
     /// Tries in all that the route allows …
     pub(super) allowed: u8,
@@ -62,6 +70,12 @@ pub struct Ticket {
     pub(super) own_host: bool,
     /// How its upstream is spoken to, [`crate::balancer::Tls::identity`]; 0 = plain HTTP.
     pub(super) tls: u64,
+    /// The most bytes that its body may have; 0 = as the server says.
+    pub(super) max_body: u64,
+    /// How long a try may take until the response header is there, microseconds; 0 = as the timeouts say.
+    pub(super) per_try: u64,
+    /// Whether a location other than the one that it came to passes it on.
+    pub(super) elsewhere: bool,
     /// Whether the route answers browsers of other origins itself.
     pub(super) cors: bool,
     /// Retries per 1,000 requests.
@@ -269,6 +283,9 @@ impl Ticket {
             place: Place::default(),
             slow_after: 0,
             slow: false,
+            resort: Resort::None,
+            barred: None,
+            fallen: None,
             timeouts: Timeouts::default(),
             allowed: 1,
             offered: 1,
@@ -277,6 +294,9 @@ impl Ticket {
             server_retries: false,
             own_host: false,
             tls: 0,
+            max_body: 0,
+            per_try: 0,
+            elsewhere: false,
             cors: false,
             retry_budget: 0,
             tried: Tried::default(),
@@ -293,6 +313,16 @@ impl Ticket {
             variant: 0,
             names: Names::default(),
         }
+    }
+
+    /// Keeps which upstream the request goes to.
+    pub(super) fn goes_to(&mut self, upstream: &Blob<'_, Upstream>) {
+        self.upstream = upstream.id();
+        self.names.upstream.set(upstream.name_bytes());
+        self.own_host = upstream.host.is_some();
+        self.tls = upstream.tls_identity.to_native();
+        // The same peer is not tried twice; with one peer its response is the answer, whatever it is.
+        self.offered = self.allowed.min(u8::try_from(upstream.peers.len()).unwrap_or(u8::MAX)).max(1);
     }
 
     /// Keeps which route the request takes.
@@ -313,6 +343,9 @@ impl Ticket {
         self.passed = Passed::default();
         self.permit = None;
         self.slow = false;
+        self.resort = Resort::None;
+        self.barred = None;
+        self.fallen = None;
         self.timeouts = Timeouts::default();
         self.allowed = 1;
         self.offered = 1;
@@ -332,6 +365,9 @@ impl Ticket {
         self.own_host = false;
         self.variant = 0;
         self.tls = 0;
+        self.max_body = 0;
+        self.per_try = 0;
+        self.elsewhere = false;
         self.cors = false;
         self.names.route.clear();
         self.names.upstream.clear();
@@ -368,6 +404,12 @@ impl Ticket {
     #[must_use]
     pub fn owns_cors(&self) -> bool {
         self.cors
+    }
+
+    /// Whether it probes whether the upstream of an open breaker is well again.
+    #[must_use]
+    pub fn is_probe(&self) -> bool {
+        self.permit.is_some_and(Permit::is_probe)
     }
 
     /// Whether an `auth` entry knew the caller.
@@ -448,6 +490,25 @@ impl Ticket {
         self.tls
     }
 
+    /// Whether its route names the location that is to pass it on.
+    #[must_use]
+    pub fn goes_elsewhere(&self) -> bool {
+        self.elsewhere && !self.shadow
+    }
+
+    /// The most bytes that its body may have; `None` = as the server says. One with more is refused with
+    /// [`Reason::BodyTooLarge`].
+    #[must_use]
+    pub fn max_body(&self) -> Option<u64> {
+        (self.max_body != 0 && !self.shadow).then_some(self.max_body)
+    }
+
+    /// How long a try may take until the response header is there, microseconds; 0 = as the timeouts say.
+    #[must_use]
+    pub fn per_try_timeout(&self) -> u64 {
+        self.per_try
+    }
+
     /// Its timeouts, microseconds; 0 = the server's own.
     #[must_use]
     pub fn timeouts(&self) -> Timeouts {
@@ -504,15 +565,16 @@ impl Ticket {
             Stage::New => "",
             Stage::Asking => "ask",
             _ if self.refused.is_some() => "refuse",
+            _ if self.fallen.is_some() => "fallback",
             _ if self.responded => "respond",
             _ => "forward",
         }
     }
 
-    /// The precise code of the refusal; empty where nothing was refused. For logs, not for clients.
+    /// The precise code of the refusal, or of what there was a fallback for; else empty. For logs, not for clients.
     #[must_use]
     pub fn reason(&self) -> &'static str {
-        self.refused.map_or("", Reason::code)
+        self.refused.or(self.fallen).map_or("", Reason::code)
     }
 
     /// What the limits said, in nginx's words for `limit_req`; empty where none was asked.

@@ -3,10 +3,11 @@
 use super::caller::Callers;
 use super::expressions::Expressions;
 use super::lines::Lines;
-use super::object::{BANS, SETTINGS, Settings, Upstream};
+use super::object::{BANS, Route, SETTINGS, Settings, Upstream};
 use super::ticket::Ticket;
 use crate::balancer::{ArchivedTls, Rng};
 use crate::breaker::{Breaker, Forced, State};
+use crate::router::settings::ArchivedStaticReply;
 use crate::state::tables::breaker::{self, Permit, Refused};
 use crate::state::tables::peers::Peers;
 use crate::state::tables::places::Places;
@@ -49,6 +50,15 @@ pub(super) struct Out {
 }
 
 impl Out {
+    /// Writes an answer of the document.
+    pub(super) fn reply(&mut self, reply: &ArchivedStaticReply) {
+        self.status = reply.status.to_native();
+        for line in reply.headers.iter() {
+            self.answer.push(line.0.as_bytes(), &[line.1.as_bytes()]);
+        }
+        self.body.extend_from_slice(reply.body.as_bytes());
+    }
+
     pub(super) fn clear(&mut self) {
         self.path.clear();
         self.query.clear();
@@ -90,6 +100,12 @@ impl Worker {
             out: Out { path: Vec::with_capacity(4_096), query: Vec::with_capacity(4_096), ..Out::default() },
             tidied: 0,
         })
+    }
+
+    /// Ends as a process does that is killed, with all requests that it has under way; `inside`: in the middle of one
+    /// call. For simulators, whose workers share one process.
+    pub fn die(self, inside: bool) {
+        self.reader.die(inside);
     }
 
     /// The region that it decides from.
@@ -221,6 +237,16 @@ impl Worker {
         let view = self.reader.enter()?;
         let upstream = view.object::<Upstream>(ticket.upstream)?;
         upstream.host.as_ref().map(|host| take(host))
+    }
+
+    /// Shows the named location that is to pass the request on, where its route names one.
+    pub fn location<T>(&mut self, ticket: &Ticket, take: impl FnOnce(&str) -> T) -> Option<T> {
+        if !ticket.elsewhere {
+            return None;
+        }
+        let view = self.reader.enter()?;
+        let route = view.object::<Route>(ticket.route)?;
+        route.location.as_ref().map(|name| take(name))
     }
 
     /// Shows the TLS settings of the request's upstream, if those of `access` still hold.
