@@ -27,6 +27,23 @@ sub dripping {
     return $listen->sockport;
 }
 
+# A server that says something else than HTTP.
+sub garbled {
+    my $listen = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 16, ReuseAddr => 1) or die;
+    my $pid = fork // die;
+    if ($pid == 0) {
+        while (my $client = $listen->accept) {
+            sysread $client, my $request, 65_536;
+            syswrite $client, "garbage, not HTTP\r\n\r\n";
+            close $client;
+        }
+        exit;
+    }
+    add_cleanup_handler(sub { local $?; kill KILL => $pid; waitpid $pid, 0 });
+    return $listen->sockport;
+}
+
+$ENV{TEST_NGINX_GARBAGE} = garbled();
 $ENV{TEST_NGINX_DRIPPING} = dripping();
 $ENV{TEST_NGINX_SILENT} = dripping(1);
 $ENV{TEST_NGINX_BACKEND} = backend();
@@ -113,3 +130,19 @@ GET /large
 --- timeout: 10
 --- response_body eval
 'x' x 30_000
+
+
+=== what is no HTTP at all is a failure, and the client gets 502
+--- gateway
+version: 1
+upstreams:
+  - {name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_GARBAGE}], breaker: {failures: 3, open_for: 30s}}
+routes: [{name: all, paths: ["/*"], upstream: u}]
+--- request
+GET /a
+--- error_code: 502
+--- response_body_unlike: garbage
+--- after_request eval
+[sub { Test::More::is(main::get("/$_->[0]")->{status}, $_->[1], $_->[0]) for ['b', 502], ['c', 502], ['d', 503] }]
+--- error_log
+upstream sent no valid HTTP/1.0 header

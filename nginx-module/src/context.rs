@@ -41,6 +41,8 @@ pub struct Context {
     pub body: Body,
     /// The configuration of the location that passes it on, once its route has named another one.
     pub switched: *mut *mut c_void,
+    /// The peer under way has answered with something else than HTTP.
+    pub garbage: bool,
     /// So many bytes of a body without a length have come.
     pub received: u64,
     /// What the library said of the answer.
@@ -126,6 +128,7 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
             finalize: None,
             body: Body::Unread,
             received: 0,
+            garbage: false,
             switched: ptr::null_mut(),
             kept: Kept::NOTHING,
             changes: Changes::new(),

@@ -607,7 +607,8 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
                     || c.write.as_ref().is_some_and(|event| event.timedout() != 0)
             })
         };
-        let end = match (failed, pc.cached() != 0 && !timed_out) {
+        let garbage = context.as_ref().is_some_and(|context| context.garbage);
+        let end = match (failed || garbage, pc.cached() != 0 && !timed_out && !garbage) {
             // The peer closed a kept connection while we were about to use it: nothing is wrong with the peer. One that
             // takes the request and does not answer is another matter.
             (true, true) if status == 0 => TryEnd::Stale,
