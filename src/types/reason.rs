@@ -42,6 +42,8 @@ pub enum Reason {
     AuthNonceStore,
     BodyDigest,
     LimitInFlight,
+    BodyTooLarge,
+    LocationUnknown,
     LimitCost,
     LimitNever,
     UpstreamBusy,
@@ -52,7 +54,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: &[Self] = &[
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -87,6 +89,8 @@ impl Reason {
         Self::AuthNonceStore,
         Self::BodyDigest,
         Self::LimitInFlight,
+        Self::BodyTooLarge,
+        Self::LocationUnknown,
         Self::LimitCost,
         Self::LimitNever,
         Self::UpstreamBusy,
@@ -135,6 +139,8 @@ impl Reason {
             Self::AuthNonceStore => "auth.nonce_store",
             Self::BodyDigest => "body.digest",
             Self::LimitInFlight => "limit.in_flight",
+            Self::BodyTooLarge => "body.too_large",
+            Self::LocationUnknown => "location.unknown",
             Self::LimitCost => "limit.cost",
             Self::LimitNever => "limit.never",
             Self::UpstreamBusy => "upstream.busy",
@@ -186,8 +192,9 @@ impl Reason {
             Self::PermissionMissing | Self::ProtocolRefused | Self::AccessBanned | Self::AccessDenied => 403,
             Self::RouteNone => 404,
             Self::RouteMethod => 405,
+            Self::BodyTooLarge => 413,
             Self::LimitExceeded | Self::LimitNever => 429,
-            Self::Internal => 500,
+            Self::Internal | Self::LocationUnknown => 500,
             Self::UpstreamFailed => 502,
             Self::UpstreamTimeout => 504,
             Self::LimitTableFull
@@ -257,7 +264,8 @@ impl Reason {
             Self::UpstreamTimeout => "The service behind this resource takes too long.",
             Self::AuthBusy => "Too many logins at once; see Retry-After.",
             Self::PolicyNone => "The gateway has no configuration yet.",
-            Self::Internal => "The gateway failed.",
+            Self::BodyTooLarge => "The request body is too large for this resource.",
+            Self::Internal | Self::LocationUnknown => "The gateway failed.",
             Self::AccessBanned | Self::AccessDenied => "Access from this address is not allowed.",
         }
     }
@@ -269,7 +277,7 @@ mod tests {
 
     #[test]
     fn every_reason_is_listed_once_and_none_tells_why_a_token_failed() {
-        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+        for (index, reason) in Reason::ALL.iter().copied().enumerate() {
             assert_eq!(reason as usize, index + 1);
             if reason.status() == 401 && reason != Reason::AuthMissing {
                 assert_eq!(reason.public(), "auth.invalid");
