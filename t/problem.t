@@ -307,6 +307,42 @@ sub {
 }
 
 
+=== a body that grows too long: the same
+--- gateway
+version: 1
+upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}]
+routes: [{name: a, paths: ["/*"], upstream: u, max_body: 10}]
+--- config
+add_header X-Reason "$gateway_decision $gateway_reason" always;
+location / { gateway_pass gateway; }
+location /streamed { gateway_pass gateway; proxy_request_buffering off; }
+location /paged { gateway_pass gateway; error_page 413 /page.txt; }
+location = /page.txt { root html; }
+location /shadow { gateway shadow; proxy_pass http://127.0.0.1:$TEST_NGINX_RAND_PORT_1; client_max_body_size 10; }
+--- user_files
+>>> page.txt
+a page
+--- request
+GET /
+--- after_request eval
+sub {
+    my $put = sub {
+        my ($path, @headers) = @_;
+        return exchange(CORE::join "\r\n", "PUT $path HTTP/1.1", 'Host: h', 'Connection: close', @headers,
+            'Transfer-Encoding: chunked', '', '8', 'x' x 8, '8', 'x' x 8, '0', '', '');
+    };
+    for my $path ('/a', '/streamed') {
+        my $text = $put->($path);
+        like($text, qr{^HTTP/1\.1 413 .*Content-Type: application/problem\+json.*"title":"Content Too Large","status":413,.*"code":"body\.too_large"}s, $path);
+        like($text, qr/X-Reason: refuse body\.too_large/, "$path: variables");
+    }
+    like($put->('/a', $main::Browser), qr{<h1>413 Content Too Large</h1>}, 'HTML');
+    like($put->('/a', 'Content-Type: application/grpc'), qr/^HTTP\S+ 200 .*grpc-status: 8\r\ngrpc-message: body\.too_large/s, 'gRPC');
+    like($put->('/paged'), qr/^HTTP\S+ 413 .*a page\n\z/s, "the location's page");
+    like($put->('/shadow'), qr/^HTTP\S+ 413 .*<center>nginx/s, 'in a shadow it is nginx that refuses');
+}
+
+
 === a value that is none
 --- http_config
 gateway_problem maybe;
