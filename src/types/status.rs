@@ -32,7 +32,7 @@ pub const fn title(status: u16) -> &'static str {
         504 => "Gateway Timeout",
         505 => "HTTP Version Not Supported",
         507 => "Insufficient Storage",
-        400..=499 => "Client Error",
+        _ if status < 500 => "Client Error",
         _ => "Server Error",
     }
 }
@@ -60,7 +60,7 @@ pub const fn detail(status: u16) -> &'static str {
         502 => "The service behind this resource does not answer.",
         503 => "The service is not available at the moment.",
         504 => "The service behind this resource takes too long.",
-        400..=499 => "The server does not accept the request.",
+        _ if status < 500 => "The server does not accept the request.",
         _ => "The server failed.",
     }
 }
@@ -69,17 +69,17 @@ pub const fn detail(status: u16) -> &'static str {
 #[must_use]
 pub const fn grpc(status: u16) -> &'static str {
     match status {
-        401 => "16",             // UNAUTHENTICATED
-        403 => "7",              // PERMISSION_DENIED
-        404 | 405 | 501 => "12", // UNIMPLEMENTED
-        408 | 504 => "4",        // DEADLINE_EXCEEDED
-        409 => "10",             // ABORTED
-        412 => "9",              // FAILED_PRECONDITION
-        413 | 429 => "8",        // RESOURCE_EXHAUSTED
-        416 => "11",             // OUT_OF_RANGE
-        502 | 503 => "14",       // UNAVAILABLE
-        400..=499 => "3",        // INVALID_ARGUMENT
-        _ => "13",               // INTERNAL
+        401 => "16",              // UNAUTHENTICATED
+        403 => "7",               // PERMISSION_DENIED
+        404 | 405 | 501 => "12",  // UNIMPLEMENTED
+        408 | 504 => "4",         // DEADLINE_EXCEEDED
+        409 => "10",              // ABORTED
+        412 => "9",               // FAILED_PRECONDITION
+        413 | 429 => "8",         // RESOURCE_EXHAUSTED
+        416 => "11",              // OUT_OF_RANGE
+        502 | 503 => "14",        // UNAVAILABLE
+        _ if status < 500 => "3", // INVALID_ARGUMENT
+        _ => "13",                // INTERNAL
     }
 }
 
