@@ -310,10 +310,10 @@ location /gone { proxy_pass http://gone; }
 --- request eval
 ["GET /a", "GET /status/500", "GET /a", "GET /gone"]
 --- error_code eval
-[200, 500, 502, 200]
+[200, 500, 503, 200]
 --- after_request eval
 [undef, undef, sub { like(errors(), qr/upstream "weak" of "gateway_balancer" takes nobody: breaker\.open/, 'told') }, sub {
-    ok(edit('name: gone', 'name: elsewhere', sub { get('/gone')->{status} == 502 }), 'removed');
+    ok(edit('name: gone', 'name: elsewhere', sub { get('/gone')->{status} == 503 }), 'removed');
     like(errors(), qr/upstream "gone" of "gateway_balancer" takes nobody: upstream\.gone/, 'told');
 }]
 --- no_error_log

@@ -298,7 +298,7 @@ fn core_conf<'a>(r: *mut ngx_http_request_t) -> Option<&'a ngx_http_core_loc_con
     unsafe { raw::slot((*r).loc_conf, ngx_http_core_module.ctx_index).cast::<ngx_http_core_loc_conf_t>().as_ref() }
 }
 
-fn satisfies_any(r: *mut ngx_http_request_t) -> bool {
+pub fn satisfies_any(r: *mut ngx_http_request_t) -> bool {
     core_conf(r).is_some_and(|conf| conf.satisfy == NGX_HTTP_SATISFY_ANY as ngx_uint_t)
 }
 

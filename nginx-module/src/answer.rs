@@ -165,13 +165,15 @@ unsafe fn write(r: *mut ngx_http_request_t, kept: &Kept, lines: &[Line]) -> Opti
     }
 }
 
-/// What the gateway says where all tries have failed, instead of nginx's page for the status.
+/// What the gateway says instead of nginx's page for a status: where all tries have failed, or nobody was to be asked.
 #[derive(Clone, Copy)]
 pub enum LastWord {
     /// The route's answer, which is kept.
     Kept,
     /// A refusal.
     Refusal(Reply),
+    /// That it is an error of nginx's, in the form of a refusal.
+    Error(u16),
 }
 
 /// All tries of the request have failed, and nginx is about to answer with `status`: finds out what is said instead, for
@@ -192,16 +194,6 @@ pub unsafe fn prepare_last_word(r: *mut ngx_http_request_t, context: &mut Contex
         // SAFETY: the caller's promise.
         unsafe { (*r).set_error_page(1) };
     }
-}
-
-/// Whether the header that is about to be sent is that of nginx's own page: a page of the location's goes before a refusal.
-///
-/// # Safety
-///
-/// `r` is a live request whose header is about to be sent.
-pub unsafe fn is_to_be_said(r: *mut ngx_http_request_t, word: &LastWord) -> bool {
-    // SAFETY: the caller's promise.
-    matches!(word, LastWord::Kept) || unsafe { (*r).error_page() == 0 || (*r).internal() == 0 }
 }
 
 /// Keeps the answer that `worker` has, behind the lines of any answer that are kept already. False when there was no
@@ -257,8 +249,13 @@ pub unsafe fn say(
                 let Some(kind) = write(r, &kept, own) else { return rc::ERROR };
                 (kept.status, kind, bytes(kept.body))
             }
-            LastWord::Refusal(answer) => {
-                let Some(written) = reply::write(r, &answer, context) else { return rc::ERROR };
+            LastWord::Refusal(_) | LastWord::Error(_) => {
+                let written = match word {
+                    LastWord::Refusal(answer) => reply::write(r, &answer, context),
+                    LastWord::Error(status) => reply::write_error(r, status, context),
+                    LastWord::Kept => None,
+                };
+                let Some(written) = written else { return rc::ERROR };
                 refusal = written;
                 (refusal.status, text(refusal.content_type), refusal.body.as_slice())
             }

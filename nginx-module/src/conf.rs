@@ -66,6 +66,8 @@ pub struct LocConf {
     pub passes: ngx_flag_t,
     /// `gateway_debug_headers`.
     pub debug: ngx_flag_t,
+    /// `gateway_problem`.
+    pub problem: ngx_flag_t,
 }
 
 /// What `gateway` may say.
@@ -94,7 +96,7 @@ pub struct Named {
 }
 
 /// The directives, documented in the README in nginx's own form.
-pub static mut COMMANDS: [ngx_command_t; 10] = [
+pub static mut COMMANDS: [ngx_command_t; 11] = [
     command(c"gateway_zone", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE2, set_zone, MAIN),
     command(c"gateway_config", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_config, MAIN),
     command(c"gateway", NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_gateway, LOC),
@@ -105,6 +107,12 @@ pub static mut COMMANDS: [ngx_command_t; 10] = [
         c"gateway_debug_headers",
         NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1,
         set_debug,
+        LOC,
+    ),
+    command(
+        c"gateway_problem",
+        NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1,
+        set_problem,
         LOC,
     ),
     command(c"gateway_metrics", NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_metrics, LOC),
@@ -150,6 +158,7 @@ pub unsafe extern "C" fn create_loc(cf: *mut ngx_conf_t) -> *mut c_void {
     if let Some(conf) = unsafe { conf.as_mut() } {
         conf.mode = UNSET;
         conf.debug = UNSET;
+        conf.problem = UNSET;
         conf.passes = UNSET;
     }
     conf.cast()
@@ -172,6 +181,9 @@ pub unsafe extern "C" fn merge_loc(cf: *mut ngx_conf_t, parent: *mut c_void, chi
     }
     if child.debug == UNSET {
         child.debug = parent.debug.max(0);
+    }
+    if child.problem == UNSET {
+        child.problem = parent.problem.max(0);
     }
     if child.passes == UNSET {
         // An `if` is a location of its own, without a name, and passes on what the one around it does.
@@ -306,19 +318,35 @@ fn beside_pass(cf: *mut ngx_conf_t, word: &str) -> *mut c_char {
 }
 
 unsafe extern "C" fn set_debug(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {
-    fence("gateway_debug_headers", CONF_ERROR, || {
-        need(cf, c"gateway_debug_headers");
+    set_flag(cf, c"gateway_debug_headers", conf, |location| &mut location.debug)
+}
+
+unsafe extern "C" fn set_problem(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {
+    set_flag(cf, c"gateway_problem", conf, |location| &mut location.problem)
+}
+
+/// A directive of a location that is `on` or `off`; `conf` is this module's configuration of it.
+fn set_flag(
+    cf: *mut ngx_conf_t,
+    directive: &'static std::ffi::CStr,
+    conf: *mut c_void,
+    field: impl FnOnce(&mut LocConf) -> &mut ngx_flag_t,
+) -> *mut c_char {
+    fence("flag", CONF_ERROR, || {
+        need(cf, directive);
         // SAFETY: nginx hands over this module's location configuration.
         let Some(location) = (unsafe { conf.cast::<LocConf>().as_mut() }) else { return CONF_ERROR };
-        if location.debug != UNSET {
+        let flag = field(location);
+        if *flag != UNSET {
             return DUPLICATE;
         }
-        location.debug = match shown(argument(cf, 1)).as_str() {
+        *flag = match shown(argument(cf, 1)).as_str() {
             "on" => 1,
             "off" => 0,
             word => {
+                let name = directive.to_string_lossy();
                 let text = "directive, it must be \"on\" or \"off\"";
-                return conf_error(cf, &format!("invalid value \"{word}\" in \"gateway_debug_headers\" {text}"));
+                return conf_error(cf, &format!("invalid value \"{word}\" in \"{name}\" {text}"));
             }
         };
         CONF_OK

@@ -5,7 +5,7 @@ use std::ptr;
 
 use gateway::gateway::{Answer, Ticket};
 use gateway::types::Reason;
-use nginx_sys::{ngx_http_request_t, ngx_http_upstream_conf_t, ngx_int_t, ngx_pool_cleanup_add, ngx_str_t};
+use nginx_sys::{ngx_http_request_t, ngx_http_upstream_conf_t, ngx_int_t, ngx_pool_cleanup_add, ngx_str_t, ngx_uint_t};
 
 use crate::answer::{Kept, LastWord};
 use crate::body::Body;
@@ -35,6 +35,8 @@ pub struct Context {
     pub replied: bool,
     /// What is said instead of the page that nginx is about to send.
     pub last_word: Option<LastWord>,
+    /// The status for which a page of the location's answers; 0 = none does.
+    pub paged: ngx_uint_t,
     /// nginx's own callback for the end of its upstream, where ours stands in its place.
     pub finalize: Option<unsafe extern "C" fn(*mut ngx_http_request_t, ngx_int_t)>,
     /// How far the comparison of the body with what was signed has come.
@@ -125,6 +127,7 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
             completed: false,
             replied: false,
             last_word: None,
+            paged: 0,
             finalize: None,
             body: Body::Unread,
             received: 0,

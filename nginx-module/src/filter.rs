@@ -8,7 +8,7 @@ use nginx_sys::{
 use crate::context::Context;
 use crate::process::{now, with_worker};
 use crate::raw::{self, fence, rc};
-use crate::{answer, cache, conf, context, reply};
+use crate::{answer, cache, conf, context, problem, reply};
 
 static mut NEXT: ngx_http_output_header_filter_pt = None;
 
@@ -86,7 +86,12 @@ unsafe extern "C" fn filter(r: *mut ngx_http_request_t) -> ngx_int_t {
     let word = fence("header filter", None, || {
         // SAFETY: nginx calls filters with a live request.
         unsafe {
-            let context = context::find(r)?;
+            let context = match context::find(r) {
+                Some(context) => context,
+                None if problem::is_error(r) && problem::is_on(r) => context::obtain(r)?,
+                None => return None,
+            };
+            let word = if problem::is_error(r) { problem::word(r, context) } else { None };
             if let Some(u) = (*r).upstream.as_ref()
                 && u.headers_in.status_n != 0
                 && context.ticket.is_trying()
@@ -108,7 +113,7 @@ unsafe extern "C" fn filter(r: *mut ngx_http_request_t) -> ngx_int_t {
                 }
                 answer::add_lines(r, context);
             }
-            Some((context.last_word.take().filter(|word| answer::is_to_be_said(r, word))?, context))
+            Some((word?, context))
         }
     });
     // SAFETY: set once by `install` before any request.

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::ptr;
 
 use gateway::gateway::Reply;
-use gateway::types::{Header, Method, Protocol, Request, prefers_html};
+use gateway::types::{Header, Method, Protocol, Request, prefers_html, status};
 use nginx_sys::{
     ngx_buf_t, ngx_chain_t, ngx_http_discard_request_body, ngx_http_finalize_request, ngx_http_output_filter,
     ngx_http_request_t, ngx_http_send_header, ngx_int_t, ngx_str_t,
@@ -60,28 +60,64 @@ pub struct Written {
 ///
 /// `r` is a live request whose header was not sent yet.
 pub unsafe fn write(r: *mut ngx_http_request_t, answer: &Reply, context: &mut Context) -> Option<Written> {
-    // SAFETY: the caller's promise, here and below.
+    let reason = answer.reason;
+    let words =
+        Words { status: reason.status(), title: reason.title(), detail: reason.detail(), code: reason.public() };
+    // SAFETY: the caller's promise.
     unsafe {
-        let view = View::new(r);
-        let (status, kind, body) = form(&view, answer, variable::request_id(r, context))?;
+        let written = put(r, &words, context)?;
         let mut ok = true;
-        if let Some(grpc) = kind.grpc_status {
-            ok &= set(r, b"grpc-status", grpc.as_bytes()) && set(r, b"grpc-message", answer.reason.public().as_bytes());
-        }
         if answer.retry_after != 0 {
             ok &= set(r, b"Retry-After", answer.retry_after.to_string().as_bytes());
         }
-        if answer.reason.status() == 405 {
+        if words.status == 405 {
             let allow: Vec<_> = answer.allow.iter().map(Method::name).collect();
             ok &= set(r, b"Allow", allow.join(", ").as_bytes());
         }
-        if answer.reason.status() == 401 {
+        if words.status == 401 {
             for challenge in answer.challenges.iter() {
                 ok &= set(r, b"WWW-Authenticate", challenge.as_bytes());
             }
         }
-        ok.then_some(Written { status, content_type: kind.content_type, body })
+        ok.then_some(written)
     }
+}
+
+/// As [`write`], for an error of nginx's own.
+///
+/// # Safety
+///
+/// `r` is a live request whose header was not sent yet.
+pub unsafe fn write_error(r: *mut ngx_http_request_t, status: u16, context: &mut Context) -> Option<Written> {
+    let code = format!("nginx.{status}");
+    let words = Words { status, title: status::title(status), detail: status::detail(status), code: &code };
+    // SAFETY: the caller's promise.
+    unsafe { put(r, &words, context) }
+}
+
+/// # Safety
+///
+/// `r` is a live request whose header was not sent yet.
+unsafe fn put(r: *mut ngx_http_request_t, words: &Words<'_>, context: &mut Context) -> Option<Written> {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let view = View::new(r);
+        let (status, kind, body) = form(&view, words, variable::request_id(r, context))?;
+        if let Some(grpc) = kind.grpc_status
+            && !(set(r, b"grpc-status", grpc.as_bytes()) && set(r, b"grpc-message", words.code.as_bytes()))
+        {
+            return None;
+        }
+        Some(Written { status, content_type: kind.content_type, body })
+    }
+}
+
+/// The words for one error, in whatever form they are said.
+struct Words<'a> {
+    status: u16,
+    title: &'static str,
+    detail: &'static str,
+    code: &'a str,
 }
 
 struct Form {
@@ -89,36 +125,36 @@ struct Form {
     grpc_status: Option<&'static str>,
 }
 
-fn form(view: &View, answer: &Reply, request_id: &[u8]) -> Option<(u16, Form, Vec<u8>)> {
-    let reason = answer.reason;
+fn form(view: &View, words: &Words<'_>, request_id: &[u8]) -> Option<(u16, Form, Vec<u8>)> {
+    let Words { status, title, detail, code } = words;
     if view.protocol() == Protocol::Grpc {
-        let form = Form { content_type: b"application/grpc", grpc_status: Some(reason.grpc_status()) };
+        let form = Form { content_type: b"application/grpc", grpc_status: Some(status::grpc(*status)) };
         return Some((200, form, Vec::new()));
     }
-    let title = reason.title();
     let mut body = String::with_capacity(256);
-    if matches!(view.header(b"accept"), Header::One(accept) if prefers_html(accept)) {
-        let (status, detail) = (reason.status(), reason.detail());
+    if wants_page(view) {
         write!(
             body,
             "<!DOCTYPE html>\n<html><head><title>{status} {title}</title></head>\n\
              <body><h1>{status} {title}</h1><p>{detail}</p></body></html>\n"
         )
         .ok()?;
-        return Some((status, Form { content_type: b"text/html", grpc_status: None }, body.into_bytes()));
+        return Some((*status, Form { content_type: b"text/html", grpc_status: None }, body.into_bytes()));
     }
     // Nothing of the client's stands in the body but its own request id, which is checked to be harmless.
     writeln!(
         body,
-        "{{\"type\":\"about:blank\",\"title\":\"{title}\",\"status\":{},\"detail\":\"{}\",\"code\":\"{}\",\
+        "{{\"type\":\"about:blank\",\"title\":\"{title}\",\"status\":{status},\"detail\":\"{detail}\",\"code\":\"{code}\",\
          \"request_id\":\"{}\"}}",
-        reason.status(),
-        reason.detail(),
-        reason.public(),
         std::str::from_utf8(request_id).ok()?
     )
     .ok()?;
-    Some((reason.status(), Form { content_type: b"application/problem+json", grpc_status: None }, body.into_bytes()))
+    Some((*status, Form { content_type: b"application/problem+json", grpc_status: None }, body.into_bytes()))
+}
+
+/// Whether the client would rather have a page for a person.
+pub fn wants_page(view: &View) -> bool {
+    view.protocol() != Protocol::Grpc && matches!(view.header(b"accept"), Header::One(accept) if prefers_html(accept))
 }
 
 /// Adds a response header; false when there was no memory.

@@ -7,7 +7,7 @@ use std::ffi::{c_char, c_void};
 use std::ptr;
 
 use gateway::balancer::RetryOn;
-use gateway::gateway::{Peer, Ticket, TryEnd};
+use gateway::gateway::{Peer, Reply, Ticket, TryEnd};
 use nginx_sys::{
     NGX_HTTP_UPSTREAM_CREATE, NGX_HTTP_UPSTREAM_FT_ERROR, NGX_HTTP_UPSTREAM_FT_HTTP_403, NGX_HTTP_UPSTREAM_FT_HTTP_404,
     NGX_HTTP_UPSTREAM_FT_HTTP_429, NGX_HTTP_UPSTREAM_FT_HTTP_500, NGX_HTTP_UPSTREAM_FT_HTTP_502,
@@ -19,7 +19,7 @@ use nginx_sys::{
     ngx_uint_t, sockaddr,
 };
 
-use crate::answer;
+use crate::answer::{self, LastWord};
 use crate::cache;
 use crate::conf::{self, SrvConf};
 use crate::context::{self, Context};
@@ -200,6 +200,7 @@ unsafe fn bound<'a>(
         if let Some(Err(reply)) = sent {
             let text = format!("upstream \"{name}\" of \"gateway_balancer\" takes nobody: {}", reply.reason.code());
             raw::log(Level::Error, (*(*r).connection).log, &text);
+            turn_away(context, reply);
         }
         Some((context, !matches!(sent, Some(Ok(())))))
     }
@@ -482,9 +483,26 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
                 rc::OK
             }
             Some(Ok(None)) => rc::ERROR,
-            Some(Err(_)) | None => rc::BUSY,
+            Some(Err(refusal)) => {
+                turn_away(context, refusal);
+                rc::BUSY
+            }
+            None => rc::BUSY,
         }
     })
+}
+
+/// Nobody is asked: nginx's page for it, which blames a server, gives way to the reason. Once one was, the try that
+/// failed last is the answer.
+#[cold]
+fn turn_away(context: &mut Context, mut refusal: Reply) {
+    if context.ticket.has_tried() || context.ticket.has_last_word() {
+        return;
+    }
+    if refusal.reason.status() == 503 {
+        refusal.retry_after = refusal.retry_after.max(1);
+    }
+    context.last_word = Some(LastWord::Refusal(refusal));
 }
 
 /// Ends the try that begins now after `micros` microseconds, 0 = never, unless its response header is there by then.

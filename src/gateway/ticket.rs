@@ -578,6 +578,18 @@ impl Ticket {
         }
     }
 
+    /// Why it was refused.
+    #[must_use]
+    pub const fn refusal(&self) -> Option<Reason> {
+        self.refused
+    }
+
+    /// Whether a peer was asked.
+    #[must_use]
+    pub const fn has_tried(&self) -> bool {
+        self.tries > 0
+    }
+
     /// The precise code of the refusal, or of what there was a fallback for; else empty. For logs, not for clients.
     #[must_use]
     pub fn reason(&self) -> &'static str {

@@ -6,6 +6,7 @@ mod method;
 mod object;
 mod reason;
 mod request;
+pub mod status;
 mod time;
 
 pub use accept::prefers_html;

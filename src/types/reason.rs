@@ -1,3 +1,5 @@
+use super::status;
+
 /// Why a request was refused: a stable code, the status it answers with, and words for a person.
 ///
 /// The client sees `public`, `status`, `title` and `detail`; the log sees `code`. Where the precise reason would
@@ -212,34 +214,13 @@ impl Reason {
     /// The status in words (RFC 9110, 15).
     #[must_use]
     pub const fn title(self) -> &'static str {
-        match self.status() {
-            400 => "Bad Request",
-            401 => "Unauthorized",
-            403 => "Forbidden",
-            404 => "Not Found",
-            405 => "Method Not Allowed",
-            413 => "Content Too Large",
-            429 => "Too Many Requests",
-            502 => "Bad Gateway",
-            503 => "Service Unavailable",
-            504 => "Gateway Timeout",
-            _ => "Internal Server Error",
-        }
+        status::title(self.status())
     }
 
     /// The gRPC status that says the same, as a number in text.
     #[must_use]
     pub const fn grpc_status(self) -> &'static str {
-        match self.status() {
-            400 => "3",        // INVALID_ARGUMENT
-            401 => "16",       // UNAUTHENTICATED
-            403 => "7",        // PERMISSION_DENIED
-            404 | 405 => "12", // UNIMPLEMENTED
-            413 | 429 => "8",  // RESOURCE_EXHAUSTED
-            502 | 503 => "14", // UNAVAILABLE
-            504 => "4",        // DEADLINE_EXCEEDED
-            _ => "13",         // INTERNAL
-        }
+        status::grpc(self.status())
     }
 
     /// A sentence for the person at the other end; it says nothing that helps to get past the refusal.
