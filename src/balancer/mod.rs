@@ -27,11 +27,11 @@ mod weight;
 
 pub use budget::RetryBudget;
 pub use ewma::{Errors, Latency, TAU, TICK, Tick};
-pub use passive::{EJECT_MAX, FAILURES, Streak, ejection, may_eject};
+pub use passive::{Calls, Cause, EJECT_MAX, Ejected, INTERVAL, Streak, ejection, remembered, stands_out};
 pub use rng::Rng;
 pub use settings::{
-    Algorithm, ArchivedAlgorithm, ArchivedNode, ArchivedRetries, ArchivedRetryOn, ArchivedTimeouts, Node, Retries,
-    RetryOn, Timeouts,
+    Algorithm, ArchivedAlgorithm, ArchivedEjection, ArchivedNode, ArchivedRetries, ArchivedRetryOn, ArchivedTimeouts,
+    Ejection, Node, Retries, RetryOn, Timeouts,
 };
 pub use table::{PickTable, Seat};
 pub use tried::Tried;

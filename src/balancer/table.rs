@@ -4,7 +4,7 @@
 //!
 //! | word | what |
 //! |---|---|
-//! | 0 | the retry budget ([`RetryBudget`]), which requests write: a cache line away from what picks read |
+//! | 0 | zero |
 //! | 1 | when the table was built, microseconds; 0 = never |
 //! | 2 | mean latency of the peers, f32 ms, and flags |
 //! | 3 to 7 | zero |
@@ -21,7 +21,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::alias::{Cell, cells};
 use super::weight::FLOOR;
-use super::{REBUILD, RetryBudget, Standing, Statistics};
+use super::{REBUILD, Standing, Statistics};
 
 const HEADER: usize = 8;
 
@@ -86,13 +86,6 @@ impl<'a> PickTable<'a> {
     #[inline]
     pub fn slot(self, place: u32) -> Option<u32> {
         self.at(place).map(|drawn| drawn.slot)
-    }
-
-    /// The retry budget that lives in the table; a new table has a new one.
-    #[must_use]
-    #[inline]
-    pub fn retries(self) -> Option<RetryBudget<'a>> {
-        self.words.first().map(RetryBudget::new)
     }
 
     /// Whether the leader should build it again at `mono`, microseconds.

@@ -77,6 +77,8 @@ pub struct Upstream {
     pub algorithm: balancer::Algorithm,
     /// The `Host` that is sent.
     pub host: HostHeader,
+    /// When a node is left alone for a while.
+    pub ejection: balancer::Ejection,
     /// Its breaker, if it has one.
     pub breaker: Option<breaker::Breaker>,
     /// Retries as written here, what is not written as by default; `None` where nothing is written. Routes carry

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::document::{HostHeader, Labels, Upstream};
 use super::read::At;
 use super::scalar;
-use crate::balancer::{Algorithm, Node, Retries, RetryOn, Timeouts};
+use crate::balancer::{Algorithm, Ejection, Node, Retries, RetryOn, Timeouts};
 use crate::breaker::Breaker;
 use crate::router::pattern::Host;
 use crate::types::SECOND;
@@ -25,6 +25,7 @@ pub(super) fn read(at: &At<'_>, name: String) -> Option<(Upstream, WrittenRetrie
             None | Some("preserve") => HostHeader::Preserve,
             Some(host) => HostHeader::Name(host.to_ascii_lowercase()),
         },
+        ejection: ejection(at),
         breaker: at.get("breaker").map(|at| breaker(&at)),
         retries: written.as_ref().map(|written| written.clone().resolve()),
         timeouts: at.get("timeouts").map(|at| timeouts(&at)).unwrap_or_default(),
@@ -51,6 +52,27 @@ fn nodes(at: &At<'_>) -> (Vec<Node>, Vec<Labels>) {
         labels.push(item.labels("labels").unwrap_or_default());
     }
     (nodes, labels)
+}
+
+/// What `health.passive`, `outlier` and `max_ejection_percent` say; what is not written is as by default.
+fn ejection(at: &At<'_>) -> Ejection {
+    let mut ejection = Ejection { most: at.number("max_ejection_percent").unwrap_or(50), ..Ejection::default() };
+    let health = at.object("health");
+    if let Some(passive) = health.as_ref().and_then(|health| health.object("passive")) {
+        ejection.failures = passive.number("failures").unwrap_or(ejection.failures);
+        ejection.window = passive.parsed("window", scalar::duration).unwrap_or(ejection.window);
+    }
+    if let Some(outlier) = at.object("outlier") {
+        ejection.consecutive = outlier.number("consecutive_5xx").unwrap_or(5);
+        ejection.error_ratio = outlier.parsed("error_ratio", scalar::percentage).unwrap_or(0);
+        ejection.minimum_calls = outlier.number("minimum_calls").unwrap_or(ejection.minimum_calls);
+        match (outlier.get("error_ratio"), outlier.get("minimum_calls")) {
+            (None, Some(calls)) => calls.error("is of use with `error_ratio` alone, which is missing"),
+            (Some(ratio), _) if ejection.error_ratio == 0 => ratio.error("must be above 0%"),
+            _ => {}
+        }
+    }
+    ejection
 }
 
 fn breaker(at: &At<'_>) -> Breaker {

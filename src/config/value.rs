@@ -241,6 +241,7 @@ pub(super) fn upstream(entry: &Upstream) -> Value {
     if let HostHeader::Name(name) = &entry.host {
         fields.put("host", name.as_str());
     }
+    put_ejection(&mut fields, &entry.ejection);
     if let Some(breaker) = &entry.breaker {
         fields.put(
             "breaker",
@@ -258,6 +259,33 @@ pub(super) fn upstream(entry: &Upstream) -> Value {
     fields.done()
 }
 
+fn put_ejection(fields: &mut Fields, ejection: &Ejection) {
+    let default = Ejection::default();
+    if (ejection.failures, ejection.window) != (default.failures, default.window) {
+        let passive = json!({"failures": ejection.failures, "window": duration(ejection.window)});
+        fields.put("health", json!({"passive": passive}));
+    }
+    if ejection.consecutive > 0 {
+        let mut outlier = Fields::default();
+        outlier.put("consecutive_5xx", ejection.consecutive);
+        if ejection.error_ratio > 0 {
+            outlier.put("error_ratio", percentage(ejection.error_ratio));
+            outlier.put("minimum_calls", ejection.minimum_calls);
+        }
+        fields.put("outlier", outlier.done());
+    }
+    if ejection.most != default.most {
+        fields.put("max_ejection_percent", ejection.most);
+    }
+}
+
+fn percentage(tenths: u16) -> String {
+    match (tenths / 10, tenths % 10) {
+        (whole, 0) => format!("{whole}%"),
+        (whole, tenth) => format!("{whole}.{tenth}%"),
+    }
+}
+
 fn retries(retries: &Retries) -> Value {
     let mut on = Vec::new();
     if retries.on.error {
@@ -269,9 +297,7 @@ fn retries(retries: &Retries) -> Value {
     let statuses = RetryOn::STATUSES.iter().enumerate().filter(|(bit, _)| retries.on.statuses & 1 << bit != 0);
     on.extend(statuses.map(|(_, status)| format!("http_{status}")));
     let methods = if retries.idempotent_only { "idempotent" } else { "all" };
-    let (whole, tenth) = (retries.budget / 10, retries.budget % 10);
-    let budget = if tenth == 0 { format!("{whole}%") } else { format!("{whole}.{tenth}%") };
-    json!({"attempts": retries.attempts, "on": on, "methods": methods, "budget": budget})
+    json!({"attempts": retries.attempts, "on": on, "methods": methods, "budget": percentage(retries.budget)})
 }
 
 fn put_timeouts(fields: &mut Fields, timeouts: Timeouts) {

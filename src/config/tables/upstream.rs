@@ -16,15 +16,15 @@ pub static UPSTREAM: Resource = Resource {
         field("hash_on", Unbuilt),
         field("overload", Unbuilt),
         field("slow_start", Unbuilt),
-        field("health", Unbuilt),
-        field("outlier", Unbuilt),
+        field("health", Object(&HEALTH)),
+        field("outlier", Object(&OUTLIER)),
         field("breaker", Object(&BREAKER)),
         field("retries", Object(&RETRIES)),
         field("timeouts", Object(&TIMEOUTS)),
         field("fallback", Unbuilt),
         field("tls", Unbuilt),
         field("max_in_flight", Unbuilt),
-        field("max_ejection_percent", Unbuilt),
+        field("max_ejection_percent", Integer { min: 0, max: 100 }),
     ],
     hints: &[
         ("targets", "our word is `nodes`"),
@@ -40,6 +40,8 @@ pub static UPSTREAM: Resource = Resource {
         ("service_name", "our word is `discovery`"),
         ("discovery_type", "our word is `discovery`"),
         ("circuit_breaker", "our word is `breaker`"),
+        ("outlier_detection", "our words are `outlier` and `max_ejection_percent`"),
+        ("health_checks", "our word is `health`"),
         ("desc", "write a comment"),
         ("id", "our word is `name`"),
     ],
@@ -60,6 +62,47 @@ pub static NODE: Resource = Resource {
         ("target", "our words are `host` and `port`"),
         ("backup", "write `priority: 1`"),
         ("metadata", "our word is `labels`"),
+    ],
+};
+
+/// How an upstream's nodes are watched.
+pub static HEALTH: Resource = Resource {
+    fields: &[field("active", Unbuilt), field("passive", Object(&PASSIVE))],
+    hints: &[("unhealthy", "our words are `passive.failures` and `passive.window`")],
+};
+
+/// What requests tell of a node.
+pub static PASSIVE: Resource = Resource {
+    fields: &[field("failures", Integer { min: 1, max: 10_000 }), field("window", SPAN)],
+    hints: &[
+        ("max_fails", "our word is `failures`"),
+        ("fail_timeout", "our word is `window`"),
+        ("unhealthy", "our words are `failures` and `window`"),
+        ("healthy", "a node that was left out is tried again after 30 s, later each time"),
+    ],
+};
+
+/// What a node's peers tell of it.
+pub static OUTLIER: Resource = Resource {
+    fields: &[
+        field("consecutive_5xx", Integer { min: 1, max: 10_000 }),
+        field(
+            "error_ratio",
+            Text(&Form { words: "a percentage such as `20%`", check: |text| scalar::percentage(text).map(drop) }),
+        ),
+        field("minimum_calls", Integer { min: 1, max: 1_000_000 }),
+    ],
+    hints: &[
+        ("consecutive_gateway_failure", "our word is `consecutive_5xx`"),
+        ("consecutive_errors", "our word is `consecutive_5xx`"),
+        ("failure_percentage_threshold", "our word is `error_ratio`"),
+        ("success_rate_minimum_hosts", "two nodes with `minimum_calls` are compared"),
+        ("success_rate_request_volume", "our word is `minimum_calls`"),
+        ("failure_percentage_request_volume", "our word is `minimum_calls`"),
+        ("max_ejection_percent", "it stands beside `outlier`"),
+        ("interval", "nodes are compared every 10 s"),
+        ("base_ejection_time", "a node is left out for 30 s, longer each time"),
+        ("max_ejection_time", "a node is left out for 300 s at most"),
     ],
 };
 

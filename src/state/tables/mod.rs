@@ -10,6 +10,7 @@ pub mod rate;
 pub mod revocations;
 pub mod shards;
 pub mod slot;
+pub mod upstreams;
 
 /// A place where another process may come in between. Elsewhere this is nothing; in a test, threads that called
 /// `tests::meet_others` wait here now and then until others have come by a few times, so that races which a small
