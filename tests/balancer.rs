@@ -375,8 +375,8 @@ impl Load {
                 self.answers.pop();
                 let outcome = if micros == u64::MAX { Outcome::Failure } else { Outcome::Latency(micros) };
                 let peers = Peers::new(&self.statistics);
-                peers.observe(Peer { slot, key }, outcome, at);
-                peers.finished(Peer { slot, key });
+                peers.observe(Peer { slot, worker: 0, key }, outcome, at);
+                peers.finished(Peer { slot, worker: 0, key });
             }
             if self.mono >= self.due {
                 self.build();
@@ -384,7 +384,7 @@ impl Load {
             let peers = Peers::new(&self.statistics);
             let table = PickTable::new(&self.table, self.slots.len() as u32).unwrap();
             let place = table.pick(&peers, &Tried::new(), &mut self.rng, self.mono).unwrap() as usize;
-            let peer = peers.started(table.slot(place as u32).unwrap());
+            let peer = peers.started(table.slot(place as u32).unwrap(), 0);
             let (outcome, takes) = behave(place, counts[place]);
             counts[place] += 1;
             let micros = match outcome {

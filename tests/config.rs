@@ -140,7 +140,7 @@ fn the_full_example_is_refused_for_what_is_not_built_alone() {
         lines.lines().collect::<Vec<_>>(),
         [
             "f:26: upstreams[0].slow_start: not supported yet",
-            "f:27: upstreams[0].health: not supported yet",
+            "f:27: upstreams[0].health.active: not supported yet",
             "f:30: upstreams[1].tls: not supported yet",
             "f:33: routes[0].cache: not supported yet",
             "f:43: routes[1].canary: not supported yet",

@@ -130,9 +130,9 @@ pub fn stands_out(own: Calls, others: Calls, settings: &Ejection) -> bool {
     if settings.error_ratio == 0 || own.ended < enough || others.ended < enough {
         return false;
     }
-    let wide = u128::from;
-    wide(own.failed) * 1_000 > wide(own.ended) * wide(settings.error_ratio)
-        && wide(own.failed) * wide(others.ended) > 2 * wide(others.failed) * wide(own.ended)
+    let product = |one: u64, other: u64| u128::from(one) * u128::from(other);
+    product(own.failed, 1_000) > product(own.ended, settings.error_ratio.into())
+        && product(own.failed, others.ended) > product(others.failed, own.ended).saturating_mul(2)
 }
 
 /// How many peers of an upstream are ejected, in one word: {when that changed last, tick; how many, u32}.

@@ -11,7 +11,7 @@ use super::shape::{Form, Resource, Shape};
 use super::tables;
 
 /// Resources that are defined once, by the name that `$defs` give them.
-static DEFINED: [(&str, &Resource); 28] = [
+static DEFINED: [(&str, &Resource); 31] = [
     ("auth", &tables::AUTH),
     ("ban", &tables::BAN),
     ("basic", &tables::BASIC),
@@ -20,6 +20,7 @@ static DEFINED: [(&str, &Resource); 28] = [
     ("claims", &tables::CLAIMS),
     ("consumer", &tables::CONSUMER),
     ("cors", &tables::CORS),
+    ("health", &tables::HEALTH),
     ("jwks", &tables::JWKS),
     ("jwt", &tables::JWT),
     ("api_key", &tables::API_KEY),
@@ -30,6 +31,8 @@ static DEFINED: [(&str, &Resource); 28] = [
     ("match", &tables::MATCH),
     ("mtls", &tables::MTLS),
     ("node", &tables::NODE),
+    ("outlier", &tables::OUTLIER),
+    ("passive", &tables::PASSIVE),
     ("permissions", &tables::PERMISSIONS),
     ("redirect", &tables::REDIRECT),
     ("reply", &tables::REPLY),

@@ -11,7 +11,7 @@ mod signature;
 use serde_json::{Map, Value, json};
 
 use super::document::{Consumer, Document, HostHeader, PathPolicy, Protocols, Role, Route, Sources, Upstream};
-use crate::balancer::{Retries, RetryOn, Timeouts};
+use crate::balancer::{Ejection, Retries, RetryOn, Timeouts};
 use crate::cors::{Cors, Origins};
 use crate::limiter::{HeaderStyle, KeyPart, Limiter};
 use crate::lists::{Ban, List};

@@ -11,7 +11,7 @@ use super::object::{ArchivedAddresses, ArchivedRoute, Route, Upstream};
 use super::route::{Asked, parameter};
 use super::ticket::{Passed, Stage, Ticket};
 use super::worker::{Out, Worker};
-use crate::balancer::{ArchivedRetries, PickTable, RetryOn, Timeouts};
+use crate::balancer::{ArchivedRetries, RetryOn, Timeouts};
 use crate::cors::{ArchivedCors, Preflight};
 use crate::lists::{Bans, Set};
 use crate::router::settings::ArchivedAnswer;
@@ -213,7 +213,7 @@ impl Worker {
             return Ok(Some(Respond::Route));
         }
         if let Some(upstream) = &upstream {
-            Self::enter_upstream(region, &view, upstream, now, ticket, recorder)?;
+            Self::enter_upstream(region, upstream, now, ticket, recorder)?;
         }
         Ok(None)
     }
@@ -222,7 +222,6 @@ impl Worker {
     /// that another step refuses.
     fn enter_upstream(
         region: &crate::state::Region,
-        view: &View<'_>,
         upstream: &Blob<'_, Upstream>,
         now: Now,
         ticket: &mut Ticket,
@@ -238,11 +237,9 @@ impl Worker {
             }
             tell!(recorder, Step::Breaker, "lets it through");
         }
-        let budget = view
-            .pick_table(upstream)
-            .and_then(|words| PickTable::new(words, upstream.peers.len() as u32))
-            .and_then(PickTable::retries);
-        if let Some(budget) = budget {
+        super::ejection::explain(region, upstream, now, recorder);
+        if let Some(shared) = Self::shared(region, upstream) {
+            let budget = shared.retries();
             budget.request(ticket.retry_budget);
             // Decided now, not when a try has failed: a response that is not tried again goes to the client whole.
             if !budget.has_retry() {

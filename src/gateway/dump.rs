@@ -67,7 +67,7 @@ pub fn dump(tree: &Tree<'_>) -> Result<Document, DumpError> {
         document.roles.push(config::Role { name, permissions: permissions.into_names() });
     }
     for (name, upstream) in all::<Upstream>(tree)? {
-        let Upstream { algorithm, host, breaker, nodes, node_labels, retries, timeouts, .. } = upstream;
+        let Upstream { algorithm, host, ejection, breaker, nodes, node_labels, retries, timeouts, .. } = upstream;
         let host = host.map_or(HostHeader::Preserve, HostHeader::Name);
         document.upstreams.push(config::Upstream {
             name,
@@ -75,6 +75,7 @@ pub fn dump(tree: &Tree<'_>) -> Result<Document, DumpError> {
             node_labels,
             algorithm,
             host,
+            ejection,
             breaker,
             retries,
             timeouts,

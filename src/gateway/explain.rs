@@ -28,6 +28,8 @@ pub enum Step {
     Auth,
     /// What the caller may do was compared with what the route requires.
     Permission,
+    /// Which of the upstream's peers can be picked.
+    Peers,
     /// The upstream's breaker was asked.
     Breaker,
     /// What is forwarded.

@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::ejection::Ejections;
 use super::key_sets::KeySets;
 use super::object::Upstream;
 use super::publish::{PublishError, Published, publish};
@@ -74,6 +75,7 @@ pub struct Leader {
     /// The generation whose lists are followed.
     followed: u32,
     key_sets: KeySets,
+    ejections: Ejections,
     walk: Walk,
     nonces: Walk,
     /// When seats and averages were last looked after, microseconds.
@@ -108,6 +110,7 @@ impl Leader {
             revoked: Lists::default(),
             followed: 0,
             key_sets: KeySets::default(),
+            ejections: Ejections::default(),
             walk: Walk::default(),
             nonces: Walk::default(),
             tended: 0,
@@ -155,6 +158,9 @@ impl Leader {
             self.tended = now.mono;
             self.reap();
             Peers::new(self.region.peer_words()).tend(now.mono);
+        }
+        if let Some(view) = self.reader.as_ref().and_then(Reader::enter) {
+            self.ejections.tick(&self.region, &view, now, log);
         }
         self.build_tables(now);
         self.writer.reclaim();

@@ -5,11 +5,11 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::key_sets;
 use super::leader::counter;
-use super::object::{Route, Upstream};
+use super::object::{ArchivedPeerEntry, Route, Upstream};
 use super::worker::{Worker, breaker_state};
 use crate::breaker::State;
 use crate::limiter::Limiter;
-use crate::metrics::{BreakerGauge, Gauges, Names, Series, render};
+use crate::metrics::{BreakerGauge, Gauges, Names, Series, UpstreamGauge, render};
 use crate::state::{Tree, View};
 use crate::types::{Id, Now, SECOND};
 
@@ -28,6 +28,17 @@ impl Worker {
             };
             Some(BreakerGauge { upstream: upstream.name(), state })
         });
+        let peers = Self::peers(&region);
+        let standing = upstreams.iter().map(|upstream| {
+            let out = |peer: &&ArchivedPeerEntry| peers.ejected(peer.slot.to_native(), now.mono).is_some();
+            UpstreamGauge {
+                upstream: upstream.name(),
+                peers: upstream.peers.len() as u32,
+                ejected: upstream.peers.iter().filter(out).count() as u32,
+                ejections: Self::shared(&region, upstream).map_or(0, |shared| shared.ejections()),
+            }
+        });
+        let standing = standing.collect();
         let counter = |index: usize| region.counters().get(index).map_or(0, |word| word.load(Relaxed));
         let shards: Vec<_> = (0..region.workers()).map(|slot| region.shard_words(slot)).collect();
         let fullest = (0..region.workers())
@@ -45,6 +56,7 @@ impl Worker {
                 ("series", fullest),
             ],
             breakers: breakers.collect(),
+            upstreams: standing,
             key_sets: key_sets::ages(&view.tree(), now),
         };
         render(shards, &index, &gauges).unwrap_or_default()

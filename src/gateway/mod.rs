@@ -15,6 +15,7 @@ mod caller;
 mod complete;
 mod decision;
 mod dump;
+mod ejection;
 mod explain;
 mod expressions;
 mod key_sets;

@@ -4,7 +4,7 @@ use rkyv::with::Niche;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::auth::{Auth, Grants, Jwks, Key, Requirement};
-use crate::balancer::{Algorithm, Node, Retries, Timeouts};
+use crate::balancer::{Algorithm, Ejection, Node, Retries, Timeouts};
 use crate::breaker::Breaker;
 use crate::config::Labels;
 use crate::cors::Cors;
@@ -83,6 +83,10 @@ pub struct Upstream {
     pub host: Option<String>,
     /// The peers, in the order of the pick table.
     pub peers: Vec<PeerEntry>,
+    /// Its slot in the table of upstreams.
+    pub slot: u32,
+    /// When a peer is left alone for a while.
+    pub ejection: Ejection,
     /// The breaker.
     pub breaker: Option<Breaker>,
     /// The breaker's slot in the table, where there is a breaker.

@@ -6,7 +6,7 @@ use super::decision::Reply;
 use super::object::{Route, Upstream};
 use super::ticket::{Attempt, Stage, Ticket};
 use super::worker::Worker;
-use crate::balancer::{FAILURES, Outcome, PickTable, Statistics, Tried, may_eject};
+use crate::balancer::{Outcome, PickTable, Tried};
 use crate::state::tables::breaker;
 use crate::state::{Blob, Region, View};
 use crate::types::{Now, Reason};
@@ -52,10 +52,10 @@ impl Worker {
         }
         if ticket.tries > 0
             && !ticket.stale
-            && let Some(budget) = table.retries()
+            && let Some(shared) = Self::shared(&self.region, &upstream)
         {
             // `access` offered it when there was one; others may have taken it since.
-            if !budget.retry() {
+            if !shared.retries().retry() {
                 return Err(none);
             }
         }
@@ -72,7 +72,7 @@ impl Worker {
         ticket.tries = ticket.tries.saturating_add(1);
         let address = Ipv6Addr::from(entry.address).to_canonical();
         let peer = Peer { name: &entry.name, address, port: entry.port.to_native() };
-        let slot = peers.started(entry.slot.to_native());
+        let slot = peers.started(entry.slot.to_native(), self.reader.slot());
         ticket.attempt =
             Some(Attempt { place, peer: slot, key: entry.key.to_native(), started: now.mono, latency: None });
         Ok(take(&peer))
@@ -121,7 +121,10 @@ impl Worker {
     pub fn tried(&mut self, ticket: &mut Ticket, end: TryEnd, now: Now) {
         let Some(attempt) = ticket.attempt.take() else { return };
         let peers = Self::peers(&self.region);
-        peers.finished(attempt.peer);
+        match end {
+            TryEnd::Stale | TryEnd::Answered(0) => peers.withdrawn(attempt.peer),
+            _ => peers.finished(attempt.peer),
+        }
         let elapsed = now.mono.saturating_sub(attempt.started);
         match end {
             TryEnd::Stale => {
@@ -132,9 +135,8 @@ impl Worker {
             }
             // 501 says that the request is strange, not that the server is in trouble; all other 5xx do.
             TryEnd::Failed | TryEnd::Answered(500 | 502..=599) => {
-                if peers.observe(attempt.peer, Outcome::Failure, now.mono) >= FAILURES {
-                    self.eject(ticket, &attempt, now);
-                }
+                peers.observe(attempt.peer, Outcome::Failure, now.mono);
+                self.failed(ticket, &attempt, now);
             }
             TryEnd::Answered(0) => {}
             TryEnd::Answered(_) => {
@@ -146,18 +148,6 @@ impl Worker {
             && let Some(shard) = Self::shard(&self.region, self.reader.slot())
         {
             shard.upstream(attempt.key, attempt.latency.unwrap_or(elapsed));
-        }
-    }
-
-    /// Takes a peer that fails again and again out of the picks, unless too many of its siblings are out already.
-    #[cold]
-    fn eject(&self, ticket: &Ticket, attempt: &Attempt, now: Now) {
-        let Some(view) = self.reader.enter() else { return };
-        let Some(upstream) = view.object::<Upstream>(ticket.upstream) else { return };
-        let peers = Self::peers(&self.region);
-        let out = upstream.peers.iter().filter(|peer| !peers.standing(peer.slot.to_native(), now.mono).available);
-        if may_eject(out.count(), upstream.peers.len()) {
-            peers.eject_failing(attempt.peer.slot, now.mono);
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::lists::{Bans, Set};
 use crate::state::tables::breaker;
 use crate::state::tables::peers::Peers;
 use crate::state::tables::slot::Slots;
+use crate::state::tables::upstreams::Upstreams;
 use crate::state::{Full, HeapRegion, Identity, Refusal, Region, Transaction, Writer};
 use crate::types::{Id, Kind, Methods, Now, Object};
 
@@ -164,6 +165,7 @@ struct Edit<'w> {
 struct Alive {
     peers: HashSet<u64>,
     breakers: HashSet<u64>,
+    upstreams: HashSet<u64>,
 }
 
 impl Alive {
@@ -171,12 +173,13 @@ impl Alive {
     fn sweep(&self, region: Region, now: Now) {
         Peers::new(region.peer_words()).sweep(|key| self.peers.contains(&key), now.mono);
         Slots::new(region.breaker_words(), breaker::WIDTH).sweep(|key| self.breakers.contains(&key));
+        Upstreams::new(region.upstream_words()).sweep(|key| self.upstreams.contains(&key));
     }
 }
 
 impl Edit<'_> {
     fn apply(&mut self, document: &Document, now: Now) -> Result<Alive, PublishError> {
-        let mut alive = Alive { peers: HashSet::new(), breakers: HashSet::new() };
+        let mut alive = Alive { peers: HashSet::new(), breakers: HashSet::new(), upstreams: HashSet::new() };
         for role in &document.roles {
             self.put(&role.name, role, |_| Ok(Role { permissions: Grants::new(&role.permissions) }))?;
         }
@@ -249,6 +252,9 @@ impl Edit<'_> {
         let id = self.txn.id(Kind::Upstream, &upstream.name)?;
         let peers = self.peers(upstream, id)?;
         alive.peers.extend(peers.iter().map(|peer| peer.key));
+        let slot = Upstreams::new(self.region.upstream_words()).claim(id.word());
+        let slot = slot.ok_or(PublishError::Table("upstream"))?;
+        alive.upstreams.insert(id.word());
         let mut breaker_slot = 0;
         if upstream.breaker.is_some() {
             let slots = Slots::new(self.region.breaker_words(), breaker::WIDTH);
@@ -263,6 +269,8 @@ impl Edit<'_> {
                 HostHeader::Name(name) => Some(name.clone()),
             },
             peers,
+            slot,
+            ejection: upstream.ejection,
             breaker: upstream.breaker,
             breaker_slot,
             nodes: upstream.nodes.clone(),

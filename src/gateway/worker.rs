@@ -213,6 +213,7 @@ pub(super) fn inherit(region: &Region, slot: u32) {
     for (_, breaker) in Slots::new(region.breaker_words(), breaker::WIDTH).iter() {
         breaker::forget(breaker, slot as u16);
     }
+    Peers::new(region.peer_words()).forget(slot);
 }
 
 /// Counts a panic that an adapter caught in the process with worker slot `slot`.

@@ -32,6 +32,8 @@ pub struct Gauges<'a> {
     pub fill: Vec<(&'a str, f64)>,
     /// Breakers.
     pub breakers: Vec<BreakerGauge<'a>>,
+    /// Upstreams.
+    pub upstreams: Vec<UpstreamGauge<'a>>,
     /// Key sets by the name of their `auth` entry, and seconds since each was last confirmed.
     pub key_sets: Vec<(&'a str, f64)>,
 }
@@ -43,6 +45,19 @@ pub struct BreakerGauge<'a> {
     pub upstream: &'a str,
     /// 0 closed, 1 open, 2 half-open.
     pub state: u8,
+}
+
+/// How one upstream stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UpstreamGauge<'a> {
+    /// The upstream's name.
+    pub upstream: &'a str,
+    /// How many peers it has …
+    pub peers: u32,
+    /// … of which so many are ejected.
+    pub ejected: u32,
+    /// Ejections so far.
+    pub ejections: u64,
 }
 
 /// Sums `shards` and writes everything in Prometheus' text format, version 0.0.4. Not for the request path: it
@@ -80,6 +95,11 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
         sums.limited.into_iter().map(|((route, rule), count)| counter(&[("route", route), ("rule", rule)], count));
     let breakers =
         gauges.breakers.iter().map(|breaker| gauge(&[("upstream", breaker.upstream)], f64::from(breaker.state)));
+    let peers = gauges.upstreams.iter().flat_map(|one| {
+        [("available", one.peers - one.ejected.min(one.peers)), ("ejected", one.ejected)]
+            .map(|(state, count)| gauge(&[("upstream", one.upstream), ("state", state)], f64::from(count)))
+    });
+    let ejections = gauges.upstreams.iter().map(|one| counter(&[("upstream", one.upstream)], one.ejections));
     let fill = gauges.fill.iter().map(|(table, fill)| gauge(&[("table", table)], *fill));
     let key_sets = gauges.key_sets.iter().map(|(auth, age)| gauge(&[("auth", auth)], *age));
     // A connection that one worker accepted and another closed leaves one count too high and one too low.
@@ -122,6 +142,13 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
             GAUGE,
             breakers,
         ),
+        Family::new(
+            "gateway_upstream_peers",
+            "Peers of an upstream by state: available, or ejected as they failed.",
+            GAUGE,
+            peers,
+        ),
+        Family::new("gateway_peer_ejections_total", "How often a peer of an upstream was ejected.", COUNTER, ejections),
         Family::new(
             "gateway_config_generation",
             "Generation of the configuration in use; 0 = none.",

@@ -21,7 +21,7 @@ pub(super) const UNIT: usize = 16;
 /// "gwregion", as the first eight bytes of a little-endian machine; a big-endian one refuses the file, as it must.
 const MAGIC: u64 = u64::from_le_bytes(*b"gwregion");
 /// Changes whenever the meaning of a byte of the region does.
-const LAYOUT: u64 = 7;
+const LAYOUT: u64 = 8;
 
 const PAGE: usize = 4096;
 /// How many threads can read at a time in all but small zones: twice the workers of a large machine, since old ones
@@ -67,7 +67,7 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Divides `size` bytes: 3/8 to the rate table (a million live keys fill two thirds of it in a zone of 64 MiB),
-    /// 1/16 to peers, 3/64 to breakers (6,000), 1/64 to upstreams (8,000), 1/8 to the metric shards, 1/32 each to
+    /// 1/16 to peers, 7/128 to breakers (7,000), 1/128 to upstreams (8,000), 1/8 to the metric shards, 1/32 each to
     /// revocations (131,072 in a zone of 64 MiB) and nonces (260,000), and what is left, nearly 5/16, to the arena.
     fn of(size: usize) -> Self {
         let end = size / PAGE * PAGE;
@@ -79,8 +79,8 @@ impl Plan {
             (start, length)
         };
         let peers = take(part(1, 16));
-        let breakers = take(part(3, 64));
-        let upstreams = take(part(1, 64));
+        let breakers = take(part(7, 128));
+        let upstreams = take(part(1, 128));
         let shard_count = if size < 8 << 20 { SLOTS / 2 } else { SLOTS };
         let shards = take(part(1, 8) / (shard_count * SHARD_ALIGN) * (shard_count * SHARD_ALIGN));
         // The next table begins on a page again.
@@ -455,7 +455,7 @@ impl Region {
         self.memory.words(self.plan.nonces)
     }
 
-    /// The table of peer statistics, in slots of eight words.
+    /// The table of peer statistics, in slots of 24 words.
     #[must_use]
     #[inline]
     pub fn peer_words(&self) -> &[AtomicU64] {
@@ -469,7 +469,7 @@ impl Region {
         self.memory.words(self.plan.breakers)
     }
 
-    /// The table of upstreams, in slots of 16 words.
+    /// The table of upstreams, in slots of eight words.
     #[must_use]
     #[inline]
     pub fn upstream_words(&self) -> &[AtomicU64] {
@@ -555,7 +555,16 @@ mod tests {
         for size in [SMALLEST, 1 << 20, 1_040_384, 2_080_768, 8_335_360, 64 << 20, (64 << 20) * 994 / 1000, 1 << 30] {
             let plan = Plan::of(size);
             let mut at = PAGE + SLOTS * SLOT_WORDS * 8;
-            let parts = [plan.peers, plan.breakers, plan.upstreams, plan.shards, plan.rates, plan.revocations, plan.nonces, plan.arena];
+            let parts = [
+                plan.peers,
+                plan.breakers,
+                plan.upstreams,
+                plan.shards,
+                plan.rates,
+                plan.revocations,
+                plan.nonces,
+                plan.arena,
+            ];
             for (start, length) in parts {
                 assert_eq!(start % PAGE, 0, "{size}");
                 assert!(start >= at && start < at + PAGE && length > 0, "{size}");

@@ -46,6 +46,8 @@ fn everything() -> Value {
         "upstreams": [{
             "name": "u", "host": "h.example", "algorithm": "adaptive",
             "nodes": [{"host": "h", "port": 1, "weight": 2, "priority": 1, "labels": {"zone": "a"}}],
+            "health": {"passive": {"failures": 2, "window": "1s"}}, "max_ejection_percent": 20,
+            "outlier": {"consecutive_5xx": 6, "error_ratio": "10%", "minimum_calls": 7},
             "breaker": {"failures": 1, "window": "1s", "open_for": "1s", "probes": 1, "closes_after": 1},
             "retries": retries, "timeouts": timeouts
         }],

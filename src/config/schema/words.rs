@@ -9,7 +9,7 @@ pub(super) fn of(resource: &str, field: &str) -> (&'static str, Option<&'static 
         .map_or(("", None), |(_, description, default)| (description, *default))
 }
 
-const WORDS: [(&str, &str, Option<&str>); 158] = [
+const WORDS: [(&str, &str, Option<&str>); 167] = [
     ("document.version", "The document's version.", None),
     ("document.defaults", "Any route field, for the routes that are silent.", None),
     ("document.auth", "Ways to authenticate.", Some("[]")),
@@ -176,6 +176,23 @@ const WORDS: [(&str, &str, Option<&str>); 158] = [
     ("node.weight", "Its share.", Some("1")),
     ("node.priority", "0 serves first, higher ones when no lower one is available.", Some("0")),
     ("node.labels", "Free texts.", Some("{}")),
+    ("upstream.health", "How its nodes are watched.", None),
+    ("upstream.outlier", "When a node is left alone as it does worse than its peers.", None),
+    ("upstream.max_ejection_percent", "So many of 100 nodes at most are left alone at a time.", Some("50")),
+    ("health.passive", "What requests tell of a node; on by default.", None),
+    (
+        "passive.failures",
+        "So many failures in a row, with no good answer between, and a node is left alone.",
+        Some("5"),
+    ),
+    ("passive.window", "Within this time.", Some(r#""10s""#)),
+    ("outlier.consecutive_5xx", "So many failures in a row do, however long they take.", Some("5")),
+    (
+        "outlier.error_ratio",
+        "A node of which more fails in 10 s, and more than twice as much as of the others, is left alone; left out, none is.",
+        None,
+    ),
+    ("outlier.minimum_calls", "With so many requests in 10 s a node is compared, and the others together.", Some("20")),
     ("breaker.failures", "So many failures open it.", Some("10")),
     ("breaker.window", "Within this time.", Some(r#""10s""#)),
     ("breaker.open_for", "How long it stays open.", Some(r#""30s""#)),

@@ -4,6 +4,7 @@
 //! killed at, the others go on, and the documents of each table say what the dead one may have left behind.
 
 pub mod breaker;
+pub mod gauge;
 pub mod nonce;
 pub mod peers;
 pub mod rate;

@@ -1,4 +1,4 @@
-//! Peer statistics: one cache line a peer, shared by all workers, alive as long as the region.
+//! Peer statistics: three cache lines a peer, shared by all workers, alive as long as the region.
 //!
 //! | word | what |
 //! |---|---|
@@ -7,20 +7,22 @@
 //! | 2 | error-rate average and time ([`Errors`]) |
 //! | 3 | ejection: {until, tick; whether the leader told of it, 1 bit; [`Cause`], 7 bits; times in a row, 24 bits} |
 //! | 4 | passive health: failures in a row ([`Streak`]) |
-//! | 5 | {picks that came to an end or are in flight, 40 bits; in flight, 24 bits} |
+//! | 5 | {picks that came to an end or are in flight, 48 bits; words of cells in use, 16 bits} |
 //! | 6 | failures |
 //! | 7 | reserved (slow start) |
+//! | 8 to 23 | in flight, a cell for each worker ([`Gauge`]) |
 //!
 //! The leader claims slots when it publishes an upstream and sweeps those whose peer no document names any more. The
 //! key is made of names, so a document edit, or a peer that goes and comes back before the sweep, finds its numbers
 //! again. A full table is no error: peers without a slot ([`NONE`]) count as never measured and share by static weight.
 //!
 //! Requests in flight hold a [`Peer`], slot and key, and touch a slot only while it has that key. What a killed worker
-//! had in flight stays counted until the sweep; a sample lost between two workers' compare-and-swaps is lost.
+//! had in flight is forgotten by whoever takes its slot; a sample lost between two workers' compare-and-swaps is lost.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::gauge::{self, Gauge};
 use super::slot::{Slot, Slots};
 use crate::balancer::{
     Calls, Cause, Errors, Latency, Outcome, Standing, Statistics, Streak, Tick, ejection, remembered,
@@ -28,7 +30,7 @@ use crate::balancer::{
 use crate::types::SECOND;
 
 /// Words in a slot.
-pub const WIDTH: usize = 8;
+pub const WIDTH: usize = CELLS + gauge::WORDS;
 
 /// The slot of a peer without one.
 pub const NONE: u32 = u32::MAX;
@@ -39,12 +41,13 @@ const EJECTION: usize = 3;
 const STREAK: usize = 4;
 const LOAD: usize = 5;
 const FAILURES: usize = 6;
+const CELLS: usize = 8;
 
-/// One pick: a request more in flight.
-const PICK: u64 = 1 << 24 | 1;
-const IN_FLIGHT: u64 = (1 << 24) - 1;
+/// One pick.
+const PICK: u64 = 1 << PICK_SHIFT;
+const PICK_SHIFT: u32 = gauge::WORDS as u32;
 /// Calls are counted modulo so much.
-pub const CALLS_MASK: u64 = (1 << 40) - 1;
+pub const CALLS_MASK: u64 = (1 << (u64::BITS - PICK_SHIFT)) - 1;
 
 /// The parts of an ejection word's low half: how many followed one another, why, and whether the leader told of it.
 const TIMES: u64 = (1 << 24) - 1;
@@ -71,13 +74,15 @@ pub struct Peers<'a> {
 pub struct Peer {
     /// Index of the statistics slot.
     pub slot: u32,
+    /// The slot of the worker that counts it.
+    pub worker: u32,
     /// The key that the slot had when the peer was picked; 0 = none.
     pub key: u64,
 }
 
 impl Peer {
     /// No peer, or one without statistics.
-    pub const NONE: Self = Self { slot: NONE, key: 0 };
+    pub const NONE: Self = Self { slot: NONE, worker: 0, key: 0 };
 }
 
 /// What became of a peer.
@@ -98,7 +103,7 @@ pub struct Snapshot {
     pub standing: Standing,
     /// Requests that were sent and are not finished.
     pub in_flight: u32,
-    /// How often it was picked, modulo 2^40.
+    /// How often it was picked, modulo 2^48.
     pub picks: u64,
     /// How often it failed.
     pub failures: u64,
@@ -124,24 +129,41 @@ impl<'a> Peers<'a> {
         self.slots.find(key).map(|(slot, _)| slot)
     }
 
-    /// The peer that has `slot`.
+    /// The peer that has `slot`, for a request of `worker`.
     #[must_use]
     #[inline]
-    pub fn peer(self, slot: u32) -> Peer {
+    pub fn peer(self, slot: u32, worker: u32) -> Peer {
         match self.slots.get(slot).map(Slot::key) {
             None | Some(0) => Peer::NONE,
-            Some(key) => Peer { slot, key },
+            Some(key) => Peer { slot, worker, key },
         }
     }
 
-    /// Counts a try that goes to the peer with `slot`; the answer goes to [`Self::observe`] and [`Self::finished`].
+    /// Counts a try of the worker with slot `worker` that goes to the peer with `slot`; the answer goes to
+    /// [`Self::observe`] and [`Self::finished`].
     #[inline]
-    pub fn started(self, slot: u32) -> Peer {
-        let peer = self.peer(slot);
+    pub fn started(self, slot: u32, worker: u32) -> Peer {
+        let peer = self.peer(slot, worker);
         if let Some(slot) = self.of(peer) {
+            gauge(slot).enter(worker);
             slot.word(LOAD).fetch_add(PICK, Relaxed);
         }
         peer
+    }
+
+    /// The same, unless that makes more than `most` in flight over all workers: then `None`, and nothing is counted. A
+    /// peer without statistics has no limit.
+    #[inline]
+    #[must_use]
+    pub fn started_below(self, slot: u32, worker: u32, most: u32) -> Option<Peer> {
+        let peer = self.peer(slot, worker);
+        if let Some(slot) = self.of(peer) {
+            if !gauge(slot).enter_below(worker, most) {
+                return None;
+            }
+            slot.word(LOAD).fetch_add(PICK, Relaxed);
+        }
+        Some(peer)
     }
 
     /// The try came to nothing that says anything about the peer: it is not counted. Instead of [`Self::finished`].
@@ -149,19 +171,29 @@ impl<'a> Peers<'a> {
     pub fn withdrawn(self, peer: Peer) {
         self.finished(peer);
         if let Some(slot) = self.of(peer) {
-            slot.word(LOAD).fetch_sub(1 << 24, Relaxed);
+            slot.word(LOAD).fetch_sub(PICK, Relaxed);
         }
     }
 
     /// The try is over, however it ended; once for each [`Self::started`].
     #[inline]
     pub fn finished(self, peer: Peer) {
-        if let Some(slot) = self.of(peer)
-            && slot.word(LOAD).fetch_sub(1, Relaxed) & IN_FLIGHT == 0
-        {
-            // Finished twice, or the slot began anew: what was borrowed from the picks goes back.
-            slot.word(LOAD).fetch_add(1, Relaxed);
+        if let Some(slot) = self.of(peer) {
+            gauge(slot).leave(peer.worker);
         }
+    }
+
+    /// How many tries are under way at the peer with `slot`, over all workers; 0 without statistics.
+    #[inline]
+    #[must_use]
+    pub fn in_flight(self, slot: u32) -> u32 {
+        self.slots.get(slot).map_or(0, |slot| gauge(slot).count())
+    }
+
+    /// What the former owner of worker slot `worker` had in flight is not any more: it is dead. For whoever has just
+    /// taken that slot.
+    pub fn forget(self, worker: u32) {
+        self.slots.iter().for_each(|(_, slot)| gauge(slot).forget(worker));
     }
 
     /// Counts how a try ended, at `mono` microseconds: a latency at the response header, a failure when it is one.
@@ -245,12 +277,11 @@ impl<'a> Peers<'a> {
         Some(if out { News::Out } else { News::Back })
     }
 
-    /// How the tries that went to the peer with `slot` ended so far, modulo 2^40.
+    /// How the tries that went to the peer with `slot` ended so far, modulo 2^48.
     #[must_use]
     pub fn calls(self, slot: u32) -> Option<Calls> {
         let slot = self.slots.get(slot)?;
-        let load = slot.word(LOAD).load(Relaxed);
-        let ended = (load >> 24).wrapping_sub(load & IN_FLIGHT) & CALLS_MASK;
+        let ended = (slot.word(LOAD).load(Relaxed) >> PICK_SHIFT).wrapping_sub(gauge(slot).count().into()) & CALLS_MASK;
         Some(Calls { ended, failed: slot.word(FAILURES).load(Relaxed) & CALLS_MASK })
     }
 
@@ -272,8 +303,8 @@ impl<'a> Peers<'a> {
         }
     }
 
-    /// Frees the slots of peers that `keep` refuses and that have nothing in flight, or had no sample for a minute
-    /// (who died with a request in flight never takes it back); says how many. The leader calls it.
+    /// Frees the slots of peers that `keep` refuses and that have nothing in flight, or had no sample for a minute;
+    /// says how many. The leader calls it.
     pub fn sweep(self, mut keep: impl FnMut(u64) -> bool, mono: u64) -> u32 {
         let now = Tick::at(mono);
         let mut freed = self.slots.sweep(|_| true);
@@ -283,7 +314,7 @@ impl<'a> Peers<'a> {
                 let last = Latency(slot.word(LATENCY).load(Relaxed)).last();
                 last.is_none_or(|last| now.since(last) >= LONG_AGO)
             };
-            let busy = slot.word(LOAD).load(Relaxed) & IN_FLIGHT != 0;
+            let busy = gauge(slot).count() != 0;
             freed += u32::from(!keep(key) && (!busy || idle()) && self.slots.release(index, key));
         }
         freed
@@ -338,14 +369,18 @@ fn standing(slot: Slot<'_>, mono: u64) -> Standing {
 }
 
 fn snapshot(slot: Slot<'_>, mono: u64) -> Snapshot {
-    let load = slot.word(LOAD).load(Relaxed);
     Snapshot {
         key: slot.key(),
         standing: standing(slot, mono),
-        in_flight: (load & IN_FLIGHT) as u32,
-        picks: load >> 24,
+        in_flight: gauge(slot).count(),
+        picks: slot.word(LOAD).load(Relaxed) >> PICK_SHIFT,
         failures: slot.word(FAILURES).load(Relaxed),
     }
+}
+
+#[inline]
+fn gauge(slot: Slot<'_>) -> Gauge<'_> {
+    Gauge::new(slot.word(LOAD), slot.words(CELLS))
 }
 
 #[inline]
@@ -404,7 +439,7 @@ mod tests {
             for thread in 0..THREADS {
                 scope.spawn(move || {
                     for step in 0..TRIES {
-                        let peer = peers.started(slot);
+                        let peer = peers.started(slot, thread as u32);
                         let outcome = if step % 4 == 0 { Outcome::Failure } else { Outcome::Latency(20_000) };
                         peers.observe(peer, outcome, (step * THREADS + thread) * 50);
                         peers.finished(peer);
@@ -425,8 +460,8 @@ mod tests {
         let words = words(1);
         let peers = Peers::new(&words);
         let slot = peers.claim(1);
-        let late = peers.started(slot);
-        let twin = peers.started(slot);
+        let late = peers.started(slot, 0);
+        let twin = peers.started(slot, 1);
         assert_eq!(peers.sweep(|_| true, 0), 0);
         peers.observe(twin, Outcome::Latency(5), SECOND);
         peers.finished(twin);
@@ -444,11 +479,30 @@ mod tests {
     fn finishing_twice_borrows_nothing_from_the_picks() {
         let words = words(4);
         let peers = Peers::new(&words);
-        let peer = peers.started(peers.claim(1));
+        let peer = peers.started(peers.claim(1), 5);
         peers.finished(peer);
         peers.finished(peer);
         let snapshot = peers.snapshot(1, 0).unwrap();
         assert_eq!((snapshot.picks, snapshot.in_flight), (1, 0));
+    }
+
+    #[test]
+    fn a_dead_workers_tries_are_forgotten_and_limits_hold_over_workers() {
+        let words = words(4);
+        let peers = Peers::new(&words);
+        let (one, other) = (peers.claim(1), peers.claim(2));
+        let held = peers.started(one, 3);
+        peers.started(other, 3);
+        let dead = [peers.started(one, 40), peers.started(other, 40), peers.started(one, 40)];
+        assert_eq!((peers.in_flight(one), peers.in_flight(other)), (3, 2));
+        assert_eq!(peers.started_below(one, 7, 3), None);
+        peers.forget(40);
+        assert_eq!((peers.in_flight(one), peers.in_flight(other)), (1, 1));
+        assert!(peers.started_below(one, 7, 2).is_some() && peers.started_below(one, 40, 2).is_none());
+        peers.finished(dead[0]);
+        assert_eq!(peers.in_flight(one), 2, "nothing is counted under its number");
+        peers.finished(held);
+        assert_eq!(peers.in_flight(one), 1);
     }
 
     #[test]
@@ -457,7 +511,9 @@ mod tests {
         let peers = Peers::new(&words);
         assert!(peers.claim(1) != NONE && peers.claim(2) != NONE);
         assert_eq!(peers.claim(3), NONE);
-        assert_eq!(peers.started(NONE), Peer::NONE);
+        assert_eq!(peers.started(NONE, 0), Peer::NONE);
+        assert_eq!(peers.started_below(NONE, 0, 0), Some(Peer::NONE));
+        assert_eq!(peers.in_flight(NONE), 0);
         peers.observe(Peer::NONE, Outcome::Failure, 0);
         peers.finished(Peer::NONE);
         assert_eq!(peers.standing(NONE, 0), Standing::UNKNOWN);
@@ -488,7 +544,7 @@ mod tests {
         let words = words(16);
         let peers = Peers::new(&words);
         let slot = peers.claim(5);
-        let peer = peers.peer(slot);
+        let peer = peers.peer(slot, 0);
         let out = |at: u64| !peers.standing(slot, at).available;
         let row = |times: u32, at: u64| {
             (0..times).fold(0, |_, _| {
@@ -521,7 +577,7 @@ mod tests {
     fn tending_keeps_averages_and_forgets_what_has_decayed() {
         let words = words(4);
         let peers = Peers::new(&words);
-        let peer = peers.peer(peers.claim(1));
+        let peer = peers.peer(peers.claim(1), 0);
         peers.observe(peer, Outcome::Latency(50 * MILLISECOND), SECOND);
         peers.observe(peer, Outcome::Failure, 2 * SECOND);
         peers.tend(3 * SECOND);

@@ -208,6 +208,13 @@ impl<'a> Slot<'a> {
         self.words.get(index).unwrap_or(&NOWHERE)
     }
 
+    /// The words from `index` on to the slot's end.
+    #[must_use]
+    #[inline]
+    pub fn words(self, index: usize) -> &'a [AtomicU64] {
+        self.words.get(index..).unwrap_or_default()
+    }
+
     fn owner(self) -> &'a AtomicU64 {
         self.word(0)
     }
