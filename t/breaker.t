@@ -152,6 +152,71 @@ sub {
 }
 
 
+=== a share of failures: successes weigh against it, too few calls are no share
+--- breaker: failure_ratio: 50%, minimum_calls: 6, window: 10s, open_for: 20s
+--- request
+GET /
+--- after_request eval
+sub {
+    failing(1);
+    is_deeply(burst(4, '/', connections => 2), {500 => 4}, 'four of five are too few calls');
+    ok(!opens(), 'closed');
+    failing(0);
+    is_deeply(burst(4, '/', connections => 2), {200 => 4}, 'now they are four of nine');
+    ok(!opens(), 'a success does not open it');
+    failing(1);
+    is(get('/')->{status}, 500, 'five of ten');
+    ok(opens(), 'open it');
+    is($_->{status}, 503, 'on each worker') for each_worker('/');
+}
+
+
+=== slow answers are failures, measured at the header
+--- gateway
+version: 1
+upstreams:
+  - name: u
+    nodes: [{host: 127.0.0.1, port: $TEST_NGINX_FRAGILE}]
+    breaker: {failures: 2, slow_call: 150ms, open_for: 20s}
+routes: [{name: all, paths: ["/*"], upstream: u}]
+--- http_config
+--- request
+GET /
+--- after_request eval
+sub {
+    get('/slow?300', port => $ENV{TEST_NGINX_FRAGILE}, method => 'POST');
+    is(get('/')->{status}, 200, 'slow, and whole') for 1, 2;
+    ok(opens(), 'two open it');
+    is($_->{status}, 503, 'on each worker') for each_worker('/');
+    get('/heal', port => $ENV{TEST_NGINX_FRAGILE}, method => 'POST');
+}
+
+
+=== it stays open longer each time that it opens again, and a little longer by chance
+--- breaker: failures: 1, window: 10s, open_for: 500ms, open_for_max: 4s, jitter: 20%, probes: 1, closes_after: 1
+--- request
+GET /
+--- after_request eval
+sub {
+    failing(1);
+    is(get('/')->{status}, 500, 'a failure');
+    my $before = touched();
+    # 500 to 600 ms, then 1000 to 1200, then 2000 to 2400.
+    for my $least (0.5, 1, 2) {
+        my $opened = time;
+        is(get('/')->{status}, 503, 'open');
+        sleep $least - 0.1;
+        is(get('/')->{status}, 503, "still, nearly $least s later");
+        ok(until_true(2, sub { get('/')->{status} == 500 }), 'a probe');
+        my $took = time - $opened;
+        cmp_ok($took, '<', $least * 1.2 + 0.4, "after $took s, not much more than $least");
+    }
+    is(touched() - $before, 3, 'three probes and nothing else');
+    failing(0);
+    is(get('/')->{headers}{'retry-after'}, 5, 'the next time is the longest');
+}
+
+
 === 4xx, 501, refusals of ours and clients that leave are no failures
 --- gateway
 version: 1
@@ -242,10 +307,14 @@ upstreams:
   - {name: b, nodes: [{host: 127.0.0.1, port: 1}], breaker: {open_for: 0s}}
   - {name: c, nodes: [{host: 127.0.0.1, port: 1}], breaker: {probes: 100000}}
   - {name: d, nodes: [{host: 127.0.0.1, port: 1}], breaker: {half_open_requests: 3}}
+  - {name: e, nodes: [{host: 127.0.0.1, port: 1}], breaker: {failure_ratio: half, minimum_calls: 0, open_for_max: 1s, slow_call: 0s, jitter: 200%}}
 routes:
   - {name: r, paths: ["/*"], upstream: a, breaker: {failures: 1}}
 --- must_die
 --- error_log eval
 [qr/gateway\.yaml:3: upstreams\[0\]\.breaker\.failures: must be above 0/, qr/gateway\.yaml:4: upstreams\[1\]\.breaker\.open_for: must be above 0/,
  qr/gateway\.yaml:5: upstreams\[2\]\.breaker\.probes: must be at most/, qr/gateway\.yaml:6: upstreams\[3\]\.breaker: unknown field `half_open_requests`; our word is `probes`/,
- qr/gateway\.yaml:8: routes\[0\]: unknown field `breaker`; a breaker belongs to its upstream/]
+ qr/gateway\.yaml:7: upstreams\[4\]\.breaker\.failure_ratio: must be a percentage/, qr/gateway\.yaml:7: upstreams\[4\]\.breaker\.minimum_calls: must be above 0/,
+ qr/gateway\.yaml:7: upstreams\[4\]\.breaker\.open_for_max: must not be below `open_for`/, qr/gateway\.yaml:7: upstreams\[4\]\.breaker\.slow_call: must be above 0/,
+ qr/gateway\.yaml:7: upstreams\[4\]\.breaker\.jitter: must be at most 100%/,
+ qr/gateway\.yaml:9: routes\[0\]: unknown field `breaker`; a breaker belongs to its upstream/]

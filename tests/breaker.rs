@@ -8,14 +8,25 @@ use std::sync::Barrier;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use gateway::breaker::{Breaker, State, Transition};
-use gateway::state::tables::breaker::{Permit, WIDTH, allow, cancel, forget, report, state};
+use gateway::breaker::{Breaker, Forced, State, Transition};
+use gateway::state::tables::breaker::{Permit, WIDTH, allow, cancel, force, forget, report, state};
 use gateway::state::tables::slot::{Slot, Slots};
 use gateway::types::{MILLISECOND, SECOND};
 use proptest::prelude::*;
 use serde_json::Value;
 
-const USUAL: Breaker = Breaker { failures: 10, window: 10 * SECOND, open_for: 30 * SECOND, probes: 5, closes_after: 5 };
+const USUAL: Breaker = Breaker {
+    failures: 10,
+    failure_ratio: 0,
+    minimum_calls: 20,
+    slow_call: 0,
+    window: 10 * SECOND,
+    open_for: 30 * SECOND,
+    open_for_max: 30 * SECOND,
+    jitter: 0,
+    probes: 5,
+    closes_after: 5,
+};
 
 /// The cases of our copy of `name`, or of the environment's where it has them.
 fn cases(name: &str) -> Vec<Value> {
@@ -53,8 +64,10 @@ fn breaker_sequences() {
             failures: number("failures") as u32,
             window: number("window_s") * SECOND,
             open_for: number("open_s") * SECOND,
+            open_for_max: number("open_s") * SECOND,
             probes: number("half_open_max") as u32,
             closes_after: number("half_open_successes") as u32,
+            ..USUAL
         };
         let words = words();
         let mut now = 0;
@@ -153,7 +166,7 @@ fn a_late_probe_changes_nothing() {
 #[test]
 fn a_probe_of_a_former_era_changes_nothing() {
     let long = Breaker { failures: 1, probes: 2, closes_after: 1, ..USUAL };
-    let short = Breaker { open_for: 15 * SECOND, ..long };
+    let short = Breaker { open_for: 15 * SECOND, open_for_max: 15 * SECOND, ..long };
     for ok in [true, false] {
         let words = words();
         let slot = slot(&words, 1);
@@ -185,6 +198,139 @@ fn the_window_holds_what_is_young_enough() {
     }
 }
 
+/// One request at `now` that ends at once.
+fn call(slot: Slot<'_>, settings: &Breaker, ok: bool, now: u64) -> Option<Transition> {
+    let permit = allow(slot, settings, 1, now).unwrap();
+    report(slot, settings, permit, ok, now)
+}
+
+#[test]
+fn a_share_of_failures_opens_it_from_so_many_calls_on() {
+    let share = Breaker { failures: 0, failure_ratio: 500, minimum_calls: 10, ..USUAL };
+    let words = words();
+    let one = slot(&words, 1);
+    // Nine failures of nine are too few calls, the tenth call makes them enough.
+    for _ in 0..9 {
+        assert_eq!(call(one, &share, false, 0), None);
+    }
+    assert_eq!(call(one, &share, false, 0), Some(Transition::Opened));
+    // A third of very many is no half.
+    let two = slot(&words, 2);
+    for turn in 0..3_000 {
+        assert_eq!(call(two, &share, turn % 3 != 0, turn), None, "at {turn}");
+    }
+    // Half of what is left in the window is: the successes have gone out of it.
+    let later = 10 * SECOND + 3_000;
+    for turn in 0..5 {
+        assert_eq!(call(two, &share, true, later + turn), None);
+    }
+    for turn in 0..4 {
+        assert_eq!(call(two, &share, false, later + turn), None);
+    }
+    assert_eq!(call(two, &share, false, later), Some(Transition::Opened));
+    // With both rules the first that holds opens it.
+    let both = Breaker { failures: 3, ..share };
+    let three = slot(&words, 3);
+    for turn in 0..100 {
+        assert_eq!(call(three, &both, true, turn), None);
+    }
+    let changes: Vec<_> = (0..3).map(|_| call(three, &both, false, 100)).collect();
+    assert_eq!(changes, [None, None, Some(Transition::Opened)]);
+}
+
+/// A window of a day has parts of 45 minutes; what 20 bits cannot count is counted all the same.
+#[test]
+fn long_windows_count_millions() {
+    let day = Breaker { failures: 0, failure_ratio: 10, minimum_calls: 1, window: 86_400 * SECOND, ..USUAL };
+    let words = words();
+    let slot = slot(&words, 1);
+    for turn in 0..2_400_000 {
+        assert_eq!(call(slot, &day, true, turn), None);
+    }
+    for turn in 0..24_242 {
+        assert_eq!(call(slot, &day, false, 0), None, "after {turn}");
+    }
+    assert_eq!(call(slot, &day, false, 0), Some(Transition::Opened), "one in a hundred of 2,424,243");
+}
+
+#[test]
+fn it_stays_open_twice_as_long_each_time_until_it_was_calm_for_a_window() {
+    let settings =
+        Breaker { failures: 1, probes: 1, closes_after: 1, open_for: SECOND, open_for_max: 6 * SECOND, ..USUAL };
+    let words = words();
+    let slot = slot(&words, 1);
+    let mut now = 0;
+    assert_eq!(call(slot, &settings, false, now), Some(Transition::Opened));
+    // Failed probes double it, up to the most.
+    for seconds in [1, 2, 4, 6, 6] {
+        assert_eq!(allow(slot, &settings, 1, now).unwrap_err().retry_after, seconds * SECOND);
+        now += seconds * SECOND;
+        assert_eq!(call(slot, &settings, false, now), Some(Transition::Opened));
+    }
+    // It closes, and what fails within a window goes on where it was.
+    now += 6 * SECOND;
+    assert_eq!(call(slot, &settings, true, now), Some(Transition::Closed));
+    now += 10 * SECOND - 1;
+    assert_eq!(call(slot, &settings, false, now), Some(Transition::Opened));
+    assert_eq!(allow(slot, &settings, 1, now).unwrap_err().retry_after, 6 * SECOND);
+    // Calm for a window, it begins anew.
+    now += 6 * SECOND;
+    assert_eq!(call(slot, &settings, true, now), Some(Transition::Closed));
+    now += 10 * SECOND;
+    assert_eq!(call(slot, &settings, false, now), Some(Transition::Opened));
+    assert_eq!(allow(slot, &settings, 1, now).unwrap_err().retry_after, SECOND);
+    // A shorter open time in the document acts at once.
+    let short = Breaker { open_for: SECOND / 2, open_for_max: SECOND / 2, ..settings };
+    assert!(allow(slot, &short, 1, now).unwrap().is_probe());
+}
+
+#[test]
+fn jitter_spreads_when_breakers_that_opened_together_are_asked_again() {
+    let settings = Breaker { failures: 1, jitter: 200, ..USUAL };
+    let words: Vec<_> = (0..64 * WIDTH).map(|_| AtomicU64::new(0)).collect();
+    let times: Vec<u64> = (1..=32)
+        .map(|key| {
+            let slot = slot(&words, key);
+            call(slot, &settings, false, 5);
+            allow(slot, &settings, 1, 5).unwrap_err().retry_after
+        })
+        .collect();
+    assert!(times.iter().all(|time| (30 * SECOND..=36 * SECOND).contains(time)), "{times:?}");
+    let spread = times.iter().max().unwrap() - times.iter().min().unwrap();
+    assert!(spread > 4 * SECOND, "{times:?}");
+}
+
+#[test]
+fn forced_it_does_what_it_is_told_and_counts_nothing() {
+    let settings = Breaker { failures: 1, probes: 2, closes_after: 1, ..USUAL };
+    let words = words();
+    let slot = slot(&words, 1);
+    let before = allow(slot, &settings, 1, 0).unwrap();
+    assert_eq!(force(slot, Some(Forced::Open)), State::Closed);
+    assert_eq!(force(slot, Some(Forced::Open)), State::ForcedOpen);
+    assert_eq!(report(slot, &settings, before, false, 0), None);
+    for now in [0, 31 * SECOND, 1 << 50] {
+        assert!(allow(slot, &settings, 1, now).is_err(), "no time ends it");
+        assert_eq!(state(slot, &settings, now), State::ForcedOpen);
+    }
+    assert_eq!(force(slot, Some(Forced::Closed)), State::ForcedOpen);
+    for _ in 0..100 {
+        assert_eq!(call(slot, &settings, false, 0), None);
+    }
+    let during = allow(slot, &settings, 1, 0).unwrap();
+    assert_eq!(force(slot, None), State::ForcedClosed);
+    assert_eq!(force(slot, None), State::Closed, "there is nothing to end");
+    assert_eq!(report(slot, &settings, during, false, 0), None, "it was let through by force");
+    assert_eq!(call(slot, &settings, false, 0), Some(Transition::Opened));
+    // A probe in flight says nothing once somebody has spoken, and what was open is closed after that.
+    let probe = allow(slot, &settings, 1, 30 * SECOND).unwrap();
+    force(slot, Some(Forced::Closed));
+    assert_eq!(report(slot, &settings, probe, false, 30 * SECOND), None);
+    assert_eq!(state(slot, &settings, 30 * SECOND), State::ForcedClosed);
+    force(slot, None);
+    assert_eq!(state(slot, &settings, 30 * SECOND), State::Closed);
+}
+
 /// The breaker as its description reads, for one caller at a time.
 struct Model {
     settings: Breaker,
@@ -192,6 +338,10 @@ struct Model {
     era: u32,
     until: u64,
     successes: u32,
+    /// How often it has opened since it was calm.
+    times: u32,
+    closed_at: u64,
+    calls: Vec<u64>,
     failures: Vec<u64>,
     /// When each probe loses its place; `None` once it has ended.
     probes: Vec<Option<u64>>,
@@ -203,24 +353,43 @@ type Ticket = (u32, Option<usize>);
 impl Model {
     fn change(&mut self, state: State) {
         (self.state, self.era, self.successes) = (state, self.era + 1, 0);
+        self.calls.clear();
         self.failures.clear();
     }
 
+    /// Opens for the time without jitter.
     fn open(&mut self, now: u64) -> Option<Transition> {
+        if self.state == State::Closed && now - self.closed_at >= self.settings.window {
+            self.times = 0;
+        }
+        let doubled = self.settings.open_for as u128 * (1u128 << self.times);
+        let most = self.settings.open_for_max.max(self.settings.open_for);
+        self.until = now + doubled.min(most.into()) as u64;
+        self.times = (self.times + 1).min(31);
         self.change(State::Open);
-        self.until = now + self.settings.open_for;
         Some(Transition::Opened)
     }
 
-    fn allow(&mut self, now: u64) -> Result<Ticket, Option<u64>> {
-        if self.state == State::Open {
-            if now < self.until {
-                return Err(Some(self.until - now));
-            }
-            self.change(State::HalfOpen);
+    fn force(&mut self, forced: Option<Forced>) {
+        let next = match forced {
+            Some(Forced::Open) => State::ForcedOpen,
+            Some(Forced::Closed) => State::ForcedClosed,
+            None if matches!(self.state, State::ForcedOpen | State::ForcedClosed) => State::Closed,
+            None => return,
+        };
+        if next != self.state {
+            (self.times, self.closed_at) = (0, 0);
+            self.change(next);
         }
-        if self.state == State::Closed {
-            return Ok((self.era, None));
+    }
+
+    fn allow(&mut self, now: u64) -> Result<Ticket, Option<u64>> {
+        match self.state {
+            State::Closed | State::ForcedClosed => return Ok((self.era, None)),
+            State::ForcedOpen => return Err(Some(self.settings.open_for)),
+            State::Open if now < self.until => return Err(Some(self.until - now)),
+            State::Open => self.change(State::HalfOpen),
+            State::HalfOpen => {}
         }
         if self.probes.iter().flatten().filter(|deadline| now < **deadline).count() >= self.settings.probes as usize {
             return Err(None);
@@ -238,11 +407,21 @@ impl Model {
             return None;
         }
         match (self.state, ok) {
-            (State::Closed, false) => {
-                let part = |time: u64| time / self.settings.window.div_ceil(32);
+            (State::Closed, _) => {
+                let Breaker { failures, failure_ratio, minimum_calls, window, .. } = self.settings;
+                let part = |time: u64| time / window.div_ceil(32);
+                let recent = |times: &[u64]| times.iter().filter(|time| part(now) - part(**time) < 32).count() as u64;
+                self.calls.push(now);
+                if ok {
+                    return None;
+                }
                 self.failures.push(now);
-                let recent = self.failures.iter().filter(|time| part(now) - part(**time) < 32).count();
-                if recent >= self.settings.failures as usize { self.open(now) } else { None }
+                let (failed, called) = (recent(&self.failures), recent(&self.calls));
+                let by_number = failures > 0 && failed >= failures.into();
+                let by_share = failure_ratio > 0
+                    && called >= minimum_calls.into()
+                    && failed as f64 / called as f64 >= f64::from(failure_ratio) / 1_000.0;
+                if by_number || by_share { self.open(now) } else { None }
             }
             (State::HalfOpen, false) => self.open(now),
             (State::HalfOpen, true) => {
@@ -251,6 +430,7 @@ impl Model {
                     return None;
                 }
                 self.change(State::Closed);
+                self.closed_at = now;
                 Some(Transition::Closed)
             }
             _ => None,
@@ -264,33 +444,53 @@ enum Step {
     Report(prop::sample::Index, bool),
     Cancel(prop::sample::Index),
     Wait(u64),
+    Force(Option<Forced>),
 }
 
 fn step() -> impl Strategy<Value = Step> {
+    let forced = prop_oneof![Just(Some(Forced::Open)), Just(Some(Forced::Closed)), Just(None), Just(None)];
     prop_oneof![
-        6 => Just(Step::Allow),
-        6 => (any::<prop::sample::Index>(), prop::bool::weighted(0.6)).prop_map(|(index, ok)| Step::Report(index, ok)),
-        1 => any::<prop::sample::Index>().prop_map(Step::Cancel),
-        2 => (0..400 * MILLISECOND).prop_map(Step::Wait),
-        1 => (0..3 * SECOND).prop_map(Step::Wait),
+        24 => Just(Step::Allow),
+        24 => (any::<prop::sample::Index>(), prop::bool::weighted(0.6)).prop_map(|(index, ok)| Step::Report(index, ok)),
+        4 => any::<prop::sample::Index>().prop_map(Step::Cancel),
+        8 => (0..400 * MILLISECOND).prop_map(Step::Wait),
+        4 => (0..3 * SECOND).prop_map(Step::Wait),
+        1 => forced.prop_map(Step::Force),
     ]
 }
 
+fn settings() -> impl Strategy<Value = Breaker> {
+    let rules = prop_oneof![
+        (1u32..4).prop_map(|failures| (failures, 0, 1)),
+        (prop_oneof![Just(0), 2u32..8], 1u16..=1_000, 1u32..12),
+    ];
+    let times = (100 * MILLISECOND..2 * SECOND, prop_oneof![Just(0), 0..20 * SECOND]);
+    (rules, 500 * MILLISECOND..4 * SECOND, times, prop_oneof![Just(0u16), 0u16..=1_000], 1u32..=16, 1u32..5).prop_map(
+        |((failures, failure_ratio, minimum_calls), window, (open_for, more), jitter, probes, closes_after)| Breaker {
+            failures,
+            failure_ratio,
+            minimum_calls,
+            window,
+            open_for,
+            open_for_max: open_for + more,
+            jitter,
+            probes,
+            closes_after,
+            ..USUAL
+        },
+    )
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 600, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 1_500, ..ProptestConfig::default() })]
 
     #[test]
     fn a_breaker_is_its_description(
-        failures in 1u32..4,
-        probes in 1u32..=16,
-        closes_after in 1u32..5,
-        window in 500 * MILLISECOND..4 * SECOND,
-        open_for in 100 * MILLISECOND..2 * SECOND,
+        settings in settings(),
         // Near the end of the 42 bits that words keep, too.
         start in prop_oneof![Just(0), (1u64 << 42) - 3 * SECOND..1 << 42],
-        steps in prop::collection::vec(step(), 1..200),
+        steps in prop::collection::vec(step(), 1..300),
     ) {
-        let settings = Breaker { failures, window, open_for, probes, closes_after };
         let words = words();
         let slot = slot(&words, 7);
         let mut model = Model {
@@ -299,6 +499,9 @@ proptest! {
             era: 0,
             until: 0,
             successes: 0,
+            times: 0,
+            closed_at: 0,
+            calls: Vec::new(),
             failures: Vec::new(),
             probes: Vec::new(),
         };
@@ -307,6 +510,10 @@ proptest! {
         for (number, step) in steps.into_iter().enumerate() {
             match step {
                 Step::Wait(micros) => now += micros,
+                Step::Force(forced) => {
+                    force(slot, forced);
+                    model.force(forced);
+                }
                 Step::Allow => match (allow(slot, &settings, 3, now), model.allow(now)) {
                     (Ok(permit), Ok(ticket)) => {
                         prop_assert_eq!(permit.is_probe(), ticket.1.is_some());
@@ -322,6 +529,14 @@ proptest! {
                     let (permit, ticket) = flying.swap_remove(index.index(flying.len()));
                     let ours = report(slot, &settings, permit, ok, now);
                     prop_assert_eq!(ours, model.report(ticket, ok, now), "step {}", number);
+                    if ours == Some(Transition::Opened) {
+                        // How much longer chance has it is between nothing and the jitter.
+                        let exact = model.until - now;
+                        let open = allow(slot, &settings, 3, now).unwrap_err().retry_after;
+                        let most = exact + exact * u64::from(settings.jitter) / 1_000;
+                        prop_assert!((exact..=most).contains(&open), "step {}: {} of {}", number, open, exact);
+                        model.until = now + open;
+                    }
                 }
                 Step::Cancel(index) if !flying.is_empty() => {
                     let (permit, ticket) = flying.swap_remove(index.index(flying.len()));
@@ -330,8 +545,31 @@ proptest! {
                 }
                 Step::Report(..) | Step::Cancel(_) => {}
             }
+            prop_assert_eq!(state(slot, &settings, now), match model.state {
+                State::Open if now >= model.until => State::HalfOpen,
+                state => state,
+            });
         }
     }
+}
+
+/// Threads count their successes at once: none is lost while the part of the window is the same.
+#[test]
+fn calls_of_many_threads_are_all_counted() {
+    const EACH: u64 = 20_000;
+    let settings = Breaker { failures: 0, failure_ratio: 1, minimum_calls: 1, ..USUAL };
+    let words = words();
+    let slot = slot(&words, 1);
+    // The first makes the tally this part's; from then on all only add.
+    call(slot, &settings, true, 0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..EACH).for_each(|_| assert!(call(slot, &settings, true, 0).is_none())));
+        }
+    });
+    // 80,001 calls and then a failure each: a thousandth of them is reached with the 81st.
+    let opened = (1..200).position(|_| call(slot, &settings, false, 0).is_some());
+    assert_eq!(opened, Some(80));
 }
 
 #[test]

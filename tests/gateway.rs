@@ -17,6 +17,8 @@ mod explain;
 mod files;
 #[path = "gateway/identity.rs"]
 mod identity;
+#[path = "gateway/in_flight.rs"]
+mod in_flight;
 #[path = "gateway/limits.rs"]
 mod limits;
 #[path = "router/model.rs"]

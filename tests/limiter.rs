@@ -5,9 +5,10 @@
 use std::path::PathBuf;
 
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use gateway::limiter::{Due, KeyHasher, Quota};
+use gateway::state::tables::places::{self, Place, Places};
 use gateway::state::tables::rate::{Outcome, RateTable};
 use gateway::types::SECOND;
 use serde_json::Value;
@@ -128,4 +129,58 @@ fn killed_processes_leave_exact_buckets_and_a_usable_table() {
     }
     assert!(lost <= CHILDREN as u64, "{lost} charges without a request");
     assert!(matches!(table.take(99, &quota, 1, now + 3 * SECOND), Outcome::Taken(_)));
+}
+
+/// Children come and go over one limit as fast as they can, each with a worker slot of its own, until each is killed
+/// somewhere inside; then its heir empties the cell. Nobody is ever above the limit, and in the end all places are free.
+#[test]
+fn killed_processes_keep_no_place_in_flight() {
+    const MOST: u32 = 3;
+    const WORKERS: [u32; 3] = [0, 1, 9];
+    const ROUNDS: usize = 40;
+    let words = shared_words(places::WIDTH + 2);
+    let (table, counts) = words.split_at(places::WIDTH);
+    let (inside, entered) = (&counts[0], &counts[1]);
+    let table = Places::new(table);
+    let slot = table.claim(7).unwrap();
+    // One that stays all the time, and must still be counted at the end.
+    assert!(table.enter(Place { slot, worker: 20, key: 7 }, MOST).is_some());
+    for round in 0..ROUNDS as u64 {
+        inside.store(1, Relaxed);
+        let children = WORKERS.map(|worker| {
+            // SAFETY: the child touches only memory that exists already and leaves through a signal.
+            let pid = unsafe { libc::fork() };
+            assert!(pid >= 0);
+            if pid == 0 {
+                loop {
+                    let Some(place) = table.enter(Place { slot, worker, key: 7 }, MOST) else { continue };
+                    if inside.fetch_add(1, SeqCst) >= u64::from(MOST) {
+                        entered.fetch_add(1 << 32, SeqCst);
+                    }
+                    entered.fetch_add(1, SeqCst);
+                    inside.fetch_sub(1, SeqCst);
+                    table.leave(place);
+                }
+            }
+            pid
+        });
+        let before = entered.load(SeqCst);
+        while entered.load(SeqCst) < before + 300 + 29 * round {
+            std::thread::yield_now();
+        }
+        for pid in children {
+            // SAFETY: our own children, which are waited for.
+            unsafe {
+                libc::kill(pid, libc::SIGKILL);
+                assert_eq!(libc::waitpid(pid, std::ptr::null_mut(), 0), pid);
+            }
+            assert!(
+                table.count(slot, 7) <= Some(MOST + WORKERS.len() as u32),
+                "who steps back is counted for an instant"
+            );
+        }
+        WORKERS.iter().for_each(|worker| table.forget(*worker));
+        assert_eq!(table.count(slot, 7), Some(1), "round {round}");
+    }
+    assert_eq!(entered.load(SeqCst) >> 32, 0, "above the limit");
 }

@@ -85,6 +85,7 @@ fn every_family_is_there_before_anything_was_counted() {
         ("gateway_active_connections", "gauge"),
         ("gateway_rate_limit_hits_total", "counter"),
         ("gateway_circuit_breaker_state", "gauge"),
+        ("gateway_circuit_breaker_forced", "gauge"),
         ("gateway_config_generation", "gauge"),
         ("gateway_config_age_seconds", "gauge"),
         ("gateway_region_fill_ratio", "gauge"),
@@ -124,12 +125,14 @@ fn what_is_counted_is_what_is_read() {
             generation: 12,
             age: 1.5,
             fill: vec![("peers", 0.25)],
-            breakers: vec![BreakerGauge { upstream: "pool", state: 2 }],
+            breakers: vec![BreakerGauge { upstream: "pool", state: 2, forced: false }],
             upstreams: vec![UpstreamGauge { upstream: "pool", peers: 5, ejected: 2, ejections: 9 }],
             key_sets: vec![("idp", 7.5)],
+            in_flight: vec![("orders", 3)],
         },
     );
     for (series, expected) in [
+        (r#"gateway_route_in_flight{route="orders"}"#, 3.0),
         (r#"gateway_requests_total{route="orders",method="GET",status="200"}"#, 4.0),
         (r#"gateway_requests_total{route="orders",method="GET",status="499"}"#, 2.0),
         (r#"gateway_requests_total{route="-",method="OTHER",status="404"}"#, 2.0),

@@ -99,6 +99,7 @@ pub fn object() -> Route {
         permissions: None,
         limits: Vec::new(),
         early: 0,
+        in_flight: None,
         timeouts: Timeouts::default(),
         retries: Retries::default(),
         strip: Vec::new(),

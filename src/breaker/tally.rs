@@ -3,14 +3,16 @@ use super::Breaker;
 /// How many parts the window is counted in: it slides in steps of a thirty-second of its length.
 pub const TALLIES: u64 = 32;
 
-/// The failures of one part of the window: which part, counted from time 0 (30 bits), the last 14 bits of the era, and
-/// how many (20 bits). Parts of another time or era do not count, so nothing has to be cleared when a breaker closes.
+/// The failures, or the calls, of one part of the window: which part, counted from time 0 (24 bits), the last 10 bits of
+/// the era, and how many (30 bits: a window of a day has parts of 45 minutes). Parts of another time or era do not
+/// count, so nothing has to be cleared when a breaker closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tally(pub u64);
 
-const PART_BITS: u32 = 30;
-const ERA_BITS: u32 = 14;
-const COUNT_BITS: u32 = 20;
+const PART_BITS: u32 = 24;
+const ERA_BITS: u32 = 10;
+const COUNT_BITS: u32 = 30;
+const BEHIND: i64 = -(TALLIES as i64);
 const COUNT_MAX: u64 = (1 << COUNT_BITS) - 1;
 
 impl Tally {
@@ -23,22 +25,31 @@ impl Tally {
         }
     }
 
-    /// One failure more, in `part` of `era`; unchanged if the tally is of a later era.
+    /// Whether one more in `part` of `era` is this word plus 1, however many others add to it at the same time.
+    #[must_use]
+    #[inline]
+    pub const fn takes(self, part: u64, era: u32) -> bool {
+        // As many threads as there may be could add to it before they see that it is full.
+        self.age(era) == 0 && self.distance(part) == 0 && self.count() < COUNT_MAX >> 1
+    }
+
+    /// One more, in `part` of `era`; unchanged if the tally is of a later era.
     #[must_use]
     pub const fn plus_one(self, part: u64, era: u32) -> Self {
         let age = self.age(era);
         if age != 0 && age < 1 << (ERA_BITS - 1) {
             return self;
         }
-        // A later part is that of a process whose clock is ahead: the failure counts there.
-        if age == 0 && self.distance(part) <= 0 {
+        // The part one window ahead is that of a process that looked at the clock later: the call counts there. What
+        // seems to be further ahead is so old that its number has come around.
+        if age == 0 && matches!(self.distance(part), BEHIND..=0) {
             return Self(if self.count() < COUNT_MAX { self.0 + 1 } else { self.0 });
         }
         let (part, era) = (part & ((1 << PART_BITS) - 1), era as u64 & ((1 << ERA_BITS) - 1));
         Self(part << (ERA_BITS + COUNT_BITS) | era << COUNT_BITS | 1)
     }
 
-    /// How many of its failures lie in the window that ends in `part` of `era`.
+    /// How many of its calls lie in the window that ends in `part` of `era`.
     #[must_use]
     pub const fn within(self, part: u64, era: u32) -> u64 {
         let near = self.distance(part).unsigned_abs() < TALLIES;

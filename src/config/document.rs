@@ -132,6 +132,8 @@ pub struct Route {
     pub permissions: Option<Permissions>,
     /// Names of limiters that exist, in the order in which they are asked.
     pub limits: Vec<String>,
+    /// How many requests it lets in at a time, over all workers; `None` = any number.
+    pub max_in_flight: Option<u32>,
     /// Microseconds, by route, else upstream, else defaults; 0 = nginx's own setting stays.
     pub timeouts: balancer::Timeouts,
     /// By route, else upstream, else defaults, else built in; field by field.

@@ -77,10 +77,28 @@ fn ejection(at: &At<'_>) -> Ejection {
 
 fn breaker(at: &At<'_>) -> Breaker {
     let span = |name, default| at.parsed(name, scalar::duration).unwrap_or(default);
+    let open_for = span("open_for", 30 * SECOND);
+    let open_for_max = span("open_for_max", open_for);
+    if open_for_max < open_for {
+        at.get("open_for_max")
+            .as_ref()
+            .unwrap_or(at)
+            .error("must not be below `open_for`, which is `30s` where none is written");
+    }
+    let ratio = at.get("failure_ratio");
+    if let Some(calls) = at.get("minimum_calls").filter(|_| ratio.is_none()) {
+        calls.error("belongs to `failure_ratio`, which is not there");
+    }
     Breaker {
-        failures: at.number("failures").unwrap_or(10),
+        // Whoever writes a share alone means that alone.
+        failures: at.number("failures").unwrap_or(if ratio.is_some() { 0 } else { 10 }),
+        failure_ratio: at.parsed("failure_ratio", scalar::percentage).unwrap_or(0),
+        minimum_calls: at.number("minimum_calls").unwrap_or(20),
+        slow_call: span("slow_call", 0),
         window: span("window", 10 * SECOND),
-        open_for: span("open_for", 30 * SECOND),
+        open_for,
+        open_for_max,
+        jitter: at.parsed("jitter", scalar::percentage).unwrap_or(0),
         probes: at.number("probes").unwrap_or(5),
         closes_after: at.number("closes_after").unwrap_or(5),
     }

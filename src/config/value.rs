@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::document::{Consumer, Document, HostHeader, PathPolicy, Protocols, Role, Route, Sources, Upstream};
 use crate::balancer::{Ejection, Retries, RetryOn, Timeouts};
+use crate::breaker::Breaker;
 use crate::cors::{Cors, Origins};
 use crate::limiter::{HeaderStyle, KeyPart, Limiter};
 use crate::lists::{Ban, List};
@@ -242,15 +243,8 @@ pub(super) fn upstream(entry: &Upstream) -> Value {
         fields.put("host", name.as_str());
     }
     put_ejection(&mut fields, &entry.ejection);
-    if let Some(breaker) = &entry.breaker {
-        fields.put(
-            "breaker",
-            json!({
-                "failures": breaker.failures, "window": duration(breaker.window),
-                "open_for": duration(breaker.open_for), "probes": breaker.probes,
-                "closes_after": breaker.closes_after,
-            }),
-        );
+    if let Some(written) = &entry.breaker {
+        fields.put("breaker", breaker(written));
     }
     if let Some(written) = &entry.retries {
         fields.put("retries", retries(written));
@@ -279,6 +273,28 @@ fn put_ejection(fields: &mut Fields, ejection: &Ejection) {
     }
 }
 
+fn breaker(breaker: &Breaker) -> Value {
+    let mut fields = Fields::default();
+    if breaker.failures > 0 {
+        fields.put("failures", breaker.failures);
+    }
+    if breaker.weighs() {
+        fields.put("failure_ratio", percentage(breaker.failure_ratio));
+        fields.put("minimum_calls", breaker.minimum_calls);
+    }
+    if breaker.slow_call > 0 {
+        fields.put("slow_call", duration(breaker.slow_call));
+    }
+    fields.put("window", duration(breaker.window));
+    fields.put("open_for", duration(breaker.open_for));
+    fields.put("open_for_max", duration(breaker.open_for_max));
+    fields.put("jitter", percentage(breaker.jitter));
+    fields.put("probes", breaker.probes);
+    fields.put("closes_after", breaker.closes_after);
+    fields.done()
+}
+
+/// Tenths of a percent as they are written.
 fn percentage(tenths: u16) -> String {
     match (tenths / 10, tenths % 10) {
         (whole, 0) => format!("{whole}%"),
@@ -375,6 +391,9 @@ pub(super) fn route(entry: &Route) -> Value {
         fields.put("permissions", json!({word: permissions.required}));
     }
     fields.texts("limits", &entry.limits);
+    if let Some(most) = entry.max_in_flight {
+        fields.put("max_in_flight", most);
+    }
     if let Some(settings) = &entry.cors {
         fields.put("cors", cors(settings));
     }

@@ -17,7 +17,6 @@ use crate::lists::{Bans, Set};
 use crate::router::settings::ArchivedAnswer;
 use crate::router::template::{Place, render};
 use crate::router::{host, path};
-use crate::state::tables::breaker;
 use crate::state::{Blob, Captures, Lookup, View};
 use crate::types::{Id, Now, Reason, Request, SECOND};
 
@@ -88,7 +87,11 @@ impl Worker {
         self.callers.forget();
         self.out.clear();
         self.begin(request, entry, now, ticket);
-        match self.decide(request, entry, now, ticket, recorder) {
+        let decided = self.decide(request, entry, now, ticket, recorder);
+        if !matches!(decided, Ok(None | Some(Respond::Route))) {
+            Self::leave(&self.region, ticket);
+        }
+        match decided {
             Ok(None) => {
                 ticket.stage = Stage::Forwarded;
                 Decision::Forward
@@ -227,15 +230,13 @@ impl Worker {
         ticket: &mut Ticket,
         recorder: &mut impl Recorder,
     ) -> Result<(), Reply> {
-        if let Some((slot, settings)) = Self::breaker(region, upstream) {
-            match breaker::allow(slot, &settings, ticket.shard as u16, now.mono) {
-                Ok(permit) => ticket.permit = Some(permit),
-                Err(refused) => {
-                    tell!(recorder, Step::Breaker, "open for {} more µs", refused.retry_after);
-                    return Err(Reply::later(Reason::BreakerOpen, refused.retry_after));
-                }
+        match Self::permit(region, upstream, now, ticket) {
+            Ok(None) => {}
+            Ok(Some(_)) => tell!(recorder, Step::Breaker, "lets it through"),
+            Err(refused) => {
+                tell!(recorder, Step::Breaker, "open for {} more µs", refused.retry_after);
+                return Err(Reply::later(Reason::BreakerOpen, refused.retry_after));
             }
-            tell!(recorder, Step::Breaker, "lets it through");
         }
         super::ejection::explain(region, upstream, now, recorder);
         if let Some(shared) = Self::shared(region, upstream) {
@@ -293,6 +294,7 @@ fn guard<Q: Request>(
     recorder: &mut impl Recorder,
 ) -> Result<(), Halt> {
     let early = route.early.to_native() as usize;
+    limits.enter(ticket, recorder)?;
     limits.step(route.limits.get(..early), None, ticket, recorder)?;
     let auth = callers.authenticate(view, route, limits.request, limits.now, ticket, recorder)?;
     if let Some(requirement) = route.permissions.as_ref() {

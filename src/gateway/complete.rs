@@ -25,6 +25,7 @@ impl Worker {
         ticket.stage = Stage::Refused;
         ticket.refused = Some(reason);
         self.cancel_permit(ticket);
+        Self::leave(&self.region, ticket);
     }
 
     /// The request is over: the breaker hears how its upstream did, the metrics count it. Once a request.
@@ -35,11 +36,12 @@ impl Worker {
         if let Some(attempt) = ticket.attempt.take() {
             Self::peers(&self.region).finished(attempt.peer);
         }
+        Self::leave(&self.region, ticket);
         let judged = if outcome.aborted { 0 } else { outcome.upstream_status };
         match judged {
             // Nobody can say what the upstream would have answered.
             0 => self.cancel_permit(ticket),
-            status => self.report(ticket, status < 500 || status == 501, now),
+            status => self.report(ticket, (status < 500 || status == 501) && !ticket.slow, now),
         }
         if ticket.counted
             && let Some(shard) = Self::shard(&self.region, self.reader.slot())
@@ -57,6 +59,7 @@ impl Worker {
             Self::peers(&self.region).finished(attempt.peer);
         }
         self.cancel_permit(ticket);
+        Self::leave(&self.region, ticket);
         if ticket.counted
             && let Some(shard) = Self::shard(&self.region, self.reader.slot())
         {
@@ -67,8 +70,8 @@ impl Worker {
     }
 
     fn report(&mut self, ticket: &mut Ticket, good: bool, now: Now) {
-        // A success while the breaker is closed changes nothing, and need not find it.
-        let Some(permit) = ticket.permit.take().filter(|permit| permit.is_probe() || !good) else { return };
+        // A success while the breaker is closed mostly changes nothing, and need not find it.
+        let Some(permit) = ticket.permit.take().filter(|permit| !good || !permit.ignores_success()) else { return };
         let region: Region = self.region;
         let Some(view) = self.reader.enter() else { return };
         let Some(upstream) = view.object::<Upstream>(ticket.upstream) else { return };

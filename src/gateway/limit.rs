@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::decision::Reply;
 use super::explain::{Recorder, Step, tell};
-use super::object::Route;
+use super::object::{ArchivedInFlight, Route};
 use super::ticket::{LimitNote, LimitStatus, Ticket};
 use super::worker::Worker;
 use crate::auth::Claims;
@@ -12,9 +12,13 @@ use crate::config::LIMITS_MAX;
 use crate::limiter::{
     Admitted, ArchivedHeaderStyle, ArchivedKeyPart, ArchivedLimiter, HeaderStyle, KeyHasher, Limiter, Quota,
 };
+use crate::state::tables::places::Place;
 use crate::state::tables::rate::Outcome;
 use crate::state::{Blob, Captures, Region, View};
-use crate::types::{ArchivedId, Header, Id, Now, Reason, Request};
+use crate::types::{ArchivedId, Header, Id, Now, Reason, Request, SECOND};
+
+/// The rule under which refusals of a full route are counted.
+pub(super) const IN_FLIGHT: &str = "max_in_flight";
 
 /// What keys are made of.
 pub(super) struct Limits<'a, 'v, R> {
@@ -36,7 +40,59 @@ struct Charge {
     taken: Admitted,
 }
 
+impl Worker {
+    /// Gives back the place that the request has on its route, if it has one.
+    #[inline]
+    pub(super) fn leave(region: &Region, ticket: &mut Ticket) {
+        if ticket.place.key != 0 {
+            Self::places(region).leave(std::mem::take(&mut ticket.place));
+        }
+    }
+}
+
 impl<R: Request> Limits<'_, '_, R> {
+    /// Takes a place on the route, where it lets in so many at a time: before anything else is taken, so that a refusal
+    /// costs nothing. Whatever refuses the request later gives the place back.
+    #[inline]
+    pub fn enter(&self, ticket: &mut Ticket, recorder: &mut impl Recorder) -> Result<(), Reply> {
+        match self.route.in_flight.as_ref() {
+            Some(in_flight) => self.enter_route(in_flight, ticket, recorder),
+            None => {
+                // After an internal redirect it may have one on another route.
+                Worker::leave(self.region, ticket);
+                Ok(())
+            }
+        }
+    }
+
+    fn enter_route(
+        &self,
+        in_flight: &ArchivedInFlight,
+        ticket: &mut Ticket,
+        recorder: &mut impl Recorder,
+    ) -> Result<(), Reply> {
+        let (slot, key, most) = (in_flight.slot.to_native(), in_flight.key.to_native(), in_flight.most.to_native());
+        if ticket.place.key == key {
+            return Ok(());
+        }
+        Worker::leave(self.region, ticket);
+        match Worker::places(self.region).enter(Place { slot, worker: ticket.shard, key }, most) {
+            Some(place) => {
+                ticket.place = place;
+                tell!(recorder, Step::Limit, "`max_in_flight` has a place, {most} at most");
+                Ok(())
+            }
+            None => {
+                tell!(recorder, Step::Limit, "`max_in_flight` refuses: {most} are under way");
+                if let Some(shard) = Worker::shard(self.region, ticket.shard) {
+                    shard.limited(self.route.id(), Id::NONE);
+                }
+                ticket.limit_status = LimitStatus::Rejected;
+                Err(Reply::later(Reason::LimitInFlight, SECOND))
+            }
+        }
+    }
+
     /// Asks `limits` in their order.
     pub fn step(
         &self,

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::key_sets;
 use super::leader::counter;
+use super::limit::IN_FLIGHT;
 use super::object::{ArchivedPeerEntry, Route, Upstream};
 use super::worker::{Worker, breaker_state};
 use crate::breaker::State;
@@ -21,12 +22,19 @@ impl Worker {
         let index = Index::of(&view);
         let upstreams: Vec<_> = view.each::<Upstream>().collect();
         let breakers = upstreams.iter().filter_map(|upstream| {
-            let state = match breaker_state(&region, upstream, now)? {
-                State::Closed => 0,
-                State::Open => 1,
-                State::HalfOpen => 2,
+            let (state, forced) = match breaker_state(&region, upstream, now)? {
+                State::Closed => (0, false),
+                State::Open => (1, false),
+                State::HalfOpen => (2, false),
+                State::ForcedOpen => (1, true),
+                State::ForcedClosed => (0, true),
             };
-            Some(BreakerGauge { upstream: upstream.name(), state })
+            Some(BreakerGauge { upstream: upstream.name(), state, forced })
+        });
+        let in_flight = view.each::<Route>().filter_map(|route| {
+            let limit = route.in_flight.as_ref()?;
+            let count = Self::places(&region).count(limit.slot.to_native(), limit.key.to_native())?;
+            Some((route.name(), count))
         });
         let peers = Self::peers(&region);
         let standing = upstreams.iter().map(|upstream| {
@@ -57,6 +65,7 @@ impl Worker {
             ],
             breakers: breakers.collect(),
             upstreams: standing,
+            in_flight: in_flight.collect(),
             key_sets: key_sets::ages(&view.tree(), now),
         };
         render(shards, &index, &gauges).unwrap_or_default()
@@ -113,6 +122,9 @@ impl Names for Index<'_> {
     }
 
     fn rule(&self, id: Id) -> Option<&str> {
+        if !id.is_some() {
+            return Some(IN_FLIGHT);
+        }
         self.tree.object::<Limiter>(id).map(|limiter| limiter.name())
     }
 

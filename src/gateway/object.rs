@@ -28,6 +28,8 @@ pub struct Route {
     pub limits: Vec<Id>,
     /// How many of `limits` are asked before auth.
     pub early: u32,
+    /// How many requests it lets in at a time.
+    pub in_flight: Option<InFlight>,
     /// Upstream timeouts.
     pub timeouts: Timeouts,
     /// Retry rules.
@@ -61,6 +63,17 @@ pub struct Route {
     pub headers: Vec<(String, Template)>,
     /// Free texts.
     pub labels: Labels,
+}
+
+/// How many requests at a time, and where they are counted.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    /// So many.
+    pub most: u32,
+    /// The slot in the table of places …
+    pub slot: u32,
+    /// … and the key that must stand there.
+    pub key: u64,
 }
 
 /// Addresses written out, and lists of them.

@@ -7,7 +7,6 @@ use super::object::{Route, Upstream};
 use super::ticket::{Attempt, Stage, Ticket};
 use super::worker::Worker;
 use crate::balancer::{Outcome, PickTable, Tried};
-use crate::state::tables::breaker;
 use crate::state::{Blob, Region, View};
 use crate::types::{Now, Reason};
 
@@ -97,13 +96,8 @@ impl Worker {
             return Err(gone);
         }
         // The permit of the old one's breaker went with it.
-        ticket.permit = match Self::breaker(region, &upstream) {
-            Some((slot, settings)) => Some(
-                breaker::allow(slot, &settings, ticket.shard as u16, now.mono)
-                    .map_err(|refused| Reply::later(Reason::BreakerOpen, refused.retry_after))?,
-            ),
-            None => None,
-        };
+        Self::permit(region, &upstream, now, ticket)
+            .map_err(|refused| Reply::later(Reason::BreakerOpen, refused.retry_after))?;
         ticket.upstream = upstream.id();
         ticket.names.upstream.set(upstream.name_bytes());
         Ok(upstream)
@@ -112,7 +106,9 @@ impl Worker {
     /// The response header of the try under way has come.
     pub fn answered(&mut self, ticket: &mut Ticket, now: Now) {
         if let Some(attempt) = &mut ticket.attempt {
-            attempt.latency = Some(now.mono.saturating_sub(attempt.started));
+            let latency = now.mono.saturating_sub(attempt.started);
+            attempt.latency = Some(latency);
+            ticket.slow = ticket.slow_after != 0 && latency > ticket.slow_after;
             ticket.stage = Stage::Answered;
         }
     }

@@ -9,7 +9,9 @@ use std::sync::atomic::AtomicU64;
 use siphasher::sip::SipHasher13;
 
 use super::key_sets;
-use super::object::{Addresses, ApiKey, BANS, Consumer, PeerEntry, Role, Route, SETTINGS, Settings, Upstream};
+use super::object::{
+    Addresses, ApiKey, BANS, Consumer, InFlight, PeerEntry, Role, Route, SETTINGS, Settings, Upstream,
+};
 use crate::auth::{Grants, Requirement};
 use crate::balancer::{self, PickTable, Seat};
 use crate::config::{self, Document, HostHeader, LIMITS_MAX, PathPolicy, Sources};
@@ -17,6 +19,7 @@ use crate::limiter::KeyPart;
 use crate::lists::{Bans, Set};
 use crate::state::tables::breaker;
 use crate::state::tables::peers::Peers;
+use crate::state::tables::places::Places;
 use crate::state::tables::slot::Slots;
 use crate::state::tables::upstreams::Upstreams;
 use crate::state::{Full, HeapRegion, Identity, Refusal, Region, Transaction, Writer};
@@ -166,6 +169,7 @@ struct Alive {
     peers: HashSet<u64>,
     breakers: HashSet<u64>,
     upstreams: HashSet<u64>,
+    places: HashSet<u64>,
 }
 
 impl Alive {
@@ -174,12 +178,18 @@ impl Alive {
         Peers::new(region.peer_words()).sweep(|key| self.peers.contains(&key), now.mono);
         Slots::new(region.breaker_words(), breaker::WIDTH).sweep(|key| self.breakers.contains(&key));
         Upstreams::new(region.upstream_words()).sweep(|key| self.upstreams.contains(&key));
+        Places::new(region.place_words()).sweep(|key| self.places.contains(&key));
     }
 }
 
 impl Edit<'_> {
     fn apply(&mut self, document: &Document, now: Now) -> Result<Alive, PublishError> {
-        let mut alive = Alive { peers: HashSet::new(), breakers: HashSet::new(), upstreams: HashSet::new() };
+        let mut alive = Alive {
+            peers: HashSet::new(),
+            breakers: HashSet::new(),
+            upstreams: HashSet::new(),
+            places: HashSet::new(),
+        };
         for role in &document.roles {
             self.put(&role.name, role, |_| Ok(Role { permissions: Grants::new(&role.permissions) }))?;
         }
@@ -223,7 +233,7 @@ impl Edit<'_> {
             .map(|limiter| limiter.name.as_str())
             .collect();
         for route in document.routes.iter().filter(|route| route.enabled) {
-            self.put_route(route, &late)?;
+            self.put_route(route, &late, &mut alive)?;
         }
         reserved.sort();
         reserved.dedup();
@@ -369,10 +379,20 @@ impl Edit<'_> {
         }
     }
 
-    fn put_route(&mut self, route: &config::Route, late: &HashSet<&str>) -> Result<(), PublishError> {
+    fn put_route(
+        &mut self,
+        route: &config::Route,
+        late: &HashSet<&str>,
+        alive: &mut Alive,
+    ) -> Result<(), PublishError> {
         if route.limits.len() > LIMITS_MAX {
             return Err(PublishError::TooManyLimits(route.name.clone()));
         }
+        let in_flight = match route.max_in_flight {
+            Some(most) => Some(self.in_flight(&route.name, most)?),
+            None => None,
+        };
+        alive.places.extend(in_flight.map(|in_flight| in_flight.key));
         // Beside the route itself, in which step each of its limits is asked.
         let steps: Vec<bool> = route.limits.iter().map(|name| late.contains(name.as_str())).collect();
         let digest = digest(&(route, steps));
@@ -395,6 +415,7 @@ impl Edit<'_> {
                 .map(|permissions| Requirement { all: permissions.all, required: permissions.required.clone() }),
             early: early.len() as u32,
             limits: self.ids(Kind::Limiter, early.into_iter().chain(late))?,
+            in_flight,
             timeouts: route.timeouts,
             retries: route.retries.clone(),
             strip: if route.strip_prefix {
@@ -419,6 +440,23 @@ impl Edit<'_> {
         self.txn.put_route(&route.name, &object, digest, &route.rules, route.methods, route.priority, conditions)?;
         self.written += 1;
         Ok(())
+    }
+
+    /// Where the requests of a route are counted: where they were, if it had a limit already; else in a new place, so
+    /// that what is under way without one gives nothing back that it never took.
+    fn in_flight(&mut self, route: &str, most: u32) -> Result<InFlight, PublishError> {
+        let places = Places::new(self.region.place_words());
+        let live = self.txn.view().named::<Route>(route).and_then(|live| {
+            let live = live.in_flight.as_ref()?;
+            Some((live.slot.to_native(), live.key.to_native()))
+        });
+        if let Some((slot, key)) = live.filter(|(slot, key)| places.is(*slot, *key)) {
+            return Ok(InFlight { most, slot, key });
+        }
+        let id = self.txn.id(Kind::Route, route)?;
+        let key = u64::from(self.region.generation().wrapping_add(1)) << 32 | u64::from(id.slot);
+        let slot = places.claim(key).ok_or(PublishError::Table("route with `max_in_flight`"))?;
+        Ok(InFlight { most, slot, key })
     }
 
     fn addresses(&mut self, sources: &Sources) -> Result<Option<Box<Addresses>>, PublishError> {

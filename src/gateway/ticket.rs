@@ -13,6 +13,7 @@ use crate::limiter::{HeaderStyle, HeaderText, Quota};
 use crate::state::Blob;
 use crate::state::tables::breaker::Permit;
 use crate::state::tables::peers::Peer;
+use crate::state::tables::places::Place;
 use crate::types::{Id, Method, NAME_MAX, Reason};
 
 /// The record of one request; adapters keep it beside their own and hand it to every call.
@@ -37,6 +38,12 @@ pub struct Ticket {
     pub(super) limit: Option<LimitNote>,
     pub(super) limit_status: LimitStatus,
     pub(super) permit: Option<Permit>,
+    /// Its place on a route that lets in so many at a time.
+    pub(super) place: Place,
+    /// From so many microseconds to the response header on, a try has failed in its breaker's eyes.
+    pub(super) slow_after: u64,
+    /// Whether the last try that was answered took that long.
+    pub(super) slow: bool,
     pub(super) timeouts: Timeouts,
     /// Tries in all that the route allows …
     pub(super) allowed: u8,
@@ -174,6 +181,9 @@ impl Ticket {
             limit: None,
             limit_status: LimitStatus::None,
             permit: None,
+            place: Place::default(),
+            slow_after: 0,
+            slow: false,
             timeouts: Timeouts::default(),
             allowed: 1,
             offered: 1,
@@ -211,6 +221,7 @@ impl Ticket {
         self.responded = false;
         self.passed = Passed::default();
         self.permit = None;
+        self.slow = false;
         self.timeouts = Timeouts::default();
         self.allowed = 1;
         self.offered = 1;

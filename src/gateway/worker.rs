@@ -6,9 +6,10 @@ use super::lines::Lines;
 use super::object::{BANS, SETTINGS, Settings, Upstream};
 use super::ticket::Ticket;
 use crate::balancer::Rng;
-use crate::breaker::{Breaker, State};
-use crate::state::tables::breaker;
+use crate::breaker::{Breaker, Forced, State};
+use crate::state::tables::breaker::{self, Permit, Refused};
 use crate::state::tables::peers::Peers;
+use crate::state::tables::places::Places;
 use crate::state::tables::rate::RateTable;
 use crate::state::tables::shards::Shard;
 use crate::state::tables::slot::{Slot, Slots};
@@ -155,6 +156,10 @@ impl Worker {
         RateTable::new(region.rate_words())
     }
 
+    pub(super) fn places(region: &Region) -> Places<'_> {
+        Places::new(region.place_words())
+    }
+
     pub(super) fn peers(region: &Region) -> Peers<'_> {
         Peers::new(region.peer_words())
     }
@@ -164,6 +169,24 @@ impl Worker {
         let settings = upstream.breaker.as_ref()?.settings();
         let slots = Slots::new(region.breaker_words(), breaker::WIDTH);
         Some((slots.owned(upstream.breaker_slot.to_native(), upstream.id().word())?, settings))
+    }
+
+    /// Asks the breaker of `upstream`, if it has one, whether one more request may be sent there; the permit goes into
+    /// the ticket.
+    #[inline]
+    pub(super) fn permit(
+        region: &Region,
+        upstream: &Blob<'_, Upstream>,
+        now: Now,
+        ticket: &mut Ticket,
+    ) -> Result<Option<Permit>, Refused> {
+        ticket.permit = None;
+        ticket.slow_after = 0;
+        if let Some((slot, settings)) = Self::breaker(region, upstream) {
+            ticket.permit = Some(breaker::allow(slot, &settings, ticket.shard as u16, now.mono)?);
+            ticket.slow_after = settings.slow_call;
+        }
+        Ok(ticket.permit)
     }
 
     /// The number of this worker's slot, which is also that of its shard.
@@ -194,7 +217,20 @@ impl Worker {
             Some(State::Closed) => "closed",
             Some(State::Open) => "open",
             Some(State::HalfOpen) => "half-open",
+            Some(State::ForcedOpen) => "forced-open",
+            Some(State::ForcedClosed) => "forced-closed",
         }
+    }
+
+    /// Has the breaker of the upstream `name` refuse everything or let everything pass, for all workers at once and
+    /// until the next call; `None` ends that, and it begins anew, closed. Edits of the document leave it alone, as long
+    /// as the upstream and its breaker stay. Says where it stood before; `None` = there is no such upstream, or it has
+    /// no breaker.
+    pub fn force_breaker(&mut self, name: &str, forced: Option<Forced>) -> Option<State> {
+        let region = self.region;
+        let view = self.reader.enter()?;
+        let (slot, _) = Self::breaker(&region, &view.named::<Upstream>(name)?)?;
+        Some(breaker::force(slot, forced))
     }
 }
 
@@ -214,6 +250,7 @@ pub(super) fn inherit(region: &Region, slot: u32) {
         breaker::forget(breaker, slot as u16);
     }
     Peers::new(region.peer_words()).forget(slot);
+    Places::new(region.place_words()).forget(slot);
 }
 
 /// Counts a panic that an adapter caught in the process with worker slot `slot`.

@@ -34,6 +34,8 @@ pub struct Gauges<'a> {
     pub breakers: Vec<BreakerGauge<'a>>,
     /// Upstreams.
     pub upstreams: Vec<UpstreamGauge<'a>>,
+    /// Routes that let in so many requests at a time, and how many are under way.
+    pub in_flight: Vec<(&'a str, u32)>,
     /// Key sets by the name of their `auth` entry, and seconds since each was last confirmed.
     pub key_sets: Vec<(&'a str, f64)>,
 }
@@ -45,6 +47,8 @@ pub struct BreakerGauge<'a> {
     pub upstream: &'a str,
     /// 0 closed, 1 open, 2 half-open.
     pub state: u8,
+    /// Whether somebody has it so, whatever its upstream does.
+    pub forced: bool,
 }
 
 /// How one upstream stands.
@@ -100,6 +104,11 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
             .map(|(state, count)| gauge(&[("upstream", one.upstream), ("state", state)], f64::from(count)))
     });
     let ejections = gauges.upstreams.iter().map(|one| counter(&[("upstream", one.upstream)], one.ejections));
+    let in_flight = gauges.in_flight.iter().map(|(route, count)| gauge(&[("route", route)], f64::from(*count)));
+    let forced = gauges
+        .breakers
+        .iter()
+        .map(|breaker| gauge(&[("upstream", breaker.upstream)], f64::from(u8::from(breaker.forced))));
     let fill = gauges.fill.iter().map(|(table, fill)| gauge(&[("table", table)], *fill));
     let key_sets = gauges.key_sets.iter().map(|(auth, age)| gauge(&[("auth", auth)], *age));
     // A connection that one worker accepted and another closed leaves one count too high and one too low.
@@ -136,6 +145,7 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
             COUNTER,
             limited,
         ),
+        Family::new("gateway_route_in_flight", "Requests under way on routes with `max_in_flight`.", GAUGE, in_flight),
         Family::new(
             "gateway_circuit_breaker_state",
             "Circuit breakers: 0 closed, 1 open, 2 half-open.",
@@ -149,6 +159,12 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
             peers,
         ),
         Family::new("gateway_peer_ejections_total", "How often a peer of an upstream was ejected.", COUNTER, ejections),
+        Family::new(
+            "gateway_circuit_breaker_forced",
+            "Circuit breakers that somebody holds in their state: 1; else 0.",
+            GAUGE,
+            forced,
+        ),
         Family::new(
             "gateway_config_generation",
             "Generation of the configuration in use; 0 = none.",

@@ -21,7 +21,7 @@ pub(super) const UNIT: usize = 16;
 /// "gwregion", as the first eight bytes of a little-endian machine; a big-endian one refuses the file, as it must.
 const MAGIC: u64 = u64::from_le_bytes(*b"gwregion");
 /// Changes whenever the meaning of a byte of the region does.
-const LAYOUT: u64 = 8;
+const LAYOUT: u64 = 9;
 
 const PAGE: usize = 4096;
 /// How many threads can read at a time in all but small zones: twice the workers of a large machine, since old ones
@@ -61,14 +61,15 @@ pub(super) struct Plan {
     rates: (usize, usize),
     revocations: (usize, usize),
     nonces: (usize, usize),
+    places: (usize, usize),
     /// The rest, up to the end.
     pub(super) arena: (usize, usize),
 }
 
 impl Plan {
     /// Divides `size` bytes: 3/8 to the rate table (a million live keys fill two thirds of it in a zone of 64 MiB),
-    /// 1/16 to peers, 7/128 to breakers (7,000), 1/128 to upstreams (8,000), 1/8 to the metric shards, 1/32 each to
-    /// revocations (131,072 in a zone of 64 MiB) and nonces (260,000), and what is left, nearly 5/16, to the arena.
+    /// 1/16 to peers, 7/128 to breakers, 1/256 to upstreams (8,000), 1/8 to the metric shards, 1/32 each to revocations (131,072 in a zone of 64 MiB)
+    /// and nonces (260,000), 1/128 to places on routes (2,700 routes), and what is left, nearly 5/16, to the arena.
     fn of(size: usize) -> Self {
         let end = size / PAGE * PAGE;
         let part = |eighths: usize, of: usize| size / of * eighths / PAGE * PAGE;
@@ -80,7 +81,7 @@ impl Plan {
         };
         let peers = take(part(1, 16));
         let breakers = take(part(7, 128));
-        let upstreams = take(part(1, 128));
+        let upstreams = take(part(1, 256));
         let shard_count = if size < 8 << 20 { SLOTS / 2 } else { SLOTS };
         let shards = take(part(1, 8) / (shard_count * SHARD_ALIGN) * (shard_count * SHARD_ALIGN));
         // The next table begins on a page again.
@@ -88,11 +89,12 @@ impl Plan {
         let rates = take(part(3, 8));
         let revocations = take(part(1, 32));
         let nonces = take(part(1, 32));
+        let places = take(part(1, 128));
         let arena = (at, end.saturating_sub(at));
-        Self { peers, breakers, upstreams, shards, shard_count, rates, revocations, nonces, arena }
+        Self { peers, breakers, upstreams, shards, shard_count, rates, revocations, nonces, places, arena }
     }
 
-    fn words(&self) -> [usize; 17] {
+    fn words(&self) -> [usize; 19] {
         [
             self.peers.0,
             self.peers.1,
@@ -109,6 +111,8 @@ impl Plan {
             self.revocations.1,
             self.nonces.0,
             self.nonces.1,
+            self.places.0,
+            self.places.1,
             self.arena.0,
             self.arena.1,
         ]
@@ -455,6 +459,13 @@ impl Region {
         self.memory.words(self.plan.nonces)
     }
 
+    /// The table of places on routes, in slots of 24 words.
+    #[must_use]
+    #[inline]
+    pub fn place_words(&self) -> &[AtomicU64] {
+        self.memory.words(self.plan.places)
+    }
+
     /// The table of peer statistics, in slots of 24 words.
     #[must_use]
     #[inline]
@@ -462,14 +473,14 @@ impl Region {
         self.memory.words(self.plan.peers)
     }
 
-    /// The table of breakers, in slots of 64 words.
+    /// The table of breakers, in slots of 88 words.
     #[must_use]
     #[inline]
     pub fn breaker_words(&self) -> &[AtomicU64] {
         self.memory.words(self.plan.breakers)
     }
 
-    /// The table of upstreams, in slots of eight words.
+    /// The table of upstreams, in slots of four words.
     #[must_use]
     #[inline]
     pub fn upstream_words(&self) -> &[AtomicU64] {
@@ -555,16 +566,8 @@ mod tests {
         for size in [SMALLEST, 1 << 20, 1_040_384, 2_080_768, 8_335_360, 64 << 20, (64 << 20) * 994 / 1000, 1 << 30] {
             let plan = Plan::of(size);
             let mut at = PAGE + SLOTS * SLOT_WORDS * 8;
-            let parts = [
-                plan.peers,
-                plan.breakers,
-                plan.upstreams,
-                plan.shards,
-                plan.rates,
-                plan.revocations,
-                plan.nonces,
-                plan.arena,
-            ];
+            let Plan { peers, breakers, upstreams, shards, rates, revocations, nonces, places, arena, .. } = plan;
+            let parts = [peers, breakers, upstreams, shards, rates, revocations, nonces, places, arena];
             for (start, length) in parts {
                 assert_eq!(start % PAGE, 0, "{size}");
                 assert!(start >= at && start < at + PAGE && length > 0, "{size}");

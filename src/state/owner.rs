@@ -127,6 +127,7 @@ impl Drop for SharedRegion {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::tables::breaker;
 
     #[test]
     fn a_region_is_refused_rather_than_misread() {
@@ -147,7 +148,7 @@ mod tests {
         assert_eq!(attach(owner.base, 1 << 20), Err(RegionError::Magic));
         let heap = HeapRegion::new(1 << 20, [0; 2]).unwrap();
         assert!(heap.rate_words().len() / 2 > 20_000);
-        assert!(heap.peer_words().len() / 24 >= 340 && heap.breaker_words().len() / 64 >= 100);
+        assert!(heap.peer_words().len() / 24 >= 340 && heap.breaker_words().len() / breaker::WIDTH >= 70);
         assert!(heap.shard_words(31).len() >= 512 && heap.shard_words(32).is_empty());
     }
 }

@@ -39,11 +39,12 @@ pub enum Reason {
     AuthDigest,
     AuthNonceStore,
     BodyDigest,
+    LimitInFlight,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -77,6 +78,7 @@ impl Reason {
         Self::AuthDigest,
         Self::AuthNonceStore,
         Self::BodyDigest,
+        Self::LimitInFlight,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -116,6 +118,7 @@ impl Reason {
             Self::AuthDigest => "auth.digest",
             Self::AuthNonceStore => "auth.nonce_store",
             Self::BodyDigest => "body.digest",
+            Self::LimitInFlight => "limit.in_flight",
         }
     }
 
@@ -166,6 +169,7 @@ impl Reason {
             Self::LimitExceeded => 429,
             Self::Internal => 500,
             Self::LimitTableFull
+            | Self::LimitInFlight
             | Self::BreakerOpen
             | Self::UpstreamNone
             | Self::UpstreamGone
@@ -234,6 +238,7 @@ impl Reason {
             Self::PermissionMissing => "The credentials do not permit this request.",
             Self::LimitExceeded => "Too many requests; see Retry-After.",
             Self::LimitTableFull => "Too many clients at once; see Retry-After.",
+            Self::LimitInFlight => "Too many requests at once; see Retry-After.",
             Self::BreakerOpen => "The service behind this resource is failing; see Retry-After.",
             Self::UpstreamNone => "No server is available for this resource.",
             Self::UpstreamGone => "The service behind this resource was removed.",

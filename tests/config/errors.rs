@@ -106,11 +106,8 @@ fn what_is_not_built_is_refused_by_name() {
             &["f:2: upstreams[0].algorithm: `round_robin` is not supported yet"],
         ),
         (
-            "upstreams: [{name: u, nodes: [{host: a, port: 1}], max_in_flight: 5, breaker: {failure_ratio: 50%}}]",
-            &[
-                "f:2: upstreams[0].max_in_flight: not supported yet",
-                "f:2: upstreams[0].breaker.failure_ratio: not supported yet",
-            ],
+            "upstreams: [{name: u, nodes: [{host: a, port: 1}], max_in_flight: 5, slow_start: 1s}]",
+            &["f:2: upstreams[0].max_in_flight: not supported yet", "f:2: upstreams[0].slow_start: not supported yet"],
         ),
         (
             "limiters: [{name: l, key: [ip], rate: 1/s, store: redis, strict: true, on: response, on_store_error: deny, cost: \"header:X\"}]",
@@ -224,6 +221,22 @@ fn numbers_and_units() {
                 "f:2: upstreams[0].breaker.probes: must be at most 16",
                 "f:2: upstreams[0].breaker.window: must be above 0",
                 "f:2: upstreams[0].breaker.open_for: must be at most `24h`",
+            ],
+        ),
+        (
+            "upstreams: [{name: u, nodes: [{host: a, port: 1}], breaker: {failure_ratio: 0%, jitter: 101%, slow_call: 2, open_for_max: 29s}}]",
+            &[
+                "f:2: upstreams[0].breaker.failure_ratio: must be above 0%",
+                "f:2: upstreams[0].breaker.jitter: must be at most 100%",
+                "f:2: upstreams[0].breaker.slow_call: must be a duration such as `10s`, found a number",
+                "f:2: upstreams[0].breaker.open_for_max: must not be below `open_for`, which is `30s` where none is written",
+            ],
+        ),
+        (
+            "upstreams: [{name: u, nodes: [{host: a, port: 1}], breaker: {minimum_calls: 5, min_requests: 1}}]",
+            &[
+                "f:2: upstreams[0].breaker.minimum_calls: belongs to `failure_ratio`, which is not there",
+                "f:2: upstreams[0].breaker: unknown field `min_requests`; our word is `minimum_calls`",
             ],
         ),
         (

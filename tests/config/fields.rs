@@ -48,12 +48,16 @@ fn everything() -> Value {
             "nodes": [{"host": "h", "port": 1, "weight": 2, "priority": 1, "labels": {"zone": "a"}}],
             "health": {"passive": {"failures": 2, "window": "1s"}}, "max_ejection_percent": 20,
             "outlier": {"consecutive_5xx": 6, "error_ratio": "10%", "minimum_calls": 7},
-            "breaker": {"failures": 1, "window": "1s", "open_for": "1s", "probes": 1, "closes_after": 1},
+            "breaker": {
+                "failures": 1, "failure_ratio": "5%", "minimum_calls": 1, "slow_call": "1s", "window": "1s",
+                "open_for": "1s", "open_for_max": "2s", "jitter": "5%", "probes": 1, "closes_after": 1
+            },
             "retries": retries, "timeouts": timeouts
         }],
         "routes": [{
             "name": "r", "hosts": ["a.example"], "paths": ["/a"], "methods": ["GET"], "priority": 1, "enabled": false,
-            "upstream": "u", "strip_prefix": true, "auth": ["staff"], "permissions": {"any": ["a"]}, "limits": ["l"],
+            "upstream": "u", "strip_prefix": true, "auth": ["staff"], "permissions": {"any": ["a"]}, "limits": ["l"], "max_in_flight": 8,
+            "max_in_flight": 9,
             "path_policy": "strict", "protocols": ["http"], "labels": {"a": "b"},
             "timeouts": {"connect": "4s", "send": "5s", "read": "6s"},
             "retries": {"attempts": 4, "on": ["http_429"], "methods": "idempotent", "budget": "8%"},

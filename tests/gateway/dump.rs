@@ -27,11 +27,11 @@ bans: [{cidr: 203.0.113.0/24, reason: x}, {cidr: 203.0.114.7, until: "2030-01-01
 limiters: [{name: ip, key: [ip], rate: 10/s, burst: 20}, {name: user, key: [consumer, "path:id"], rate: 5/m, burst: 3, cost: 2, headers: both, mode: shadow}]
 upstreams:
   - {name: u, host: u.example, nodes: [{host: 127.0.0.1, port: 1, weight: 3, labels: {zone: a}}, {host: nobody.invalid, port: 2, priority: 1}],
-     breaker: {failures: 3}, retries: {attempts: 3, on: [error, http_503], budget: 12.5%}, timeouts: {connect: 250ms}}
+     breaker: {failures: 3, failure_ratio: 12.5%, minimum_calls: 7, slow_call: 1500ms, open_for_max: 2m, jitter: 10%}, retries: {attempts: 3, on: [error, http_503], budget: 12.5%}, timeouts: {connect: 250ms}}
   - {name: v, nodes: [{host: "::1", port: 1}]}
 routes:
   - {name: a, hosts: [a.example, "*.b.example"], paths: ["/a", "/a/*", "/u/{id}/*", "/f/{*rest}", '~^/v\d+'], methods: [GET, PUT], priority: 7, upstream: u,
-     auth: [staff], permissions: {all: ["a:b", "c:d"]}, limits: [ip], strip_prefix: true, protocols: [http], labels: {team: x}, timeouts: {read: 5s}}
+     auth: [staff], permissions: {all: ["a:b", "c:d"]}, limits: [ip], max_in_flight: 12, strip_prefix: true, protocols: [http], labels: {team: x}, timeouts: {read: 5s}}
   - {name: b, paths: ["/b/{id}/{what}"], upstream: v, rewrite: "/x/{what}/%25/{id}", headers: {X-Id: "{id}", X-Fixed: y}, limits: [ip, user], auth: [staff],
      match: [{header: X-A, equals: b}, {query: q, in: [x, y]}, {cookie: c, regex: "^d", not: true}, {header: X-E, exists: false}],
      cors: {origins: ["https://*.app.example"], methods: [GET], headers: [X-B], expose: [X-C], credentials: true, max_age: 5m}}

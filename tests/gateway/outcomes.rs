@@ -1,5 +1,6 @@
 //! The breaker and the metrics hear of each request once.
 
+use gateway::breaker::{Forced, State};
 use gateway::gateway::{Decision, Outcome, Ticket, TryEnd};
 use gateway::types::{Method, Reason};
 
@@ -92,6 +93,68 @@ fn it_opens_for_all_workers_probes_and_closes() {
     let text = gateway.workers[0].metrics(at(30.1));
     assert_eq!(metric(&text, "gateway_circuit_breaker_state{upstream=\"u\"}"), 0.0);
     assert!(text.contains("gateway_circuit_breaker_state{upstream=\"u\"}"), "{text}");
+}
+
+/// A request whose header takes so many seconds.
+fn slow(gateway: &mut Gateway, target: &str, began: f64, seconds: f64) -> Decision {
+    let (decision, mut ticket) = gateway.access(0, &Fake::get(target), at(began));
+    if decision == Decision::Forward {
+        pick(gateway, 0, &mut ticket, at(began));
+        gateway.workers[0].answered(&mut ticket, at(began + seconds));
+        // The body takes longer; that is not what is measured.
+        gateway.workers[0].tried(&mut ticket, TryEnd::Answered(200), at(began + seconds + 9.0));
+        gateway.workers[0].complete(&mut ticket, &ended(200), at(began + seconds + 9.0));
+    }
+    decision
+}
+
+#[test]
+fn slow_answers_are_failures_and_shares_count() {
+    let mut gateway = Gateway::new(
+        &document(
+            r#"
+upstreams:
+  - {name: u, nodes: [{host: 127.0.0.1, port: 1}], breaker: {failures: 2, slow_call: 2s, window: 60s}}
+  - {name: v, nodes: [{host: 127.0.0.1, port: 2}], breaker: {failure_ratio: 50%, minimum_calls: 4, slow_call: 2s, window: 60s}}
+routes: [{name: u, paths: ["/u"], upstream: u}, {name: v, paths: ["/v"], upstream: v}]
+"#,
+        ),
+        2,
+    );
+    for seconds in [0.1, 1.9, 2.0, 2.1, 2.1] {
+        assert_eq!(slow(&mut gateway, "/u", 0.0, seconds), Decision::Forward, "{seconds}");
+    }
+    assert_eq!(gateway.verdict(1, &Fake::get("/u"), at(12.0)), "breaker.open");
+    // Two of four; the successes are counted too.
+    for seconds in [2.1, 0.1, 0.1, 2.1] {
+        assert_eq!(slow(&mut gateway, "/v", 0.0, seconds), Decision::Forward, "{seconds}");
+    }
+    assert_eq!(gateway.verdict(1, &Fake::get("/v"), at(12.0)), "breaker.open");
+}
+
+#[test]
+fn a_forced_breaker_outlives_edits_and_is_seen() {
+    let mut gateway = Gateway::new(&document(DOCUMENT), 2);
+    let shown = |gateway: &mut Gateway, worker: usize| {
+        let (_, ticket) = gateway.access(worker, &Fake::get("/r"), at(0.0));
+        let text = gateway.workers[worker].metrics(at(0.0));
+        let gauge = |name: &str| metric(&text, &format!("gateway_circuit_breaker_{name}{{upstream=\"u\"}}"));
+        (gateway.workers[worker].breaker_state(&ticket, at(0.0)), gauge("state"), gauge("forced"))
+    };
+    assert_eq!(gateway.workers[0].force_breaker("nobody", Some(Forced::Open)), None);
+    assert_eq!(shown(&mut gateway, 1), ("closed", 0.0, 0.0));
+    assert_eq!(gateway.workers[0].force_breaker("u", Some(Forced::Open)), Some(State::Closed));
+    assert_eq!(gateway.verdict(1, &Fake::get("/r"), at(0.0)), "breaker.open");
+    assert_eq!(shown(&mut gateway, 1), ("forced-open", 1.0, 1.0));
+    gateway.load(&document(&DOCUMENT.replace("failures: 3", "failures: 4").replace("port: 1", "port: 2")), at(1.0));
+    assert_eq!(gateway.verdict(1, &Fake::get("/r"), at(99.0)), "breaker.open");
+    assert_eq!(gateway.workers[1].force_breaker("u", Some(Forced::Closed)), Some(State::ForcedOpen));
+    for _ in 0..9 {
+        request(&mut gateway, 0, &ended(500), 99.0);
+    }
+    assert_eq!(shown(&mut gateway, 0), ("forced-closed", 0.0, 1.0));
+    assert_eq!(gateway.workers[1].force_breaker("u", None), Some(State::ForcedClosed));
+    assert_eq!(shown(&mut gateway, 0), ("closed", 0.0, 0.0));
 }
 
 #[test]

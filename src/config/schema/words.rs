@@ -9,7 +9,7 @@ pub(super) fn of(resource: &str, field: &str) -> (&'static str, Option<&'static 
         .map_or(("", None), |(_, description, default)| (description, *default))
 }
 
-const WORDS: [(&str, &str, Option<&str>); 167] = [
+const WORDS: &[(&str, &str, Option<&str>)] = &[
     ("document.version", "The document's version.", None),
     ("document.defaults", "Any route field, for the routes that are silent.", None),
     ("document.auth", "Ways to authenticate.", Some("[]")),
@@ -47,6 +47,7 @@ const WORDS: [(&str, &str, Option<&str>); 167] = [
     ("route.auth", "Entries of `auth`, any of which lets a request in; empty, everybody may.", Some("[]")),
     ("route.permissions", "What the caller must be permitted.", None),
     ("route.limits", "Limiters, in the order in which they are asked.", Some("[]")),
+    ("route.max_in_flight", "How many requests it lets in at a time, over all workers; left out, any number.", None),
     ("route.cors", "What browsers of other origins may do.", None),
     ("route.allow", "Addresses, blocks and names of lists that may come; empty, everybody.", Some("[]")),
     ("route.deny", "Addresses, blocks and names of lists that may not come; it goes before `allow`.", Some("[]")),
@@ -193,9 +194,18 @@ const WORDS: [(&str, &str, Option<&str>); 167] = [
         None,
     ),
     ("outlier.minimum_calls", "With so many requests in 10 s a node is compared, and the others together.", Some("20")),
-    ("breaker.failures", "So many failures open it.", Some("10")),
+    ("breaker.failures", "So many failures open it; 10 unless `failure_ratio` is there.", None),
+    ("breaker.failure_ratio", "Such a share of failures among the calls opens it.", None),
+    ("breaker.minimum_calls", "From so many calls on the share counts.", Some("20")),
+    ("breaker.slow_call", "A call whose response header takes longer is a failure.", None),
     ("breaker.window", "Within this time.", Some(r#""10s""#)),
     ("breaker.open_for", "How long it stays open.", Some(r#""30s""#)),
+    (
+        "breaker.open_for_max",
+        "Each time that it opens again it stays open twice as long, up to this; left out, it does not.",
+        None,
+    ),
+    ("breaker.jitter", "Up to such a share longer, at random.", Some(r#""0%""#)),
     ("breaker.probes", "How many probes may be in flight at once.", Some("5")),
     ("breaker.closes_after", "How many successful probes close it.", Some("5")),
     ("retries.attempts", "Tries in all, the first included.", Some("2")),

@@ -111,12 +111,12 @@ pub static BREAKER: Resource = Resource {
     fields: &[
         field("failures", Integer { min: 1, max: 1_000_000 }),
         field("window", SPAN),
-        field("failure_ratio", Unbuilt),
-        field("minimum_calls", Unbuilt),
-        field("slow_call", Unbuilt),
+        field("failure_ratio", Text(&RATIO)),
+        field("minimum_calls", Integer { min: 1, max: 1_000_000 }),
+        field("slow_call", SPAN),
         field("open_for", SPAN),
-        field("open_for_max", Unbuilt),
-        field("jitter", Unbuilt),
+        field("open_for_max", SPAN),
+        field("jitter", Text(&PERCENTAGE)),
         field("probes", Integer { min: 1, max: crate::breaker::PROBES_MAX as i64 }),
         field("closes_after", Integer { min: 1, max: 1_000_000 }),
     ],
@@ -129,7 +129,25 @@ pub static BREAKER: Resource = Resource {
         ("break_response_code", "an open breaker answers 503"),
         ("max_breaker_sec", "our word is `open_for`"),
         ("half_open_requests", "our word is `probes`"),
+        ("error_ratio", "our word is `failure_ratio`"),
+        ("failure_rate_threshold", "our word is `failure_ratio`"),
+        ("failure_percentage_threshold", "our word is `failure_ratio`"),
+        ("min_requests", "our word is `minimum_calls`"),
+        ("request_volume", "our word is `minimum_calls`"),
+        ("slow_call_duration", "our word is `slow_call`"),
+        ("max_ejection_time", "our word is `open_for_max`"),
+        ("base_ejection_time", "our word is `open_for`"),
     ],
+};
+
+static PERCENTAGE: Form =
+    Form { words: "a percentage such as `20%`", check: |text| scalar::percentage(text).map(drop) };
+static RATIO: Form = Form {
+    words: "a percentage such as `50%`",
+    check: |text| match scalar::percentage(text)? {
+        0 => Err("must be above 0%".to_owned()),
+        _ => Ok(()),
+    },
 };
 
 /// When to try again.
@@ -139,10 +157,7 @@ pub static RETRIES: Resource = Resource {
         field("on", List(&RETRY_ON, false)),
         field("methods", Choice(&["idempotent", "all"], &[])),
         field("per_try_timeout", Unbuilt),
-        field(
-            "budget",
-            Text(&Form { words: "a percentage such as `20%`", check: |text| scalar::percentage(text).map(drop) }),
-        ),
+        field("budget", Text(&PERCENTAGE)),
     ],
     hints: &[
         ("count", "our word is `attempts`, the first included"),

@@ -1,7 +1,9 @@
 //! Breakers: one slot of the slot protocol each, changed by every process that sends requests to the upstream.
 //!
 //! Word 1 is the state and decides alone: opening, closing and half-opening are one compare-and-swap of it each, seen
-//! by everybody at once. While the breaker is closed, asking is one load of it and a success is reported without any.
+//! by everybody at once. While the breaker is closed, asking is one load of it and a success is reported without any;
+//! where the share of failures matters, a success is one addition to the calls of its part of the window, which any
+//! number of processes make at the same time without a retry.
 //! The other words only help to decide: a failure that was tallied by a process that was killed before it looked at
 //! the sum is in the next one's sum; a place that a killed prober took is free again when its time is over, or when
 //! the leader finds the worker dead and calls [`forget`].
@@ -14,15 +16,17 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
 use super::slot::Slot;
-use crate::breaker::{Breaker, PROBES_MAX, Place, State, TALLIES, Tally, Transition, Verdict, Word};
+use crate::breaker::{Breaker, Forced, PROBES_MAX, Place, State, TALLIES, Tally, Transition, Verdict, Word};
 use crate::types::SECOND;
 
-/// Words in a breaker's slot: key and state share a cache line, places take two, tallies four.
-pub const WIDTH: usize = 64;
+/// Words in a breaker's slot: key and state share a cache line, places take two, tallies of failures four and of calls
+/// four.
+pub const WIDTH: usize = 88;
 
 const STATE: usize = 1;
 const PLACES: usize = 8;
-const TALLY: usize = 24;
+const FAILURES: usize = 24;
+const CALLS: usize = FAILURES + TALLIES as usize;
 
 /// A request may be sent. It travels with the request and ends in one [`report`] or [`cancel`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub struct Permit {
     word: u64,
     era: u32,
     place: u8,
+    /// Whether its success matters, too.
+    weighs: bool,
 }
 
 /// A request must not be sent.
@@ -46,6 +52,13 @@ impl Permit {
     pub const fn is_probe(self) -> bool {
         self.word != 0
     }
+
+    /// Whether [`report`] changes nothing for a success.
+    #[must_use]
+    #[inline]
+    pub const fn ignores_success(self) -> bool {
+        !self.is_probe() && !self.weighs
+    }
 }
 
 /// Asks whether one more request may be sent at `now`. `worker` is the number of the caller's worker slot (its last 12
@@ -54,18 +67,23 @@ impl Permit {
 pub fn allow(slot: Slot<'_>, settings: &Breaker, worker: u16, now: u64) -> Result<Permit, Refused> {
     let word = Word(slot.word(STATE).load(Acquire));
     match word.verdict(settings, now) {
-        Verdict::Pass => Ok(Permit { word: 0, era: word.era(), place: 0 }),
+        Verdict::Pass => Ok(Permit { word: 0, era: word.era(), place: 0, weighs: settings.weighs() }),
         Verdict::Refuse(retry_after) => Err(Refused { retry_after }),
         Verdict::Probe(_) => probe(slot, settings, worker, now),
     }
 }
 
-/// Reports how the request with `permit` ended: `ok` is false for connect errors, timeouts and 5xx. Says so if the
-/// breaker changed by it.
+/// Reports how the request with `permit` ended: `ok` is false for connect errors, timeouts, 5xx and slow answers. Says
+/// so if the breaker changed by it.
 #[inline]
 pub fn report(slot: Slot<'_>, settings: &Breaker, permit: Permit, ok: bool, now: u64) -> Option<Transition> {
     match (permit.is_probe(), ok) {
-        (false, true) => None,
+        (false, true) => {
+            if settings.weighs() {
+                called(slot, Tally::part(settings, now), permit.era);
+            }
+            None
+        }
         (false, false) => failed(slot, settings, permit, now),
         (true, _) => probed(slot, settings, permit, ok, now),
     }
@@ -86,6 +104,14 @@ pub fn state(slot: Slot<'_>, settings: &Breaker, now: u64) -> State {
     Word(slot.word(STATE).load(Acquire)).state_at(settings, now)
 }
 
+/// Has the breaker do what somebody says, until the next such word; `None` = what its settings say, beginning closed.
+/// Says where it stood before.
+pub fn force(slot: Slot<'_>, forced: Option<Forced>) -> State {
+    let change = |word| Some(Word(word).forced(forced).0);
+    let before = slot.word(STATE).fetch_update(SeqCst, SeqCst, change);
+    Word(before.unwrap_or_else(|same| same)).state()
+}
+
 /// Frees the places of a worker that is dead; says how many they were.
 pub fn forget(slot: Slot<'_>, worker: u16) -> u32 {
     let mut freed = 0;
@@ -104,7 +130,7 @@ fn probe(slot: Slot<'_>, settings: &Breaker, worker: u16, now: u64) -> Result<Pe
     for _ in 0..16 {
         let word = Word(slot.word(STATE).load(SeqCst));
         let half_open = match word.verdict(settings, now) {
-            Verdict::Pass => return Ok(Permit { word: 0, era: word.era(), place: 0 }),
+            Verdict::Pass => return Ok(Permit { word: 0, era: word.era(), place: 0, weighs: settings.weighs() }),
             Verdict::Refuse(retry_after) => return Err(Refused { retry_after }),
             Verdict::Probe(half_open) => half_open,
         };
@@ -134,7 +160,7 @@ fn take_place(slot: Slot<'_>, settings: &Breaker, era: u32, worker: u16, now: u6
                 break;
             }
             match place(slot, index).compare_exchange(word, taken.0, SeqCst, SeqCst) {
-                Ok(_) => return Ok(Permit { word: taken.0, era, place: index as u8 }),
+                Ok(_) => return Ok(Permit { word: taken.0, era, place: index as u8, weighs: false }),
                 Err(other) => word = other,
             }
         }
@@ -150,13 +176,40 @@ fn failed(slot: Slot<'_>, settings: &Breaker, permit: Permit, now: u64) -> Optio
     }
     let part = Tally::part(settings, now);
     let add = |tally| Some(Tally(tally).plus_one(part, permit.era).0);
-    let _ = tally(slot, part % TALLIES).fetch_update(SeqCst, SeqCst, add);
-    let failures: u64 = (0..TALLIES).map(|index| Tally(tally(slot, index).load(SeqCst)).within(part, permit.era)).sum();
-    if failures < settings.failures.into() {
+    if settings.weighs() {
+        called(slot, part, permit.era);
+    }
+    let _ = slot.word(FAILURES + (part % TALLIES) as usize).fetch_update(SeqCst, SeqCst, add);
+    let sum = |first: usize| -> u64 {
+        let tallies = (0..TALLIES as usize).map(|index| Tally(slot.word(first + index).load(SeqCst)));
+        tallies.map(|tally| tally.within(part, permit.era)).sum()
+    };
+    let calls = if settings.weighs() { sum(CALLS) } else { 0 };
+    if !settings.opens(sum(FAILURES), calls) {
         return None;
     }
-    let opened = word.opened(settings, now);
+    let opened = word.opened(settings, now, chance(slot, word, now));
     slot.word(STATE).compare_exchange(word.0, opened.0, SeqCst, Relaxed).ok().map(|_| Transition::Opened)
+}
+
+/// Counts a call. Who adds to a tally that has meanwhile become that of another part or era counts it there: one call
+/// among many, by a process that was held up for a window.
+#[inline]
+fn called(slot: Slot<'_>, part: u64, era: u32) {
+    let word = slot.word(CALLS + (part % TALLIES) as usize);
+    if Tally(word.load(Relaxed)).takes(part, era) {
+        word.fetch_add(1, Relaxed);
+        return;
+    }
+    let _ = word.fetch_update(Relaxed, Relaxed, |tally| Some(Tally(tally).plus_one(part, era).0));
+}
+
+/// A number that differs from breaker to breaker and from time to time (splitmix64).
+fn chance(slot: Slot<'_>, word: Word, now: u64) -> u64 {
+    let mut mixed = slot.key() ^ u64::from(word.era()).rotate_left(32) ^ now.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ mixed >> 31
 }
 
 #[cold]
@@ -167,8 +220,8 @@ fn probed(slot: Slot<'_>, settings: &Breaker, permit: Permit, ok: bool, now: u64
         let mut word = Word(slot.word(STATE).load(SeqCst));
         while word.state() == State::HalfOpen && word.era() == permit.era {
             let (next, transition) = match ok {
-                true => word.succeeded(settings),
-                false => (word.opened(settings, now), Some(Transition::Opened)),
+                true => word.succeeded(settings, now),
+                false => (word.opened(settings, now, chance(slot, word, now)), Some(Transition::Opened)),
             };
             match slot.word(STATE).compare_exchange(word.0, next.0, SeqCst, SeqCst) {
                 Ok(_) => {
@@ -185,8 +238,4 @@ fn probed(slot: Slot<'_>, settings: &Breaker, permit: Permit, ok: bool, now: u64
 
 fn place(slot: Slot<'_>, index: u32) -> &AtomicU64 {
     slot.word(PLACES + index as usize)
-}
-
-fn tally(slot: Slot<'_>, index: u64) -> &AtomicU64 {
-    slot.word(TALLY + index as usize)
 }

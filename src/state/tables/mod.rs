@@ -7,6 +7,7 @@ pub mod breaker;
 pub mod gauge;
 pub mod nonce;
 pub mod peers;
+pub mod places;
 pub mod rate;
 pub mod revocations;
 pub mod shards;

@@ -6,7 +6,6 @@
 //! | 1 | the retry budget ([`RetryBudget`]) |
 //! | 2 | how many of its peers are ejected ([`Ejected`]) |
 //! | 3 | ejections so far |
-//! | 4 to 7 | zero |
 //!
 //! The leader claims a slot when it publishes an upstream and frees it when no document names it any more. So an edit
 //! of its peers, which makes a new pick table, neither resets nor refills anything here.
@@ -24,8 +23,8 @@ use super::peers::Peers;
 use super::slot::{Slot, Slots};
 use crate::balancer::{Cause, Ejected, RetryBudget, Tick};
 
-/// Words in a slot: a cache line.
-pub const WIDTH: usize = 8;
+/// Words in a slot. Two upstreams share a cache line: none of these words is written while nothing fails.
+pub const WIDTH: usize = 4;
 
 const BUDGET: usize = 1;
 const EJECTED: usize = 2;
