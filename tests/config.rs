@@ -40,6 +40,8 @@ impl Secrets for Fixed {
             "/etc/lists/revoked" => Ok(b"jti 7\nsub anna before 2026-01-01T00:00:00Z\n".to_vec()),
             "/etc/htpasswd" => Ok(b"ann:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n".to_vec()),
             "/etc/lists/wrong" => Ok(b"10.0.0.0/8\n10.0.0.1/8\n".to_vec()),
+            "/certificate" => Ok(include_bytes!("../src/auth/certificate/ec.pem").to_vec()),
+            "/key" => Ok(include_bytes!("../src/auth/certificate/ec.key.pem").to_vec()),
             "/run/secrets/jwt" => Ok(format!("{SECRET}\n").into_bytes()),
             _ => Err("No such file or directory (os error 2)".to_owned()),
         }
@@ -141,7 +143,6 @@ fn the_full_example_is_refused_for_what_is_not_built_alone() {
         [
             "f:26: upstreams[0].slow_start: not supported yet",
             "f:27: upstreams[0].health.active: not supported yet",
-            "f:30: upstreams[1].tls: not supported yet",
             "f:33: routes[0].cache: not supported yet",
             "f:43: routes[1].canary: not supported yet",
             "f:47: routes[1].transform: not supported yet",
@@ -176,7 +177,7 @@ fn json_is_read_the_same_way() {
             ],
             "retries": {"attempts": 2, "on": ["error", "timeout", "http_502", "http_503"], "budget": "20%"},
             "breaker": {"failures": 10, "window": "10s", "open_for": "30s", "probes": 5}},
-            {"name": "orders-v2", "nodes": [{"host": "10.0.0.21", "port": 8443}]},
+            {"name": "orders-v2", "nodes": [{"host": "10.0.0.21", "port": 8443}], "tls": {"sni": "v2.example.com"}},
             {"name": "site", "nodes": [{"host": "10.0.0.31", "port": 8080}]}
         ],
         "routes": [

@@ -2,7 +2,7 @@
 //!
 //! nginx keeps the I/O; this crate turns its callbacks into the library's three calls and their results into nginx's.
 //! One feature a file: [`conf`] directives, [`zone`] the region, [`process`] what a worker has, [`access`] the phases,
-//! [`ask`] what they wait for, [`upstream`] the balancer, [`forward`] what goes to a peer, [`answer`] what a route answers
+//! [`ask`] what they wait for, [`upstream`] the balancer, `tls` its encrypted connections, [`forward`] what goes to a peer, [`answer`] what a route answers
 //! by itself, [`filter`] the response's header, [`body`] the request's body, [`variable`], [`content`], [`reply`]; [`raw`]
 //! is the thin layer over C. Every function that nginx calls is fenced against panics.
 
@@ -18,6 +18,8 @@ mod forward;
 mod process;
 mod raw;
 mod reply;
+#[cfg(ngx_feature = "http_ssl")]
+mod tls;
 mod upstream;
 mod variable;
 mod view;

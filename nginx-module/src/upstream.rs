@@ -106,6 +106,8 @@ struct Tries {
     /// The address of the current try; `sockaddr_in6` is the largest kind we make.
     address: libc::sockaddr_in6,
     name: ngx_str_t,
+    /// The library's number for the connection of the current try; 0 = plain HTTP.
+    connection: u64,
 }
 
 unsafe extern "C" fn init(r: *mut ngx_http_request_t, _: *mut ngx_http_upstream_srv_conf_t) -> ngx_int_t {
@@ -188,6 +190,7 @@ unsafe fn adjust(r: *mut ngx_http_request_t, u: &mut ngx_http_upstream_t, ticket
         && send == conf.send_timeout
         && read == conf.read_timeout
         && next == conf.next_upstream
+        && ticket.tls() == 0
         && (conf.next_upstream_tries == 0 || conf.next_upstream_tries == attempts)
     {
         return true;
@@ -202,9 +205,32 @@ unsafe fn adjust(r: *mut ngx_http_request_t, u: &mut ngx_http_upstream_t, ticket
         own.read_timeout = read;
         own.next_upstream = next;
         own.next_upstream_tries = attempts;
+        if ticket.tls() != 0 && !encrypt(r, u, own, ticket) {
+            return false;
+        }
         u.conf = copy;
     }
     true
+}
+
+#[cfg(ngx_feature = "http_ssl")]
+use crate::tls::apply as encrypt;
+
+/// # Safety
+///
+/// `r` is live.
+#[cfg(not(ngx_feature = "http_ssl"))]
+unsafe fn encrypt(
+    r: *mut ngx_http_request_t,
+    _: &mut ngx_http_upstream_t,
+    _: &mut ngx_http_upstream_conf_t,
+    ticket: &Ticket,
+) -> bool {
+    // SAFETY: the caller's promise.
+    let log = unsafe { (*(*r).connection).log };
+    let why = format!("TLS to upstream \"{}\": this nginx is built without SSL", ticket.upstream_name());
+    raw::log(Level::Error, log, &why);
+    false
 }
 
 /// The route's retry rules as nginx's mask.
@@ -251,13 +277,18 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
         let chosen = with_worker(|worker| {
             worker.pick(&mut context.ticket, now, |peer| {
                 // SAFETY: the request is live.
-                let name = unsafe { raw::copy((*tries.request).pool, peer.name.as_bytes()) };
-                name.map(|name| (name, fill(&mut tries.address, peer, protocol(tries.request))))
+                let copy = |text: &str| unsafe { raw::copy((*tries.request).pool, text.as_bytes()) };
+                let name = copy(peer.name)?;
+                let server_name = peer.server_name.map_or(Some(raw::text(b"")), copy)?;
+                tries.connection = peer.connection;
+                let identity = peer.connection & !PROTOCOLS | protocol(tries.request);
+                Some((name, server_name, fill(&mut tries.address, peer, identity)))
             })
         });
         match chosen {
-            Some(Ok(Some((name, length)))) => {
+            Some(Ok(Some((name, server_name, length)))) => {
                 tries.name = name;
+                set_server_name(tries, server_name);
                 pc.sockaddr = (&raw mut tries.address).cast::<sockaddr>();
                 pc.socklen = length;
                 pc.name = &raw mut tries.name;
@@ -271,22 +302,38 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
     })
 }
 
+/// The name that the handshake of this try asks for.
+fn set_server_name(tries: &Tries, name: ngx_str_t) {
+    #[cfg(ngx_feature = "http_ssl")]
+    if tries.connection != 0 {
+        // SAFETY: the request is live and has an upstream.
+        if let Some(u) = unsafe { (*tries.request).upstream.as_mut() } {
+            u.ssl_name = name;
+        }
+    }
+    #[cfg(not(ngx_feature = "http_ssl"))]
+    let _ = (tries, name);
+}
+
+/// The bits of a connection's number that say what is spoken.
+const PROTOCOLS: u64 = 3;
+
 /// A number for what is spoken to the peer. Kept connections are found by comparing addresses; without it, a gRPC
 /// location would be handed a connection that speaks HTTP/1.1 (NGINX.md k3).
-fn protocol(r: *mut ngx_http_request_t) -> u32 {
+fn protocol(r: *mut ngx_http_request_t) -> u64 {
     // SAFETY: a live request with an upstream.
     unsafe {
         let module = (*r).upstream.as_ref().and_then(|u| u.conf.as_ref()).map(|conf| bytes(conf.module));
         match module {
-            Some(b"ngx_http_proxy_module") => 1,
-            Some(b"ngx_http_grpc_module") => 2,
+            Some(b"proxy") => 1,
+            Some(b"grpc") => 2,
             _ => 3,
         }
     }
 }
 
 /// Writes the peer's address, with the connection's identity in the bytes that `connect` ignores.
-fn fill(address: &mut libc::sockaddr_in6, peer: &Peer<'_>, identity: u32) -> libc::socklen_t {
+fn fill(address: &mut libc::sockaddr_in6, peer: &Peer<'_>, identity: u64) -> libc::socklen_t {
     // SAFETY: all-zero bytes are a valid address of no family.
     *address = unsafe { std::mem::zeroed() };
     match peer.address {
@@ -305,8 +352,9 @@ fn fill(address: &mut libc::sockaddr_in6, peer: &Peer<'_>, identity: u32) -> lib
             address.sin6_family = libc::AF_INET6 as libc::sa_family_t;
             address.sin6_port = peer.port.to_be();
             address.sin6_addr.s6_addr = ip.octets();
-            // Both are ignored but for link-local addresses.
-            address.sin6_flowinfo = identity.to_be();
+            // Both are ignored but for link-local addresses, which need a scope that no document can name.
+            address.sin6_flowinfo = ((identity >> 32) as u32).to_be();
+            address.sin6_scope_id = identity as u32;
             size_of::<libc::sockaddr_in6>() as libc::socklen_t
         }
     }
@@ -336,8 +384,33 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
     });
 }
 
-unsafe extern "C" fn set_session(_: *mut ngx_peer_connection_t, _: *mut c_void) -> ngx_int_t {
+unsafe extern "C" fn set_session(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {
+    #[cfg(ngx_feature = "http_ssl")]
+    // SAFETY: as in `get`, within the TLS handshake.
+    unsafe {
+        if let (Some(pc), Some(tries)) = (pc.as_mut(), data.cast::<Tries>().as_ref()) {
+            crate::tls::resume(pc, tries.connection, address_bytes(tries));
+        }
+    }
+    #[cfg(not(ngx_feature = "http_ssl"))]
+    let _ = (pc, data);
     rc::OK
 }
 
-unsafe extern "C" fn save_session(_: *mut ngx_peer_connection_t, _: *mut c_void) {}
+unsafe extern "C" fn save_session(pc: *mut ngx_peer_connection_t, data: *mut c_void) {
+    #[cfg(ngx_feature = "http_ssl")]
+    // SAFETY: as in `get`, after the TLS handshake.
+    unsafe {
+        if let (Some(pc), Some(tries)) = (pc.as_mut(), data.cast::<Tries>().as_ref()) {
+            crate::tls::keep(pc, tries.connection, address_bytes(tries));
+        }
+    }
+    #[cfg(not(ngx_feature = "http_ssl"))]
+    let _ = (pc, data);
+}
+
+#[cfg(ngx_feature = "http_ssl")]
+fn address_bytes(tries: &Tries) -> &[u8; size_of::<libc::sockaddr_in6>()] {
+    // SAFETY: `fill` has set every byte, and any byte is a valid u8.
+    unsafe { &*(&raw const tries.address).cast() }
+}

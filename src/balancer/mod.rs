@@ -22,6 +22,7 @@ mod pick;
 mod rng;
 mod settings;
 mod table;
+mod tls;
 mod tried;
 mod weight;
 
@@ -34,6 +35,10 @@ pub use settings::{
     Ejection, Node, Retries, RetryOn, Timeouts,
 };
 pub use table::{PickTable, Seat};
+pub use tls::{
+    ArchivedClientCertificate, ArchivedTls, ArchivedTlsVersion, ClientCertificate, PrivateKey, Tls, TlsVersion,
+    connection, server_name,
+};
 pub use tried::Tried;
 pub use weight::{FLOOR, Standing, Statistics};
 

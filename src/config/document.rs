@@ -86,6 +86,8 @@ pub struct Upstream {
     pub retries: Option<balancer::Retries>,
     /// Timeouts as written here, microseconds; 0 = not written. Routes carry the resolved ones.
     pub timeouts: balancer::Timeouts,
+    /// TLS towards its nodes; `None` = plain HTTP.
+    pub tls: Option<balancer::Tls>,
 }
 
 /// The `Host` header that an upstream is sent.

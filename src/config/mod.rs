@@ -148,7 +148,7 @@ fn read_document(at: &At<'_>, secrets: &dyn Secrets) -> Option<Document> {
         context.keep_auth(at, entry);
     });
     each(at, "limiters", |at, name| context.keep_limiter(at, limiter::read(at, name)));
-    each(at, "upstreams", |at, name| context.keep_upstream(at, upstream::read(at, name)));
+    each(at, "upstreams", |at, name| context.keep_upstream(at, upstream::read(at, name, secrets)));
     each(at, "lists", |at, name| match lists::list(at, name, secrets) {
         Some(list) => context.document.lists.push(list),
         None => unread(at),

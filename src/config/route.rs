@@ -361,7 +361,7 @@ fn upstream_name(at: &At<'_>, owner: &str, context: &mut Context<'_>) -> Option<
         return context.names.upstreams.refer(at).then(|| name.to_owned());
     }
     let name = made_name(at, format!("{owner}/upstream")).filter(|_| at.is_object())?;
-    let entry = upstream::read(at, name.clone());
+    let entry = upstream::read(at, name.clone(), context.secrets);
     context.keep_upstream(at, entry);
     Some(name)
 }

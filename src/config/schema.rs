@@ -11,7 +11,7 @@ use super::shape::{Form, Resource, Shape};
 use super::tables;
 
 /// Resources that are defined once, by the name that `$defs` give them.
-static DEFINED: [(&str, &Resource); 31] = [
+static DEFINED: &[(&str, &Resource)] = &[
     ("auth", &tables::AUTH),
     ("ban", &tables::BAN),
     ("basic", &tables::BASIC),
@@ -42,6 +42,7 @@ static DEFINED: [(&str, &Resource); 31] = [
     ("signature", &tables::SIGNATURE),
     ("signature-key", &tables::SIGNATURE_KEY),
     ("timeouts", &tables::TIMEOUTS),
+    ("tls", &tables::TLS),
     ("upstream", &tables::UPSTREAM),
 ];
 
@@ -49,7 +50,7 @@ static DEFINED: [(&str, &Resource); 31] = [
 #[must_use]
 pub fn schema() -> String {
     let mut defs = Map::new();
-    for (name, resource) in &DEFINED {
+    for (name, resource) in DEFINED {
         defs.insert((*name).to_owned(), object(name, resource, false));
         // In the place of a name, and in `defaults`.
         if ["auth", "limiter", "route", "upstream"].contains(name) {

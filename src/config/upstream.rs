@@ -6,14 +6,19 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::document::{HostHeader, Labels, Upstream};
 use super::read::At;
 use super::scalar;
+use super::secrets::Secrets;
 use crate::balancer::{Algorithm, Ejection, Node, Retries, RetryOn, Timeouts};
 use crate::breaker::Breaker;
 use crate::router::pattern::Host;
 use crate::types::SECOND;
 
+mod tls;
+
+pub(super) use tls::check_sni;
+
 /// Reads an upstream that the tables have checked, and its retries as they are written; `None` where something was
 /// reported.
-pub(super) fn read(at: &At<'_>, name: String) -> Option<(Upstream, WrittenRetries)> {
+pub(super) fn read(at: &At<'_>, name: String, secrets: &dyn Secrets) -> Option<(Upstream, WrittenRetries)> {
     let (nodes, node_labels) = nodes(at);
     let written = at.get("retries").map(|at| WrittenRetries::read(&at));
     let upstream = Upstream {
@@ -29,7 +34,9 @@ pub(super) fn read(at: &At<'_>, name: String) -> Option<(Upstream, WrittenRetrie
         breaker: at.get("breaker").map(|at| breaker(&at)),
         retries: written.as_ref().map(|written| written.clone().resolve()),
         timeouts: at.get("timeouts").map(|at| timeouts(&at)).unwrap_or_default(),
+        tls: at.object("tls").and_then(|at| tls::read(&at, secrets)),
     };
+    tls::check_names(at, &upstream);
     Some((upstream, written.unwrap_or_default()))
 }
 

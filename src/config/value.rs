@@ -11,7 +11,7 @@ mod signature;
 use serde_json::{Map, Value, json};
 
 use super::document::{Consumer, Document, HostHeader, PathPolicy, Protocols, Role, Route, Sources, Upstream};
-use crate::balancer::{Ejection, Retries, RetryOn, Timeouts};
+use crate::balancer::{Ejection, Retries, RetryOn, Timeouts, Tls, TlsVersion};
 use crate::breaker::Breaker;
 use crate::cors::{Cors, Origins};
 use crate::limiter::{HeaderStyle, KeyPart, Limiter};
@@ -250,6 +250,31 @@ pub(super) fn upstream(entry: &Upstream) -> Value {
         fields.put("retries", retries(written));
     }
     put_timeouts(&mut fields, entry.timeouts);
+    if let Some(settings) = &entry.tls {
+        fields.put("tls", tls(settings));
+    }
+    fields.done()
+}
+
+/// TLS as JSON: certificates as PEM, the key not at all.
+fn tls(settings: &Tls) -> Value {
+    let mut fields = Fields::default();
+    fields.put("verify", settings.verify);
+    if let Some(name) = &settings.sni {
+        fields.put("sni", name.as_str());
+    }
+    if let Some(ca) = &settings.ca {
+        fields.put("ca", ca.as_str());
+    }
+    if let Some(client) = &settings.client {
+        fields.put("cert", client.chain.as_str());
+        fields.put("key", "(set)");
+    }
+    let version = match settings.min_version {
+        TlsVersion::V1_2 => "TLSv1.2",
+        TlsVersion::V1_3 => "TLSv1.3",
+    };
+    fields.put("min_version", version);
     fields.done()
 }
 

@@ -269,6 +269,7 @@ fn upstream<'v>(
     ticket.upstream = id;
     ticket.names.upstream.set(upstream.name_bytes());
     ticket.own_host = upstream.host.is_some();
+    ticket.tls = upstream.tls_identity.to_native();
     let ArchivedRetries { attempts, on, idempotent_only, budget, .. } = &route.retries;
     ticket.allowed = *attempts;
     // The same peer is not tried twice; with one peer its response is the answer, whatever it is.

@@ -67,7 +67,7 @@ pub fn dump(tree: &Tree<'_>) -> Result<Document, DumpError> {
         document.roles.push(config::Role { name, permissions: permissions.into_names() });
     }
     for (name, upstream) in all::<Upstream>(tree)? {
-        let Upstream { algorithm, host, ejection, breaker, nodes, node_labels, retries, timeouts, .. } = upstream;
+        let Upstream { algorithm, host, ejection, breaker, nodes, node_labels, retries, timeouts, tls, .. } = upstream;
         let host = host.map_or(HostHeader::Preserve, HostHeader::Name);
         document.upstreams.push(config::Upstream {
             name,
@@ -79,6 +79,7 @@ pub fn dump(tree: &Tree<'_>) -> Result<Document, DumpError> {
             breaker,
             retries,
             timeouts,
+            tls,
         });
     }
     for list in tree.each::<Set>() {

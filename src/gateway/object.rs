@@ -4,7 +4,7 @@ use rkyv::with::Niche;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::auth::{Auth, Grants, Jwks, Key, Requirement};
-use crate::balancer::{Algorithm, Ejection, Node, Retries, Timeouts};
+use crate::balancer::{Algorithm, Ejection, Node, Retries, Timeouts, Tls, server_name};
 use crate::breaker::Breaker;
 use crate::config::Labels;
 use crate::cors::Cors;
@@ -112,6 +112,20 @@ pub struct Upstream {
     pub retries: Option<Retries>,
     /// Likewise.
     pub timeouts: Timeouts,
+    /// TLS towards the peers; `None` = plain HTTP.
+    pub tls: Option<Tls>,
+    /// [`Tls::identity`]; 0 = plain HTTP.
+    pub tls_identity: u64,
+}
+
+impl ArchivedUpstream {
+    /// The name that is asked of `peer` in a TLS handshake and verified; `None` where only its address is known.
+    #[must_use]
+    pub fn server_name<'a>(&'a self, peer: &'a ArchivedPeerEntry) -> Option<&'a str> {
+        let settings = self.tls.as_ref()?;
+        let host = || self.host.as_ref().and_then(|host| server_name(host));
+        settings.sni.as_deref().or_else(host).or_else(|| peer.host.as_ref().and_then(|host| server_name(host)))
+    }
 }
 
 /// One address of one node.
@@ -133,6 +147,8 @@ pub struct PeerEntry {
     pub slot: u32,
     /// … and the key that must stand there.
     pub key: u64,
+    /// What a kept connection must be to be used for it ([`crate::balancer::connection`]); 0 = plain HTTP.
+    pub connection: u64,
 }
 
 /// A known caller.

@@ -19,6 +19,10 @@ pub struct Peer<'v> {
     pub address: IpAddr,
     /// The TCP port.
     pub port: u16,
+    /// What a kept connection must be to be used for this try; 0 = plain HTTP.
+    pub connection: u64,
+    /// The name to ask for in a TLS handshake, and to verify; `None` without TLS, or where only an address is known.
+    pub server_name: Option<&'v str>,
 }
 
 /// How a try ended.
@@ -43,6 +47,10 @@ impl Worker {
             Some(upstream) => upstream,
             None => Self::moved(&self.region, &view, ticket, now)?,
         };
+        if upstream.tls_identity.to_native() != ticket.tls {
+            // An edit has changed how its nodes are spoken to, and the connection's settings are made already.
+            return Err(Reply::new(Reason::UpstreamGone));
+        }
         let none = Reply::new(Reason::UpstreamNone);
         let words = view.pick_table(&upstream).ok_or(none)?;
         let table = PickTable::new(words, upstream.peers.len() as u32).ok_or(none)?;
@@ -70,7 +78,13 @@ impl Worker {
         ticket.tried.insert(place);
         ticket.tries = ticket.tries.saturating_add(1);
         let address = Ipv6Addr::from(entry.address).to_canonical();
-        let peer = Peer { name: &entry.name, address, port: entry.port.to_native() };
+        let peer = Peer {
+            name: &entry.name,
+            address,
+            port: entry.port.to_native(),
+            connection: entry.connection.to_native(),
+            server_name: if ticket.tls == 0 { None } else { upstream.server_name(entry) },
+        };
         let slot = peers.started(entry.slot.to_native(), self.reader.slot());
         ticket.attempt =
             Some(Attempt { place, peer: slot, key: entry.key.to_native(), started: now.mono, latency: None });

@@ -13,7 +13,7 @@ use super::object::{
     Addresses, ApiKey, BANS, Consumer, InFlight, PeerEntry, Role, Route, SETTINGS, Settings, Upstream,
 };
 use crate::auth::{Grants, Requirement};
-use crate::balancer::{self, PickTable, Seat};
+use crate::balancer::{self, PickTable, Seat, Tls, server_name};
 use crate::config::{self, Document, HostHeader, LIMITS_MAX, PathPolicy, Sources};
 use crate::limiter::KeyPart;
 use crate::lists::{Bans, Set};
@@ -287,6 +287,8 @@ impl Edit<'_> {
             node_labels: upstream.node_labels.clone(),
             retries: upstream.retries.clone(),
             timeouts: upstream.timeouts,
+            tls: upstream.tls.clone(),
+            tls_identity: upstream.tls.as_ref().map_or(0, Tls::identity),
         };
         // Of the object itself: addresses come from elsewhere than the document.
         let bytes = rkyv::to_bytes::<rkyv::rancor::Error>(&object);
@@ -338,7 +340,17 @@ impl Edit<'_> {
                 };
                 let (weight, priority) = (node.weight, node.priority);
                 let host = literal(&node.host).is_none().then(|| node.host.clone());
-                entries.push(PeerEntry { name, host, address: octets, port: node.port, weight, priority, slot, key });
+                // As `ArchivedUpstream::server_name` says it to whoever makes the connection.
+                let connection = upstream.tls.as_ref().map_or(0, |tls| {
+                    let named = match &upstream.host {
+                        HostHeader::Name(name) => server_name(name),
+                        HostHeader::Preserve => None,
+                    };
+                    let asked = tls.sni.as_deref().or(named).or(host.as_deref().and_then(server_name));
+                    balancer::connection(tls.identity(), asked)
+                });
+                let port = node.port;
+                entries.push(PeerEntry { name, host, address: octets, port, weight, priority, slot, key, connection });
             }
         }
         Ok(entries)

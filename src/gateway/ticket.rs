@@ -53,6 +53,8 @@ pub struct Ticket {
     pub(super) idempotent_only: bool,
     /// Whether the upstream wants a `Host` of its own.
     pub(super) own_host: bool,
+    /// How its upstream is spoken to, [`crate::balancer::Tls::identity`]; 0 = plain HTTP.
+    pub(super) tls: u64,
     /// Whether the route answers browsers of other origins itself.
     pub(super) cors: bool,
     /// Retries per 1,000 requests.
@@ -190,6 +192,7 @@ impl Ticket {
             retry_on: RetryOn { error: false, timeout: false, statuses: 0 },
             idempotent_only: true,
             own_host: false,
+            tls: 0,
             cors: false,
             retry_budget: 0,
             tried: Tried::default(),
@@ -235,6 +238,7 @@ impl Ticket {
         self.shard = shard;
         self.table = 0;
         self.own_host = false;
+        self.tls = 0;
         self.cors = false;
         self.names.route.clear();
         self.names.upstream.clear();
@@ -290,6 +294,12 @@ impl Ticket {
     #[must_use]
     pub fn attempts(&self) -> u8 {
         self.offered
+    }
+
+    /// A number for the TLS settings of its upstream, the same as long as they are; 0 = plain HTTP.
+    #[must_use]
+    pub fn tls(&self) -> u64 {
+        self.tls
     }
 
     /// Its timeouts, microseconds; 0 = the server's own.

@@ -5,7 +5,7 @@ use super::expressions::Expressions;
 use super::lines::Lines;
 use super::object::{BANS, SETTINGS, Settings, Upstream};
 use super::ticket::Ticket;
-use crate::balancer::Rng;
+use crate::balancer::{ArchivedTls, Rng};
 use crate::breaker::{Breaker, Forced, State};
 use crate::state::tables::breaker::{self, Permit, Refused};
 use crate::state::tables::peers::Peers;
@@ -203,6 +203,13 @@ impl Worker {
         let view = self.reader.enter()?;
         let upstream = view.object::<Upstream>(ticket.upstream)?;
         upstream.host.as_ref().map(|host| take(host))
+    }
+
+    /// Shows the TLS settings of the request's upstream, if those of `access` still hold.
+    pub fn tls<T>(&mut self, ticket: &Ticket, take: impl FnOnce(&ArchivedTls) -> T) -> Option<T> {
+        let view = self.reader.enter()?;
+        let upstream = view.object::<Upstream>(ticket.upstream)?;
+        upstream.tls.as_ref().filter(|_| upstream.tls_identity.to_native() == ticket.tls).map(take)
     }
 
     /// The state of the breaker of the request's upstream; empty without one.

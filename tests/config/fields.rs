@@ -52,7 +52,9 @@ fn everything() -> Value {
                 "failures": 1, "failure_ratio": "5%", "minimum_calls": 1, "slow_call": "1s", "window": "1s",
                 "open_for": "1s", "open_for_max": "2s", "jitter": "5%", "probes": 1, "closes_after": 1
             },
-            "retries": retries, "timeouts": timeouts
+            "retries": retries, "timeouts": timeouts,
+            "tls": {"verify": false, "sni": "s.example", "ca": "$file:///certificate", "cert": "$file:///certificate",
+                    "key": "$file:///key", "min_version": "TLSv1.3"}
         }],
         "routes": [{
             "name": "r", "hosts": ["a.example"], "paths": ["/a"], "methods": ["GET"], "priority": 1, "enabled": false,

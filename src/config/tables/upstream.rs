@@ -1,8 +1,8 @@
 use super::{NAME, RETRY_ON, SPAN, field, needed};
 use crate::config::scalar;
-use crate::config::shape::Shape::{Choice, Integer, Labels, List, Object, Text, Unbuilt};
+use crate::config::shape::Shape::{Bool, Choice, Integer, Labels, List, Object, Secret, Text, Unbuilt};
 use crate::config::shape::{Form, Resource};
-use crate::config::upstream::{check_host_header, check_node_host};
+use crate::config::upstream::{check_host_header, check_node_host, check_sni};
 
 /// An upstream.
 pub static UPSTREAM: Resource = Resource {
@@ -22,7 +22,7 @@ pub static UPSTREAM: Resource = Resource {
         field("retries", Object(&RETRIES)),
         field("timeouts", Object(&TIMEOUTS)),
         field("fallback", Unbuilt),
-        field("tls", Unbuilt),
+        field("tls", Object(&TLS)),
         field("max_in_flight", Unbuilt),
         field("max_ejection_percent", Integer { min: 0, max: 100 }),
     ],
@@ -103,6 +103,27 @@ pub static OUTLIER: Resource = Resource {
         ("interval", "nodes are compared every 10 s"),
         ("base_ejection_time", "a node is left out for 30 s, longer each time"),
         ("max_ejection_time", "a node is left out for 300 s at most"),
+    ],
+};
+
+/// TLS towards the nodes of an upstream.
+pub static TLS: Resource = Resource {
+    fields: &[
+        field("verify", Bool),
+        field("sni", Text(&Form { words: "a host name", check: check_sni })),
+        field("ca", Secret),
+        field("cert", Secret),
+        field("key", Secret),
+        field("min_version", Choice(&["TLSv1.2", "TLSv1.3"], &[])),
+    ],
+    hints: &[
+        ("tls_verify", "our word is `verify`"),
+        ("client_cert", "our word is `cert`"),
+        ("client_key", "our word is `key`"),
+        ("client_certificate", "our word is `cert`"),
+        ("ca_certificates", "our word is `ca`"),
+        ("server_name", "our word is `sni`"),
+        ("protocols", "our word is `min_version`"),
     ],
 };
 
