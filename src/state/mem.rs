@@ -81,7 +81,7 @@ impl Plan {
         };
         let peers = take(part(1, 16));
         let breakers = take(part(7, 128));
-        let upstreams = take(part(1, 256));
+        let upstreams = take(part(1, 256).max(PAGE));
         let shard_count = if size < 8 << 20 { SLOTS / 2 } else { SLOTS };
         let shards = take(part(1, 8) / (shard_count * SHARD_ALIGN) * (shard_count * SHARD_ALIGN));
         // The next table begins on a page again.
