@@ -1,6 +1,8 @@
 //! Documents as people write them, and the lines that they are told.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "config/canary.rs"]
+mod canary;
 #[path = "config/errors.rs"]
 mod errors;
 #[path = "config/fields.rs"]
@@ -105,7 +107,11 @@ fn the_example_loads() {
     assert_eq!((permissions.all, &permissions.required), (false, &names(&["orders:read"])));
     let cors = orders.cors.as_ref().unwrap();
     assert_eq!((&cors.origins, cors.credentials), (&Origins::These(names(&["https://app.example.com"])), false));
-    assert!(site.cors.is_none());
+    assert!(site.cors.is_none() && site.canary.is_none());
+    let canary = orders.canary.as_ref().unwrap();
+    let variants = canary.variants.iter().map(|variant| (&*variant.name, variant.weight, &*variant.upstream));
+    assert_eq!(variants.collect::<Vec<_>>(), [("stable", 95, "orders"), ("v2", 5, "orders-v2")]);
+    assert_eq!((&canary.rules.key, &*canary.rules.salt.text), (&gateway::canary::Key::User, "orders"));
     assert_eq!((orders.retries.attempts, orders.retries.budget, orders.retries.on.statuses), (2, 200, 0b110));
 
     assert_eq!((legacy.upstream.as_deref(), legacy.limits.len()), (None, 0));
@@ -144,7 +150,6 @@ fn the_full_example_is_refused_for_what_is_not_built_alone() {
             "f:26: upstreams[0].slow_start: not supported yet",
             "f:27: upstreams[0].health.active: not supported yet",
             "f:33: routes[0].cache: not supported yet",
-            "f:43: routes[1].canary: not supported yet",
             "f:47: routes[1].transform: not supported yet",
             "f:48: routes[1].fallback: not supported yet",
         ]
@@ -185,7 +190,10 @@ fn json_is_read_the_same_way() {
             {"name": "orders", "hosts": ["api.example.com"], "paths": ["/orders/*", "/orders/{id}/items"],
              "methods": ["GET", "POST"], "upstream": "orders", "auth": ["staff", "partners"],
              "permissions": {"any": ["orders:read"]}, "limits": ["per-ip", "per-user"],
-             "cors": {"origins": ["https://app.example.com"]}},
+             "cors": {"origins": ["https://app.example.com"]},
+             "canary": {"variants": [{"name": "stable", "weight": 95, "upstream": "orders"},
+                                     {"name": "v2", "weight": 5, "upstream": "orders-v2"}],
+                        "overrides": {"header": "X-Canary: true", "cookie": "canary=true"}, "key": "user"}},
             {"name": "legacy", "paths": ["/legacy/*"], "auth": ["staff"], "limits": []}
         ]
     });

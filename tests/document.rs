@@ -50,6 +50,14 @@ routes:
     path_policy: strict
     protocols: [http]
     cors: {origins: ["https://a.example"], credentials: true, max_age: 0s}
+  - name: v
+    paths: [/v]
+    upstream: {nodes: [{host: b, port: 2}], timeouts: {send: 2s}}
+    timeouts: {read: 7s}
+    canary:
+      variants: [{name: x, weight: 90}, {name: y, weight: 0, upstream: u}, {name: z, weight: 1, upstream: u, retries: {attempts: 3}}]
+      overrides: {header: X-A, cookie: "c=d", users: [b, a]}
+      key: "header:X-B"
   - {name: b, paths: [/b], limits: [{key: [global], rate: 5/h, mode: shadow}], upstream: {nodes: [{host: "::1", port: 2}]}}
   - {name: c, paths: [/c], limits: [], reply: {status: 418, headers: {X-A: b}, body: {b: 1, a: [2]}}}
   - {name: d, paths: ["/d/{*rest}"], redirect: {to: "https://x.example/{rest}"}, enabled: false, priority: -1}

@@ -99,7 +99,7 @@ fn passive_health_is_on_and_can_be_told_how_patient_to_be() {
 fn a_good_answer_ends_a_row() {
     let mut gateway = Gateway::new(&document(2, ", outlier: {consecutive_5xx: 4}"), 1);
     let mut turn = 0;
-    for _ in 0..400 {
+    for _ in 0..3_000 {
         request(&mut gateway, 0, at(0.0), |port| {
             turn += usize::from(port == 1);
             match port {
@@ -208,7 +208,7 @@ fn tries_that_say_nothing_do_not_thin_out_the_ratio() {
 fn an_edit_that_lowers_the_ceiling_brings_peers_back() {
     let mut gateway = Gateway::new(&document(4, ""), 1);
     let fail = |gateway: &mut Gateway, now: Now| {
-        for _ in 0..400 {
+        for _ in 0..3_000 {
             request(gateway, 0, now, |port| if port < 4 { TryEnd::Failed } else { TryEnd::Answered(200) });
         }
     };
@@ -222,7 +222,7 @@ fn an_edit_that_lowers_the_ceiling_brings_peers_back() {
     assert_eq!(met(&mut gateway, 1_000, at(3.0)).len(), 3);
     // All out: all are used.
     gateway.load(&document(4, ", max_ejection_percent: 100"), at(4.0));
-    for _ in 0..400 {
+    for _ in 0..3_000 {
         request(&mut gateway, 0, at(4.0), |_| TryEnd::Failed);
     }
     tick(&mut gateway, at(5.0));

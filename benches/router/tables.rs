@@ -109,6 +109,7 @@ pub fn object() -> Route {
         conditions: Vec::new(),
         deny: None,
         allow: None,
+        canary: None,
         cors: None,
         answer: None,
         rewrite: None,

@@ -26,11 +26,12 @@ enum Variable {
     Reason,
     LimitStatus,
     BreakerState,
+    Variant,
     RequestId,
     Asks,
 }
 
-const VARIABLES: [(&[u8], Variable); 12] = [
+const VARIABLES: [(&[u8], Variable); 13] = [
     (b"gateway_route", Variable::Route),
     (b"gateway_upstream", Variable::Upstream),
     (b"gateway_peer", Variable::Peer),
@@ -41,6 +42,7 @@ const VARIABLES: [(&[u8], Variable); 12] = [
     (b"gateway_reason", Variable::Reason),
     (b"gateway_limit_status", Variable::LimitStatus),
     (b"gateway_breaker_state", Variable::BreakerState),
+    (b"gateway_variant", Variable::Variant),
     (b"gateway_request_id", Variable::RequestId),
     (b"gateway_asks", Variable::Asks),
 ];
@@ -131,6 +133,7 @@ unsafe fn value(r: *mut ngx_http_request_t, variable: Variable) -> Option<ngx_st
             Variable::Decision => copied(ticket?.decision()),
             Variable::Reason => copied(ticket?.reason()),
             Variable::LimitStatus => copied(ticket?.limit_status()),
+            Variable::Variant => copied(ticket?.variant()),
             Variable::Asks => copied(&ticket?.asks().to_string()),
             Variable::BreakerState => {
                 let ticket = ticket?;

@@ -5,7 +5,7 @@ use crate::lists::{Ban, List, Range};
 use crate::router::pattern::Rule;
 use crate::router::settings::{Answer, Condition, Template};
 use crate::types::{Methods, Protocol};
-use crate::{auth, balancer, breaker, limiter};
+use crate::{auth, balancer, breaker, canary, limiter};
 
 /// Free texts, in the order of names: name, text.
 pub type Labels = Vec<(String, String)>;
@@ -122,6 +122,8 @@ pub struct Route {
     pub rewrite: Option<Template>,
     /// Request headers to set: name as written, value; their parameters are those of each of `rules`.
     pub headers: Vec<(String, Template)>,
+    /// Which variant serves a request; `None` = all go to `upstream`. Never without that.
+    pub canary: Option<Canary>,
     /// What browsers of other origins may do; `None` = we add nothing.
     pub cors: Option<Cors>,
     /// Who may come; empty = everybody.
@@ -148,6 +150,32 @@ pub struct Route {
     pub protocols: Protocols,
     /// Free texts.
     pub labels: Labels,
+}
+
+/// Variants of a service, and how one is chosen.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Canary {
+    /// 2 to `VARIANTS_MAX`, with names of their own; the first is the baseline, the last the candidate.
+    pub variants: Vec<Variant>,
+    /// How one is chosen.
+    pub rules: canary::Rules,
+    /// What a caller must be permitted for an override to count; `None` = nothing.
+    pub permission: Option<Permissions>,
+}
+
+/// One version of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Variant {
+    /// Its name.
+    pub name: String,
+    /// Its share, relative to the others'; not 0 for all.
+    pub weight: u32,
+    /// The name of an upstream that exists.
+    pub upstream: String,
+    /// Microseconds, by variant, else route, else upstream, else defaults; 0 = nginx's own setting stays.
+    pub timeouts: balancer::Timeouts,
+    /// Likewise, else built in; field by field.
+    pub retries: balancer::Retries,
 }
 
 /// Addresses written out, and lists of them.

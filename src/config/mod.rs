@@ -7,6 +7,7 @@
 
 mod answer;
 mod auth;
+mod canary;
 mod condition;
 mod conflict;
 mod consumer;
@@ -37,7 +38,8 @@ use std::collections::HashMap;
 pub use condition::CONDITIONS_MAX;
 pub use diff::{Change, How, diff};
 pub use document::{
-    Consumer, Document, HostHeader, Labels, PathPolicy, Permissions, Protocols, Role, Route, Sources, Upstream,
+    Canary, Consumer, Document, HostHeader, Labels, PathPolicy, Permissions, Protocols, Role, Route, Sources, Upstream,
+    Variant,
 };
 pub use lists::{LIST_MAX, time};
 pub use problem::{Errors, Problem};

@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 use std::hash::Hash;
 
+use super::canary::Around;
 use super::document::{Labels, PathPolicy, Permissions, Protocols, Route, Sources};
 use super::node::Entry;
 use super::read::At;
 use super::upstream::{WrittenRetries, timeouts, timeouts_or};
-use super::{Context, answer, auth, condition, cors, limiter, lists, template, upstream};
+use super::{Context, answer, auth, canary, condition, cors, limiter, lists, template, upstream};
 use crate::balancer::Timeouts;
 use crate::cors::Cors;
 use crate::limiter::KeyPart;
@@ -33,6 +34,7 @@ pub(super) struct Fields {
     target: Option<Target>,
     rewrite: Option<Template>,
     headers: Option<Vec<(String, Template)>>,
+    canary: Option<canary::Written>,
     cors: Option<Cors>,
     allow: Option<Sources>,
     deny: Option<Sources>,
@@ -72,6 +74,7 @@ impl Fields {
             target: target(at, owner, context),
             rewrite: at.parsed("rewrite", template::path),
             headers: at.get("headers").map(|at| headers(&at)),
+            canary: at.object("canary").map(|at| canary::read(&at, context)),
             cors: at.object("cors").map(|at| cors::read(&at)),
             allow: at.get("allow").map(|at| lists::sources(&at, &context.names.lists)),
             deny: at.get("deny").map(|at| lists::sources(&at, &context.names.lists)),
@@ -101,11 +104,37 @@ impl Fields {
             Some(Target::Answer(answer)) => (None, Some(answer)),
             None => (None, None),
         };
-        let above = upstream.as_deref().and_then(|name| context.upstreams.get(name));
+        // Variants inherit from their own upstreams.
+        let has_variants = upstream.is_some() && (self.canary.is_some() || defaults.canary.is_some());
+        let above = upstream.as_deref().filter(|_| !has_variants).and_then(|name| context.upstreams.get(name));
         let (above_timeouts, above_retries) = match above {
             Some((timeouts, retries)) => (*timeouts, retries.clone()),
             None => Default::default(),
         };
+        // By `defaults` it is for routes that lead somewhere.
+        let by_default = defaults.canary.clone().filter(|_| upstream.is_some());
+        let written = self.canary.or(by_default);
+        if let Some(written) = &written {
+            let place = at.get("canary");
+            let place = place.as_ref().unwrap_or(at);
+            if upstream.is_none() {
+                place.error("needs the route's `upstream`: where no variant goes elsewhere");
+            }
+            if self.auth.as_ref().or(defaults.auth.as_ref()).is_none_or(Vec::is_empty) {
+                written.needs_auth(place);
+            }
+        }
+        let canary = written.zip(upstream.as_deref()).map(|(written, upstream)| {
+            let around = Around {
+                name: &name,
+                upstream,
+                timeouts: self.timeouts,
+                retries: &self.retries,
+                default_timeouts: defaults.timeouts,
+                default_retries: &defaults.retries,
+            };
+            written.resolve(&around, context)
+        });
         let route = Route {
             rules: rules(
                 at,
@@ -121,6 +150,7 @@ impl Fields {
             answer,
             rewrite: self.rewrite.or_else(|| defaults.rewrite.clone()),
             headers: self.headers.or_else(|| defaults.headers.clone()).unwrap_or_default(),
+            canary,
             cors: self.cors.or_else(|| defaults.cors.clone()),
             allow: self.allow.or_else(|| defaults.allow.clone()).unwrap_or_default(),
             deny: self.deny.or_else(|| defaults.deny.clone()).unwrap_or_default(),

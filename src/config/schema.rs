@@ -16,6 +16,7 @@ static DEFINED: &[(&str, &Resource)] = &[
     ("ban", &tables::BAN),
     ("basic", &tables::BASIC),
     ("breaker", &tables::BREAKER),
+    ("canary", &tables::CANARY),
     ("certificate", &tables::CERTIFICATE),
     ("claims", &tables::CLAIMS),
     ("consumer", &tables::CONSUMER),
@@ -33,6 +34,7 @@ static DEFINED: &[(&str, &Resource)] = &[
     ("node", &tables::NODE),
     ("outlier", &tables::OUTLIER),
     ("passive", &tables::PASSIVE),
+    ("overrides", &tables::OVERRIDES),
     ("permissions", &tables::PERMISSIONS),
     ("redirect", &tables::REDIRECT),
     ("reply", &tables::REPLY),
@@ -44,6 +46,7 @@ static DEFINED: &[(&str, &Resource)] = &[
     ("timeouts", &tables::TIMEOUTS),
     ("tls", &tables::TLS),
     ("upstream", &tables::UPSTREAM),
+    ("variant", &tables::VARIANT),
 ];
 
 /// The schema, as indented JSON that ends in a newline.
@@ -112,6 +115,7 @@ fn of(shape: &Shape) -> Value {
         Shape::List(item, true) => json!({"type": "array", "items": of(item)}),
         Shape::List(item, false) => json!({"type": "array", "items": of(item), "minItems": 1}),
         Shape::Object(resource) => reference(resource, ""),
+        Shape::ObjectOrFalse(resource) => json!({"anyOf": [{"const": false}, reference(resource, "")]}),
         Shape::Nameless(resource) => reference(resource, "-nameless"),
         Shape::NameOr(resource) => json!({"anyOf": [{"type": "string"}, reference(resource, "-nameless")]}),
         Shape::Labels => {

@@ -58,6 +58,8 @@ pub enum Shape {
     List(&'static Shape, bool),
     /// An object with these fields.
     Object(&'static Resource),
+    /// An object with these fields, or `false` where there is to be none.
+    ObjectOrFalse(&'static Resource),
     /// An object with these fields apart from its name.
     Nameless(&'static Resource),
     /// The name of an object, or the object itself without a name.
@@ -106,6 +108,7 @@ impl Shape {
                 _ => "a list".to_owned(),
             },
             Self::Object(_) | Self::Nameless(_) => "an object".to_owned(),
+            Self::ObjectOrFalse(_) => "an object, or `false`".to_owned(),
             Self::NameOr(_) => "a name or an object".to_owned(),
             Self::Labels => "an object of names and texts".to_owned(),
             Self::Headers => "an object of header names and claims".to_owned(),
@@ -132,6 +135,7 @@ impl Shape {
             Self::Object(_) | Self::Nameless(_) | Self::Labels | Self::Headers | Self::HeaderTexts(..) => {
                 matches!(kind, Kind::Map)
             }
+            Self::ObjectOrFalse(_) => matches!(kind, Kind::Map | Kind::Bool),
             Self::NameOr(_) | Self::Jwk | Self::TextOrObject => matches!(kind, Kind::Map | Kind::Text),
         }
     }
@@ -171,6 +175,9 @@ pub(super) fn check(at: &At<'_>, shape: &Shape) {
             at.items().for_each(|at| check(&at, item));
         }
         Shape::Object(resource) => object(at, resource, false),
+        Shape::ObjectOrFalse(resource) if kind == Kind::Map => object(at, resource, false),
+        Shape::ObjectOrFalse(_) if at.node.bool() == Some(true) => at.error("must be an object, or `false`"),
+        Shape::ObjectOrFalse(_) => {}
         Shape::Nameless(resource) => object(at, resource, true),
         Shape::NameOr(resource) if kind == Kind::Map => object(at, resource, true),
         // That the name is somebody's is seen when all names are known.

@@ -1,6 +1,7 @@
 //! The fields of every resource, in the order of DOCUMENT.md. This is the one list of them.
 
 mod auth;
+mod canary;
 mod limiter;
 mod lists;
 mod route;
@@ -8,6 +9,7 @@ mod signature;
 mod upstream;
 
 pub use auth::{API_KEY, AUTH, BASIC, CERTIFICATE, CLAIMS, CONSUMER, JWKS, JWT, KEY, MTLS, REVOCATION, ROLE};
+pub use canary::{CANARY, OVERRIDES, VARIANT};
 pub use limiter::LIMITER;
 pub use lists::{BAN, LIST};
 pub use route::{CORS, MATCH, REDIRECT, REPLY};
@@ -86,7 +88,7 @@ pub static ROUTE: Resource = Resource {
         field("max_body", Unbuilt),
         field("max_in_flight", Integer { min: 1, max: 1_000_000 }),
         field("path_policy", Choice(&["normal", "strict"], &[])),
-        field("canary", Unbuilt),
+        field("canary", Object(&CANARY)),
         field("transform", Unbuilt),
         field("graphql", Unbuilt),
         field("version", Unbuilt),
@@ -122,6 +124,9 @@ pub static ROUTE: Resource = Resource {
         ("id", "our word is `name`"),
         ("jwt", "our word is `auth`, with the names of entries of `auth`"),
         ("rate_limit", "our word is `limits`, with the names of `limiters`"),
+        ("traffic_split", "our word is `canary`"),
+        ("traffic-split", "our word is `canary`"),
+        ("weighted_upstreams", "our word is `canary`, with `variants`"),
         ("limit_conn", "our word is `max_in_flight`"),
         ("max_connections", "our word is `max_in_flight`"),
         ("max_requests", "our word is `max_in_flight`"),

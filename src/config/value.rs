@@ -10,9 +10,10 @@ mod signature;
 
 use serde_json::{Map, Value, json};
 
-use super::document::{Consumer, Document, HostHeader, PathPolicy, Protocols, Role, Route, Sources, Upstream};
+use super::document::{Canary, Consumer, Document, HostHeader, PathPolicy, Protocols, Role, Route, Sources, Upstream};
 use crate::balancer::{Ejection, Retries, RetryOn, Timeouts, Tls, TlsVersion};
 use crate::breaker::Breaker;
+use crate::canary::{Key, Mark};
 use crate::cors::{Cors, Origins};
 use crate::limiter::{HeaderStyle, KeyPart, Limiter};
 use crate::lists::{Ban, List};
@@ -416,6 +417,9 @@ pub(super) fn route(entry: &Route) -> Value {
         fields.put("permissions", json!({word: permissions.required}));
     }
     fields.texts("limits", &entry.limits);
+    if let Some(settings) = &entry.canary {
+        fields.put("canary", canary(settings));
+    }
     if let Some(most) = entry.max_in_flight {
         fields.put("max_in_flight", most);
     }
@@ -439,6 +443,52 @@ pub(super) fn route(entry: &Route) -> Value {
         fields.list("protocols", words.into_iter().filter(|(has, _)| *has).map(|(_, word)| word.into()));
     }
     fields.pairs("labels", &entry.labels);
+    fields.done()
+}
+
+fn canary(canary: &Canary) -> Value {
+    let mut fields = Fields::default();
+    fields.list(
+        "variants",
+        canary.variants.iter().map(|variant| {
+            let mut fields = Fields::default();
+            fields.put("name", variant.name.as_str());
+            fields.put("weight", variant.weight);
+            // A made one is the route's.
+            if !is_made(&variant.upstream) {
+                fields.put("upstream", variant.upstream.as_str());
+            }
+            put_timeouts(&mut fields, variant.timeouts);
+            fields.put("retries", retries(&variant.retries));
+            fields.done()
+        }),
+    );
+    let rules = &canary.rules;
+    if let Some(overrides) = &rules.overrides {
+        let mut inner = Fields::default();
+        let mark = |mark: &Mark, between: &str| match &mark.value {
+            Some(value) => format!("{}{between}{value}", mark.name),
+            None => mark.name.clone(),
+        };
+        if let Some(header) = &overrides.header {
+            inner.put("header", mark(header, ": "));
+        }
+        if let Some(cookie) = &overrides.cookie {
+            inner.put("cookie", mark(cookie, "="));
+        }
+        inner.texts("users", &overrides.users);
+        if let Some(permission) = canary.permission.as_ref().and_then(|permission| permission.required.first()) {
+            inner.put("permission", permission.as_str());
+        }
+        fields.put("overrides", inner.done());
+    }
+    match &rules.key {
+        Key::User => {}
+        Key::Ip => fields.put("key", "ip"),
+        Key::Header(name) => fields.put("key", format!("header:{name}")),
+        Key::Cookie(name) => fields.put("key", format!("cookie:{name}")),
+    }
+    fields.put("salt", rules.salt.text.as_str());
     fields.done()
 }
 

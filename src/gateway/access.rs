@@ -1,9 +1,10 @@
 //! `access`: the order of one request, in one place.
 //!
 //! bans -> path and host -> route -> the route's lists of addresses -> CORS -> limits that need no identity -> auth ->
-//! permissions -> limits keyed by identity -> the route's own answer, or what is forwarded -> breaker.
+//! permissions -> limits keyed by identity -> canary -> the route's own answer, or what is forwarded -> breaker.
 
 use super::caller::{Callers, challenge};
+use super::canary::Choice;
 use super::decision::{Answer, Decision, Halt, Question, Reply, Respond};
 use super::explain::{Recorder, Silent, Step, tell};
 use super::limit::Limits;
@@ -11,7 +12,8 @@ use super::object::{ArchivedAddresses, ArchivedRoute, Route, Upstream};
 use super::route::{Asked, parameter};
 use super::ticket::{Passed, Stage, Ticket};
 use super::worker::{Out, Worker};
-use crate::balancer::{ArchivedRetries, RetryOn, Timeouts};
+use crate::auth::Auth;
+use crate::balancer::{ArchivedRetries, ArchivedTimeouts, RetryOn, Timeouts};
 use crate::cors::{ArchivedCors, Preflight};
 use crate::lists::{Bans, Set};
 use crate::router::settings::ArchivedAnswer;
@@ -190,7 +192,11 @@ impl Worker {
             ticket.cors = true;
             cors.answer(request.header(b"origin"), &mut |name, pieces| out.response.push(name.as_bytes(), pieces));
         }
-        let upstream = upstream(&view, &route, ticket)?;
+        let mut upstream = match route.canary.as_ref() {
+            // Which one it is hangs on who the caller is.
+            Some(_) => None,
+            None => enter(&view, route.upstream.id(), &route.timeouts, &route.retries, ticket)?,
+        };
         let spoken = route.protocols.get(request.protocol() as usize).copied().unwrap_or(false);
         if !spoken {
             return Err(Reply::new(Reason::ProtocolRefused).into());
@@ -198,18 +204,31 @@ impl Worker {
 
         let matched = Matched { request, route: route.get(), rule, captures: &captures };
         let guarded = match entry {
-            Entry::Subrequest(passed) => subrequest(&route, passed).map_err(Halt::from),
+            Entry::Subrequest(passed) => subrequest(&route, passed).map_err(Halt::from).map(|()| None),
             Entry::First | Entry::Again => {
                 let limits = Limits { region, view: &view, request, route: &route, rule, captures: &captures, now };
                 guard(&view, &route, &limits, callers, ticket, recorder)
             }
         };
-        if let Err(halt) = guarded {
-            // With `satisfy any` another module may let it in all the same; then it goes the same way.
-            if let Halt::Reply(_) = halt {
-                matched.prepare(out, &mut Silent)?;
+        let choice = |auth| {
+            let canary = route.get().canary.as_ref()?;
+            Some(Choice { view: &view, canary, request, callers, auth })
+        };
+        let auth = match guarded {
+            Ok(auth) => auth,
+            Err(halt) => {
+                // With `satisfy any` another module may let it in all the same; then it goes the same way.
+                if let Halt::Reply(_) = halt {
+                    if let Some(choice) = choice(None) {
+                        choice.make(ticket, &mut Silent)?;
+                    }
+                    matched.prepare(out, &mut Silent)?;
+                }
+                return Err(halt);
             }
-            return Err(halt);
+        };
+        if let Some(choice) = choice(auth.as_ref()) {
+            upstream = choice.make(ticket, recorder)?;
         }
         matched.prepare(out, recorder)?;
         if route.answer.is_some() {
@@ -251,13 +270,15 @@ impl Worker {
     }
 }
 
-/// The route's upstream; what the tries need of the route goes into the ticket.
-fn upstream<'v>(
+/// The upstream with `id`; what the tries need goes into the ticket.
+#[inline]
+pub(super) fn enter<'v>(
     view: &'v View<'_>,
-    route: &Blob<'v, Route>,
+    id: Id,
+    timeouts: &ArchivedTimeouts,
+    retries: &ArchivedRetries,
     ticket: &mut Ticket,
 ) -> Result<Option<Blob<'v, Upstream>>, Reply> {
-    let id = route.upstream.id();
     if !id.is_some() {
         return Ok(None);
     }
@@ -270,7 +291,7 @@ fn upstream<'v>(
     ticket.names.upstream.set(upstream.name_bytes());
     ticket.own_host = upstream.host.is_some();
     ticket.tls = upstream.tls_identity.to_native();
-    let ArchivedRetries { attempts, on, idempotent_only, budget, .. } = &route.retries;
+    let ArchivedRetries { attempts, on, idempotent_only, budget, .. } = retries;
     ticket.allowed = *attempts;
     // The same peer is not tried twice; with one peer its response is the answer, whatever it is.
     ticket.offered = (*attempts).min(u8::try_from(upstream.peers.len()).unwrap_or(u8::MAX)).max(1);
@@ -278,22 +299,22 @@ fn upstream<'v>(
     ticket.idempotent_only = *idempotent_only;
     ticket.retry_budget = budget.to_native();
     ticket.timeouts = Timeouts {
-        connect: route.timeouts.connect.to_native(),
-        send: route.timeouts.send.to_native(),
-        read: route.timeouts.read.to_native(),
+        connect: timeouts.connect.to_native(),
+        send: timeouts.send.to_native(),
+        read: timeouts.read.to_native(),
     };
     Ok(Some(upstream))
 }
 
-/// Asks limits, auth and permissions.
-fn guard<Q: Request>(
-    view: &View<'_>,
-    route: &Blob<'_, Route>,
+/// Asks limits, auth and permissions; says which entry knows the caller.
+fn guard<'v, Q: Request>(
+    view: &'v View<'_>,
+    route: &Blob<'v, Route>,
     limits: &Limits<'_, '_, Q>,
     callers: &mut Callers,
     ticket: &mut Ticket,
     recorder: &mut impl Recorder,
-) -> Result<(), Halt> {
+) -> Result<Option<Blob<'v, Auth>>, Halt> {
     let early = route.early.to_native() as usize;
     limits.enter(ticket, recorder)?;
     limits.step(route.limits.get(..early), None, ticket, recorder)?;
@@ -310,7 +331,7 @@ fn guard<Q: Request>(
     }
     let claims = auth.is_some().then(|| callers.claims());
     limits.step(route.limits.get(early..), claims, ticket, recorder)?;
-    Ok(())
+    Ok(auth)
 }
 
 /// A subrequest has no credentials of its own to show: it may go where anybody may, and where its main request was

@@ -7,7 +7,7 @@ use rkyv::Portable;
 use rkyv::api::high::HighDeserializer;
 use rkyv::rancor::Error;
 
-use super::object::{ApiKey, ArchivedAddresses, BANS, Consumer, Role, Route, Upstream};
+use super::object::{ApiKey, ArchivedAddresses, BANS, Canary, Consumer, Role, Route, Upstream, Variant};
 use super::route::parameters;
 use crate::auth::Auth;
 use crate::config::{self, Document, HostHeader, PathPolicy, Protocols, Sources};
@@ -118,6 +118,7 @@ fn read_route(tree: &Tree<'_>, blob: &Blob<'_, Route>) -> Result<config::Route, 
         answer: route.answer.map(|answer| *answer),
         rewrite: route.rewrite.map(|template| *template),
         headers: route.headers,
+        canary: route.canary.map(|canary| read_canary(tree, blob.name(), *canary)).transpose()?,
         cors: route.cors.map(|cors| *cors),
         allow,
         deny,
@@ -133,6 +134,16 @@ fn read_route(tree: &Tree<'_>, blob: &Blob<'_, Route>) -> Result<config::Route, 
         labels: route.labels,
         name: route.name,
     })
+}
+
+fn read_canary(tree: &Tree<'_>, owner: &str, canary: Canary) -> Result<config::Canary, DumpError> {
+    let ids: Vec<Id> = canary.variants.iter().map(|variant| variant.upstream).collect();
+    let upstreams = names(tree, owner, &ids)?;
+    let variants = canary.variants.into_iter().zip(upstreams).map(|(variant, upstream)| {
+        let Variant { name, weight, timeouts, retries, .. } = variant;
+        config::Variant { name, weight, upstream, timeouts, retries }
+    });
+    Ok(config::Canary { variants: variants.collect(), rules: canary.rules, permission: canary.permission })
 }
 
 /// Every object of one kind with its name, in the order of slots.

@@ -30,6 +30,8 @@ pub enum Step {
     Permission,
     /// Which of the upstream's peers can be picked.
     Peers,
+    /// One of the route's variants was chosen.
+    Canary,
     /// The upstream's breaker was asked.
     Breaker,
     /// What is forwarded.

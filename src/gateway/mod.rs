@@ -12,6 +12,7 @@
 
 mod access;
 mod caller;
+mod canary;
 mod complete;
 mod decision;
 mod dump;

@@ -6,6 +6,7 @@ use rkyv::{Archive, Deserialize, Serialize};
 use crate::auth::{Auth, Grants, Jwks, Key, Requirement};
 use crate::balancer::{Algorithm, Ejection, Node, Retries, Timeouts, Tls, server_name};
 use crate::breaker::Breaker;
+use crate::canary::Rules;
 use crate::config::Labels;
 use crate::cors::Cors;
 use crate::limiter::Limiter;
@@ -50,6 +51,9 @@ pub struct Route {
     /// … and who alone may.
     #[rkyv(with = Niche)]
     pub allow: Option<Box<Addresses>>,
+    /// Which variant serves a request, instead of `upstream`.
+    #[rkyv(with = Niche)]
+    pub canary: Option<Box<Canary>>,
     /// What browsers of other origins may do.
     #[rkyv(with = Niche)]
     pub cors: Option<Box<Cors>>,
@@ -63,6 +67,34 @@ pub struct Route {
     pub headers: Vec<(String, Template)>,
     /// Free texts.
     pub labels: Labels,
+}
+
+/// Variants of a service, and how one is chosen.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Canary {
+    /// At least two; the first is the baseline, the last the candidate.
+    pub variants: Vec<Variant>,
+    /// How one is chosen.
+    pub rules: Rules,
+    /// What a caller must be permitted for an override to count.
+    pub permission: Option<Requirement>,
+}
+
+/// One version of a service.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Variant {
+    /// Its name.
+    pub name: String,
+    /// What it is counted by.
+    pub key: u64,
+    /// Its share, relative to the others'.
+    pub weight: u32,
+    /// Where it goes.
+    pub upstream: Id,
+    /// Timeouts towards it.
+    pub timeouts: Timeouts,
+    /// Retry rules.
+    pub retries: Retries,
 }
 
 /// How many requests at a time, and where they are counted.

@@ -102,7 +102,14 @@ impl Worker {
     ) -> Result<Blob<'v, Upstream>, Reply> {
         let gone = Reply::new(Reason::UpstreamGone);
         let route = view.object::<Route>(ticket.route).ok_or(gone)?;
-        let upstream = view.object::<Upstream>(route.upstream.id()).ok_or(gone)?;
+        let leads_to = match route.canary.as_ref().filter(|_| ticket.variant != 0) {
+            None => route.upstream.id(),
+            Some(canary) => {
+                let variant = canary.variants.iter().find(|variant| variant.key.to_native() == ticket.variant);
+                variant.ok_or(gone)?.upstream.id()
+            }
+        };
+        let upstream = view.object::<Upstream>(leads_to).ok_or(gone)?;
         // What the old document let in must not reach what the new one guards otherwise.
         let passed = ticket.passed.auth;
         let free = route.auth.is_empty() || passed.is_some() && route.auth.iter().any(|auth| auth.id() == passed);

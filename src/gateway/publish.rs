@@ -10,10 +10,11 @@ use siphasher::sip::SipHasher13;
 
 use super::key_sets;
 use super::object::{
-    Addresses, ApiKey, BANS, Consumer, InFlight, PeerEntry, Role, Route, SETTINGS, Settings, Upstream,
+    Addresses, ApiKey, BANS, Canary, Consumer, InFlight, PeerEntry, Role, Route, SETTINGS, Settings, Upstream, Variant,
 };
 use crate::auth::{Grants, Requirement};
 use crate::balancer::{self, PickTable, Seat, Tls, server_name};
+use crate::canary::key_of;
 use crate::config::{self, Document, HostHeader, LIMITS_MAX, PathPolicy, Sources};
 use crate::limiter::KeyPart;
 use crate::lists::{Bans, Set};
@@ -441,6 +442,7 @@ impl Edit<'_> {
             conditions: route.conditions.clone(),
             deny: self.addresses(&route.deny)?,
             allow: self.addresses(&route.allow)?,
+            canary: self.canary(route)?.map(Box::new),
             cors: route.cors.clone().map(Box::new),
             answer: route.answer.clone().map(Box::new),
             rewrite: route.rewrite.clone().map(Box::new),
@@ -452,6 +454,22 @@ impl Edit<'_> {
         self.txn.put_route(&route.name, &object, digest, &route.rules, route.methods, route.priority, conditions)?;
         self.written += 1;
         Ok(())
+    }
+
+    fn canary(&mut self, route: &config::Route) -> Result<Option<Canary>, PublishError> {
+        let Some(canary) = &route.canary else { return Ok(None) };
+        let mut variants = Vec::with_capacity(canary.variants.len());
+        for variant in &canary.variants {
+            variants.push(Variant {
+                name: variant.name.clone(),
+                key: key_of(&variant.name),
+                weight: variant.weight,
+                upstream: self.txn.id(Kind::Upstream, &variant.upstream)?,
+                timeouts: variant.timeouts,
+                retries: variant.retries.clone(),
+            });
+        }
+        Ok(Some(Canary { variants, rules: canary.rules.clone(), permission: canary.permission.clone() }))
     }
 
     /// Where the requests of a route are counted: where they were, if it had a limit already; else in a new place, so

@@ -72,6 +72,8 @@ pub struct Ticket {
     pub(super) signed: Option<Accepted>,
     /// What its body must hash to.
     pub(super) digest: Option<BodyDigest>,
+    /// What the variant that serves it is counted by; 0 = it has none.
+    pub(super) variant: u64,
     pub(super) names: Names,
 }
 
@@ -203,6 +205,7 @@ impl Ticket {
             table: 0,
             signed: None,
             digest: None,
+            variant: 0,
             names: Names::default(),
         }
     }
@@ -238,6 +241,7 @@ impl Ticket {
         self.shard = shard;
         self.table = 0;
         self.own_host = false;
+        self.variant = 0;
         self.tls = 0;
         self.cors = false;
         self.names.route.clear();
@@ -318,6 +322,13 @@ impl Ticket {
     #[must_use]
     pub fn route_name(&self) -> &str {
         self.names.route.as_str()
+    }
+
+    /// The variant of the route's `canary` that serves it; empty without one.
+    #[must_use]
+    pub fn variant(&self) -> &str {
+        // Its text is whatever the last one was where there is none.
+        if self.variant == 0 { "" } else { self.names.variant.as_str() }
     }
 
     /// The upstream's name; empty without one.
@@ -410,6 +421,7 @@ pub(super) struct Names {
     pub route: Name,
     pub upstream: Name,
     pub consumer: Name,
+    pub variant: Name,
     pub limit: Name,
 }
 

@@ -10,6 +10,17 @@ use super::load;
 /// Fields that say what is done anyway: only this one value is built.
 const ALREADY_SO: [&str; 5] = ["algorithm", "store", "strict", "on", "on_store_error"];
 
+fn canary() -> Value {
+    json!({
+        "variants": [{"name": "a", "weight": 1}, {
+            "name": "b", "weight": 2, "upstream": "w", "timeouts": {"connect": "7s", "send": "8s", "read": "9s"},
+            "retries": {"attempts": 5, "on": ["http_404"], "methods": "all", "budget": "9%"}
+        }],
+        "overrides": {"header": "X-C: a", "cookie": "c=a", "users": ["anna"], "permission": "canary:use"},
+        "key": "ip", "salt": "s"
+    })
+}
+
 fn everything() -> Value {
     let timeouts = json!({"connect": "1s", "send": "2s", "read": "3s"});
     let retries = json!({"attempts": 3, "on": ["http_500"], "methods": "all", "budget": "7%"});
@@ -55,7 +66,7 @@ fn everything() -> Value {
             "retries": retries, "timeouts": timeouts,
             "tls": {"verify": false, "sni": "s.example", "ca": "$file:///certificate", "cert": "$file:///certificate",
                     "key": "$file:///key", "min_version": "TLSv1.3"}
-        }],
+        }, {"name": "w", "nodes": [{"host": "w", "port": 1}]}],
         "routes": [{
             "name": "r", "hosts": ["a.example"], "paths": ["/a"], "methods": ["GET"], "priority": 1, "enabled": false,
             "upstream": "u", "strip_prefix": true, "auth": ["staff"], "permissions": {"any": ["a"]}, "limits": ["l"], "max_in_flight": 8,
@@ -67,6 +78,7 @@ fn everything() -> Value {
                 {"header": "X-A", "equals": "a", "not": true}, {"query": "q", "in": ["a", "b"]},
                 {"cookie": "c", "regex": "^a"}, {"header": "X-B", "exists": true}
             ],
+            "canary": canary(),
             "headers": {"X-Set": "v"}, "allow": ["office"], "deny": ["10.0.0.1"],
             "cors": {
                 "origins": ["https://a.example"], "methods": ["GET"], "headers": ["X-A"], "expose": ["X-B"],
@@ -140,7 +152,9 @@ fn walk(resource: &Resource, at: &str, tell: &mut impl FnMut(String)) {
         let place = format!("{at}/{}", field.name);
         match &field.shape {
             Shape::Unbuilt => continue,
-            Shape::Object(inner) | Shape::List(Shape::Object(inner), _) => walk(inner, &place, tell),
+            Shape::Object(inner) | Shape::ObjectOrFalse(inner) | Shape::List(Shape::Object(inner), _) => {
+                walk(inner, &place, tell)
+            }
             _ => {}
         }
         tell(place);

@@ -31,6 +31,8 @@ upstreams:
   - {name: v, nodes: [{host: "::1", port: 1}]}
 routes:
   - {name: a, hosts: [a.example, "*.b.example"], paths: ["/a", "/a/*", "/u/{id}/*", "/f/{*rest}", '~^/v\d+'], methods: [GET, PUT], priority: 7, upstream: u,
+     canary: {variants: [{name: stable, weight: 9, timeouts: {send: 4s}}, {name: v2, weight: 1, upstream: v, retries: {attempts: 1}}], key: "cookie:sid",
+       overrides: {header: "X-Canary: true", cookie: c, users: [b, a], permission: "a:b"}, salt: s},
      auth: [staff], permissions: {all: ["a:b", "c:d"]}, limits: [ip], max_in_flight: 12, strip_prefix: true, protocols: [http], labels: {team: x}, timeouts: {read: 5s}}
   - {name: b, paths: ["/b/{id}/{what}"], upstream: v, rewrite: "/x/{what}/%25/{id}", headers: {X-Id: "{id}", X-Fixed: y}, limits: [ip, user], auth: [staff],
      match: [{header: X-A, equals: b}, {query: q, in: [x, y]}, {cookie: c, regex: "^d", not: true}, {header: X-E, exists: false}],

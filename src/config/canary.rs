@@ -1,0 +1,215 @@
+//! A route's `canary`.
+
+use super::document::{Canary, Variant};
+use super::read::At;
+use super::shape::header;
+use super::upstream::{WrittenRetries, timeouts, timeouts_or};
+use super::{Context, scalar};
+use crate::auth::Requirement;
+use crate::balancer::Timeouts;
+use crate::canary::{BUCKETS, Key, Mark, Overrides, Rules, Salt, VARIANTS_MAX};
+
+/// As far as it is written.
+#[derive(Clone)]
+pub(super) struct Written {
+    variants: Vec<WrittenVariant>,
+    overrides: Option<Box<Overrides>>,
+    permission: Option<Requirement>,
+    key: Option<Key>,
+    salt: Option<String>,
+}
+
+#[derive(Clone)]
+struct WrittenVariant {
+    name: String,
+    weight: u32,
+    upstream: Option<String>,
+    timeouts: Timeouts,
+    retries: WrittenRetries,
+}
+
+/// What a route says for all its variants, and what `defaults` do.
+pub(super) struct Around<'a> {
+    pub name: &'a str,
+    pub upstream: &'a str,
+    pub timeouts: Timeouts,
+    pub retries: &'a WrittenRetries,
+    pub default_timeouts: Timeouts,
+    pub default_retries: &'a WrittenRetries,
+}
+
+/// Reads what the tables have checked.
+pub(super) fn read(at: &At<'_>, context: &Context<'_>) -> Written {
+    let list = at.get("variants");
+    let mut variants: Vec<WrittenVariant> = Vec::new();
+    for item in list.iter().flat_map(At::items).filter(At::is_object) {
+        let name = item.text("name").unwrap_or_default().to_owned();
+        if variants.iter().any(|other| other.name == name)
+            && let Some(at) = item.get("name")
+        {
+            at.error("is the name of another variant too");
+        }
+        if item.get("weight").is_none() {
+            item.error("needs `weight`: a share, relative to the other variants'");
+        }
+        let upstream = item.get("upstream").filter(|at| context.names.upstreams.refer(at));
+        variants.push(WrittenVariant {
+            name,
+            weight: item.number("weight").unwrap_or(0),
+            upstream: upstream.and_then(|at| at.node.text().map(str::to_owned)),
+            timeouts: item.get("timeouts").map(|at| timeouts(&at)).unwrap_or_default(),
+            retries: item.get("retries").map(|at| WrittenRetries::read(&at)).unwrap_or_default(),
+        });
+    }
+    weigh(list.as_ref().unwrap_or(at), &variants);
+    let overrides = at.object("overrides");
+    Written {
+        variants,
+        overrides: overrides.as_ref().map(|at| {
+            if ["header", "cookie", "users"].into_iter().all(|name| at.get(name).is_none()) {
+                at.error("needs `header`, `cookie` or `users`; `overrides: false` lets nobody choose");
+            }
+            let mut users = at.texts("users").unwrap_or_default();
+            users.sort();
+            users.dedup();
+            let mark = |name, between| at.text(name).and_then(|text| mark(text, between).ok());
+            let header = mark("header", ':').map(|mark| Mark { name: mark.name.to_ascii_lowercase(), ..mark });
+            Box::new(Overrides { header, cookie: mark("cookie", '='), users })
+        }),
+        permission: overrides
+            .as_ref()
+            .and_then(|at| Requirement::new(false, vec![at.text("permission")?.to_owned()]).ok()),
+        key: at.parsed("key", parse_key),
+        salt: at.text("salt").map(str::to_owned),
+    }
+}
+
+/// Whether the weights are shares of something.
+fn weigh(at: &At<'_>, variants: &[WrittenVariant]) {
+    let total: u64 = variants.iter().map(|variant| u64::from(variant.weight)).sum();
+    match variants.len() {
+        0 => return,
+        1 => at.error("needs at least two variants"),
+        count if count > VARIANTS_MAX => at.error(format!("{count} variants, at most {VARIANTS_MAX} are possible")),
+        _ if total == 0 => at.error("all weights are 0, so nobody would be served"),
+        _ => {}
+    }
+    for (variant, at) in variants.iter().zip(at.items()) {
+        if variant.weight > 0 && u64::from(variant.weight) * BUCKETS < total {
+            at.error("its share is below 0.01 %, the least that is possible");
+        }
+    }
+}
+
+impl Written {
+    /// The canary of a route.
+    pub(super) fn resolve(self, around: &Around<'_>, context: &Context<'_>) -> Canary {
+        let variant = |variant: WrittenVariant| {
+            let upstream = variant.upstream.unwrap_or_else(|| around.upstream.to_owned());
+            let (above_timeouts, above_retries) = context.upstreams.get(&upstream).cloned().unwrap_or_default();
+            let near = timeouts_or(variant.timeouts, around.timeouts);
+            let retries = variant.retries.or(around.retries).or(&above_retries).or(around.default_retries);
+            Variant {
+                name: variant.name,
+                weight: variant.weight,
+                upstream,
+                timeouts: timeouts_or(timeouts_or(near, above_timeouts), around.default_timeouts),
+                retries: retries.resolve(),
+            }
+        };
+        Canary {
+            variants: self.variants.into_iter().map(variant).collect(),
+            rules: Rules {
+                overrides: self.overrides,
+                key: self.key.unwrap_or_default(),
+                salt: Salt::new(self.salt.unwrap_or_else(|| around.name.to_owned())),
+            },
+            permission: self.permission,
+        }
+    }
+
+    /// Tells, at a route without `auth`, of what needs to know the caller.
+    pub(super) fn needs_auth(&self, at: &At<'_>) {
+        if self.permission.is_some() {
+            at.error("its `overrides` ask for a `permission` and need `auth`: without it nobody is permitted anything");
+        } else if self.overrides.as_ref().is_some_and(|overrides| !overrides.users.is_empty()) {
+            at.warn("its `overrides` name `users`, whom nobody knows on a route without `auth`");
+        }
+        if self.key == Some(Key::User) {
+            at.warn("its `key` is `user`, whom nobody knows on a route without `auth`: addresses count");
+        }
+    }
+}
+
+/// Checks a header or a cookie that chooses, `NAME` or a name and a value with `between` between them.
+pub(super) fn check_mark(text: &str, between: char) -> Result<(), String> {
+    mark(text, between).map(drop)
+}
+
+fn mark(text: &str, between: char) -> Result<Mark, String> {
+    let (name, value) = match text.split_once(between) {
+        Some((name, value)) => (name, Some(value.trim())),
+        None => (text, None),
+    };
+    if between == ':' {
+        header(name)?;
+    } else if !scalar::is_token(name) {
+        return Err("must be the name of a cookie, or `NAME=value`".to_owned());
+    }
+    if value.is_some_and(|value| value.is_empty() || value.len() > 1_024 || value.chars().any(char::is_control)) {
+        return Err("needs a value of 1 to 1024 bytes behind the name, without control characters".to_owned());
+    }
+    Ok(Mark { name: name.to_owned(), value: value.map(str::to_owned) })
+}
+
+/// Checks what callers are told apart by.
+pub(super) fn check_key(text: &str) -> Result<(), String> {
+    parse_key(text).map(drop)
+}
+
+fn parse_key(text: &str) -> Result<Key, String> {
+    const FORMS: &str = "must be `user`, `ip`, `header:NAME` or `cookie:NAME`";
+    match text.split_once(':') {
+        None if text == "user" => Ok(Key::User),
+        None if text == "ip" => Ok(Key::Ip),
+        None if text == "consumer" => Err("our word is `user`".to_owned()),
+        None if matches!(text, "remote_addr" | "client_ip") => Err("our word is `ip`".to_owned()),
+        Some(("header", name)) => header(name).map(|()| Key::Header(name.to_ascii_lowercase())),
+        Some(("cookie", name)) if scalar::is_token(name) => Ok(Key::Cookie(name.to_owned())),
+        _ => Err(FORMS.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_marks() {
+        for (text, expected) in [
+            ("user", Some(Key::User)),
+            ("ip", Some(Key::Ip)),
+            ("header:X-Id", Some(Key::Header("x-id".into()))),
+            ("cookie:sid", Some(Key::Cookie("sid".into()))),
+            ("consumer", None),
+            ("header:", None),
+            ("header:a_b", None),
+            ("cookie:a=b", None),
+            ("claim:x", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_key(text).ok(), expected, "{text}");
+        }
+        let found = |text, between| mark(text, between).ok().map(|mark| (mark.name, mark.value));
+        let owned = |name: &str, value: Option<&str>| Some((name.to_owned(), value.map(str::to_owned)));
+        assert_eq!(found("X-Canary: true", ':'), owned("X-Canary", Some("true")));
+        assert_eq!(found("X-Canary:true", ':'), owned("X-Canary", Some("true")));
+        assert_eq!(found("X-Canary", ':'), owned("X-Canary", None));
+        assert_eq!(found("canary=a=b", '='), owned("canary", Some("a=b")));
+        for (text, between) in
+            [("", ':'), ("X-Canary:", ':'), ("a b: c", ':'), ("X_Y: c", ':'), ("=x", '='), ("a=", '=')]
+        {
+            assert_eq!(found(text, between), None, "{text}");
+        }
+    }
+}
