@@ -18,7 +18,7 @@ mod signature;
 
 use gateway::config::{Checked, HostHeader, Secrets, parse};
 use gateway::cors::Origins;
-use gateway::limiter::{HeaderStyle, KeyPart};
+use gateway::limiter::{Cost, HeaderStyle, KeyPart};
 use gateway::router::pattern::{Host, Path};
 use gateway::types::{Method, Methods, Protocol, SECOND};
 
@@ -131,7 +131,7 @@ fn the_example_loads() {
 
     let limiter = &document.limiters[1];
     assert_eq!(limiter.key, [KeyPart::Consumer, KeyPart::Route]);
-    assert_eq!((limiter.count, limiter.per, limiter.burst, limiter.cost), (10, SECOND, 20, 1));
+    assert_eq!((limiter.count, limiter.per, limiter.burst, limiter.cost.clone()), (10, SECOND, 20, Cost::Fixed(1)));
     assert!(!limiter.shadow && limiter.headers == HeaderStyle::Ietf);
 
     assert_eq!(document.consumers[0].permissions, names(&["orders:*"]));

@@ -10,6 +10,8 @@ mod dump;
 mod edits;
 #[path = "gateway/entries.rs"]
 mod entries;
+#[path = "gateway/events.rs"]
+mod events;
 #[path = "gateway/explain.rs"]
 mod explain;
 #[allow(dead_code, reason = "shared with tests/router.rs")]

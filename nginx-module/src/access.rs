@@ -1,7 +1,7 @@
 //! The access phase decides, the log phase completes.
 
 use gateway::gateway::{Decision, Entry, Outcome, Reply, Respond};
-use gateway::types::Reason;
+use gateway::types::{Header, Reason};
 use nginx_sys::{
     NGX_HTTP_SATISFY_ANY, ngx_array_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_finalize_request,
     ngx_http_request_t, ngx_http_upstream_state_t, ngx_int_t, ngx_uint_t,
@@ -272,7 +272,8 @@ pub unsafe extern "C" fn log_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
                 context.completed = true;
                 let outcome = outcome(r);
                 let now = recent();
-                with_worker(|worker| worker.complete(&mut context.ticket, &outcome, now));
+                let header = |name: &[u8]| answer_header(r, name);
+                with_worker(|worker| worker.complete_with(&mut context.ticket, &outcome, &header, now));
             }
         }
         rc::OK
@@ -293,6 +294,33 @@ unsafe fn outcome(r: *mut ngx_http_request_t) -> Outcome {
             // nginx marks the connection when the client is gone; what the upstream would have said is not known.
             aborted: status == 499 || (status == 0 && (*r).connection.as_ref().is_some_and(|c| c.error() != 0)),
         }
+    }
+}
+
+/// A header of the answer, `name` in lower case: as the upstream sent it, also where the client is not shown it; else as
+/// the client was.
+///
+/// # Safety
+///
+/// `r` is a live request.
+unsafe fn answer_header<'a>(r: *mut ngx_http_request_t, name: &[u8]) -> Header<'a> {
+    // SAFETY: the lists and their strings belong to the live request.
+    unsafe {
+        let list = match (*r).upstream.as_ref() {
+            Some(upstream) if !upstream.headers_in.headers.last.is_null() => &raw const upstream.headers_in.headers,
+            _ => &raw const (*r).headers_out.headers,
+        };
+        let mut found = Header::Absent;
+        // A header that was taken out again has no hash.
+        for element in raw::headers(&*list).filter(|element| element.hash != 0) {
+            if raw::bytes(element.key).eq_ignore_ascii_case(name) {
+                if found != Header::Absent {
+                    return Header::Many;
+                }
+                found = Header::One(raw::bytes(element.value));
+            }
+        }
+        found
     }
 }
 

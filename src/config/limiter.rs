@@ -3,7 +3,7 @@
 use super::read::At;
 use super::scalar;
 use super::shape::header;
-use crate::limiter::{HeaderStyle, KeyPart, Limiter, Quota, QuotaError};
+use crate::limiter::{Cost, Event, HeaderStyle, KeyPart, Limiter, Quota, QuotaError};
 
 /// Reads a limiter that the tables have checked; `None` where something was reported.
 pub(super) fn read(at: &At<'_>, name: String) -> Option<Limiter> {
@@ -19,12 +19,32 @@ pub(super) fn read(at: &At<'_>, name: String) -> Option<Limiter> {
     }
     let rate = at.parsed("rate", scalar::rate);
     let burst = at.number("burst").or(rate.map(scalar::Rate::per_second));
-    let cost = at.number("cost").unwrap_or(1);
-    if let (Some(burst), Some(item)) = (burst, at.get("cost"))
-        && cost > burst
+    let cost = match at.text("cost") {
+        Some(text) => Cost::Header(parse_cost(text).ok()?),
+        None => Cost::Fixed(at.number("cost").unwrap_or(1)),
+    };
+    if let (Some(burst), Some(item), Cost::Fixed(cost)) = (burst, at.get("cost"), &cost)
+        && *cost > burst
     {
         item.error(format!("is above the burst of {burst}, so that no request would ever pass"));
     }
+    let on = match at.text("on") {
+        Some("auth_failure") => Event::AuthFailure,
+        Some("response") => Event::Response,
+        _ => Event::Request,
+    };
+    if let (Event::AuthFailure, Some(list)) = (on, &keys) {
+        for (item, part) in list.items().zip(key.iter().flatten()).filter(|(_, part)| part.needs_identity()) {
+            let _ = part;
+            item.error("is known only once auth succeeds, and this limiter counts failures");
+        }
+    }
+    let statuses = at.get("statuses");
+    if let (Some(item), Event::Request | Event::AuthFailure) = (&statuses, on) {
+        item.error("needs `on: response`");
+    }
+    let statuses =
+        statuses.iter().flat_map(At::items).filter_map(|item| item.node.integer()?.try_into().ok()).collect();
     let (rate, burst) = (rate?, burst?);
     let limiter = Limiter {
         name,
@@ -32,7 +52,9 @@ pub(super) fn read(at: &At<'_>, name: String) -> Option<Limiter> {
         count: rate.count,
         per: rate.per,
         burst,
+        on,
         cost,
+        statuses,
         shadow: at.text("mode") == Some("shadow"),
         headers: match at.text("headers") {
             Some("x") => HeaderStyle::X,
@@ -46,6 +68,16 @@ pub(super) fn read(at: &At<'_>, name: String) -> Option<Limiter> {
         return None;
     }
     Some(limiter)
+}
+
+/// Checks a cost that is no number.
+pub(super) fn check_cost(text: &str) -> Result<(), String> {
+    parse_cost(text).map(drop)
+}
+
+fn parse_cost(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix("header:").ok_or("must be a whole number or `header:NAME`")?;
+    header(name).map(|()| name.to_ascii_lowercase())
 }
 
 /// Checks one part of a key.

@@ -43,7 +43,7 @@ pub use document::{
 };
 pub use lists::{LIST_MAX, time};
 pub use problem::{Errors, Problem};
-pub use route::LIMITS_MAX;
+pub use route::{EVENTS_MAX, LIMITS_MAX};
 pub use scalar::spelled;
 pub use schema::schema;
 pub use secrets::{Secrets, SystemSecrets};
@@ -51,7 +51,7 @@ pub use value::{rfc3339, to_value};
 pub use yaml::{ALIASED_MAX, DEPTH_MAX, SIZE_MAX, VALUES_MAX};
 
 use crate::balancer::Timeouts;
-use crate::limiter::{KeyPart, Limiter};
+use crate::limiter::{Event, KeyPart, Limiter};
 use names::Names;
 use problem::{Place, Sink};
 use read::At;
@@ -99,6 +99,8 @@ struct Context<'c> {
     upstreams: HashMap<String, (Timeouts, WrittenRetries)>,
     /// What limiters count by, as far as not every route knows it, by the limiter's name.
     limiter_keys: HashMap<String, Vec<KeyPart>>,
+    /// What limiters count that do not count requests, by the limiter's name.
+    limiter_events: HashMap<String, Event>,
     rules: usize,
 }
 
@@ -143,6 +145,7 @@ fn read_document(at: &At<'_>, secrets: &dyn Secrets) -> Option<Document> {
         },
         upstreams: HashMap::new(),
         limiter_keys: HashMap::new(),
+        limiter_events: HashMap::new(),
         rules: 0,
     };
     each(at, "auth", |at, name| {
@@ -211,6 +214,9 @@ impl Context<'_> {
         let particular: Vec<KeyPart> = entry.key.iter().filter(is_particular).cloned().collect();
         if !particular.is_empty() {
             self.limiter_keys.insert(entry.name.clone(), particular);
+        }
+        if entry.on != Event::Request {
+            self.limiter_events.insert(entry.name.clone(), entry.on);
         }
         self.document.limiters.push(entry);
     }

@@ -6,12 +6,13 @@ use std::hash::Hash;
 use super::canary::Around;
 use super::document::{Labels, PathPolicy, Permissions, Protocols, Route, Sources};
 use super::node::Entry;
+use super::problem::quote;
 use super::read::At;
 use super::upstream::{WrittenRetries, timeouts, timeouts_or};
 use super::{Context, answer, auth, canary, condition, cors, limiter, lists, template, upstream};
 use crate::balancer::Timeouts;
 use crate::cors::Cors;
-use crate::limiter::KeyPart;
+use crate::limiter::{Event, KeyPart};
 use crate::router::pattern::{Host, Path, Rule, Segment};
 use crate::router::settings::{Answer, Condition, Template};
 use crate::types::{Method, Methods};
@@ -21,6 +22,9 @@ const RULES_BYTES_MAX: usize = 256_000;
 
 /// The most limits of one route: a request charges them as one decision, on the stack.
 pub const LIMITS_MAX: usize = 16;
+
+/// The most of them that count failures of auth or answers: a request remembers those until then.
+pub const EVENTS_MAX: usize = 4;
 
 /// A route's fields as far as they are written.
 #[derive(Default)]
@@ -190,6 +194,17 @@ fn agree(at: &At<'_>, route: &Route, context: &Context<'_>) {
     if route.limits.len() > LIMITS_MAX {
         let message = format!("{} limits on one route, at most {LIMITS_MAX} are possible", route.limits.len());
         written.as_ref().unwrap_or(at).error(message);
+    }
+    let events =
+        |event: Event| route.limits.iter().filter(move |limit| context.limiter_events.get(*limit) == Some(&event));
+    let later = events(Event::AuthFailure).count() + events(Event::Response).count();
+    if later > EVENTS_MAX {
+        let message = format!("{later} of its limits count failures of auth or answers, at most {EVENTS_MAX} can");
+        written.as_ref().unwrap_or(at).error(message);
+    }
+    if let (Some(limit), true) = (events(Event::AuthFailure).next(), route.auth.is_empty()) {
+        let message = format!("{} counts failures of auth, and the route has no `auth`", quote(limit));
+        written.as_ref().unwrap_or(at).warn(message);
     }
     for (index, limit) in route.limits.iter().enumerate() {
         for part in context.limiter_keys.get(limit).into_iter().flatten() {

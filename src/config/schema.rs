@@ -104,8 +104,9 @@ fn of(shape: &Shape) -> Value {
         Shape::Unbuilt => json!(false),
         Shape::Bool => json!({"type": "boolean"}),
         Shape::OnlyFalse => json!({"const": false}),
-        Shape::Integer { min, max } | Shape::IntegerOr(min, max, _) => {
-            json!({"type": "integer", "minimum": min, "maximum": max})
+        Shape::Integer { min, max } => json!({"type": "integer", "minimum": min, "maximum": max}),
+        Shape::IntegerOr(min, max, form) => {
+            json!({"anyOf": [{"type": "integer", "minimum": min, "maximum": max}, text(form)]})
         }
         Shape::Duration { .. } => {
             json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$", "examples": ["250ms", "10s", "5m"]})
@@ -148,6 +149,7 @@ fn text(form: &Form) -> Value {
     let pattern = match form.words {
         words if words.starts_with("a rate") => "^[0-9]+r?/[smh]$",
         words if words.starts_with("a percentage") => "^[0-9]+(\\.[0-9])?%$",
+        words if words.starts_with("the count in a header") => "^header:",
         words if words.starts_with("a path such") => "^[/~]",
         words if words.starts_with("an address or a block") => "^[0-9A-Fa-f:.]+(/[0-9]+)?$",
         words if words.starts_with("a time") => "^[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}",

@@ -39,8 +39,8 @@ pub enum Shape {
         /// The most.
         max: i64,
     },
-    /// A whole number; also a text that begins so, which is not built.
-    IntegerOr(i64, i64, &'static str),
+    /// A whole number, or a text of some form.
+    IntegerOr(i64, i64, &'static Form),
     /// A duration, in microseconds.
     Duration {
         /// The least.
@@ -95,7 +95,8 @@ impl Shape {
         match self {
             Self::Unbuilt => "left out".to_owned(),
             Self::Bool | Self::OnlyFalse => "true or false".to_owned(),
-            Self::Integer { .. } | Self::IntegerOr(..) => "a whole number".to_owned(),
+            Self::Integer { .. } => "a whole number".to_owned(),
+            Self::IntegerOr(_, _, form) => format!("a whole number or {}", form.words),
             Self::Duration { .. } => "a duration such as `10s`".to_owned(),
             Self::Text(form) => form.words.to_owned(),
             Self::Choice(built, _) => match built {
@@ -156,9 +157,12 @@ pub(super) fn check(at: &At<'_>, shape: &Shape) {
         Shape::OnlyFalse if at.node.bool() == Some(true) => at.error("`true` is not supported yet"),
         Shape::OnlyFalse => {}
         Shape::Integer { min, max } => integer(at, *min, *max),
-        Shape::IntegerOr(min, max, prefix) => match at.node.text() {
-            Some(text) if text.starts_with(prefix) => at.error(format!("`{prefix}…` is not supported yet")),
-            Some(_) => at.error(format!("must be {}, found text", shape.words())),
+        Shape::IntegerOr(min, max, form) => match at.node.text() {
+            Some(text) => {
+                if let Err(message) = (form.check)(text) {
+                    at.error(message);
+                }
+            }
             None => integer(at, *min, *max),
         },
         Shape::Duration { min, max, step } => duration(at, *min, *max, *step),

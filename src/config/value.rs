@@ -15,7 +15,7 @@ use crate::balancer::{Ejection, Retries, RetryOn, Timeouts, Tls, TlsVersion};
 use crate::breaker::Breaker;
 use crate::canary::{Key, Mark};
 use crate::cors::{Cors, Origins};
-use crate::limiter::{HeaderStyle, KeyPart, Limiter};
+use crate::limiter::{Cost, Event, HeaderStyle, KeyPart, Limiter};
 use crate::lists::{Ban, List};
 use crate::router::pattern::{Host, Path};
 use crate::router::settings::{Answer, Condition, Field, Part, Template, Test};
@@ -198,7 +198,16 @@ pub(super) fn limiter(entry: &Limiter) -> Value {
     };
     fields.put("rate", format!("{}/{unit}", entry.count));
     fields.put("burst", entry.burst);
-    fields.put("cost", entry.cost);
+    match &entry.cost {
+        Cost::Fixed(cost) => fields.put("cost", *cost),
+        Cost::Header(name) => fields.put("cost", format!("header:{name}")),
+    }
+    match entry.on {
+        Event::Request => {}
+        Event::AuthFailure => fields.put("on", "auth_failure"),
+        Event::Response => fields.put("on", "response"),
+    }
+    fields.list("statuses", entry.statuses.iter().map(|status| (*status).into()));
     if entry.shadow {
         fields.put("mode", "shadow");
     }

@@ -104,6 +104,7 @@ impl Worker {
                 Decision::Respond(respond)
             }
             Err(Halt::Reply(reply)) => {
+                ticket.awaited.clear();
                 ticket.stage = Stage::Refused;
                 ticket.refused = Some(reply.reason);
                 Decision::Reply(reply)
@@ -318,7 +319,9 @@ fn guard<'v, Q: Request>(
     let early = route.early.to_native() as usize;
     limits.enter(ticket, recorder)?;
     limits.step(route.limits.get(..early), None, ticket, recorder)?;
-    let auth = callers.authenticate(view, route, limits.request, limits.now, ticket, recorder)?;
+    let auth = callers.authenticate(view, route, limits.request, limits.now, ticket, recorder);
+    limits.settle(&auth, ticket, recorder);
+    let auth = auth?;
     if let Some(requirement) = route.permissions.as_ref() {
         let granted = auth.as_ref().is_some_and(|auth| callers.permits(view, auth, ticket, requirement));
         if !granted {

@@ -5,7 +5,7 @@ use super::ticket::{Stage, Ticket};
 use super::worker::Worker;
 use crate::state::Region;
 use crate::state::tables::breaker;
-use crate::types::{Now, Reason};
+use crate::types::{Header, Now, Reason};
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,17 +24,32 @@ impl Worker {
     pub fn refused(&mut self, ticket: &mut Ticket, reason: Reason) {
         ticket.stage = Stage::Refused;
         ticket.refused = Some(reason);
+        ticket.awaited.clear();
         self.cancel_permit(ticket);
         Self::leave(&self.region, ticket);
     }
 
     /// The request is over: the breaker hears how its upstream did, the metrics count it. Once a request.
     pub fn complete(&mut self, ticket: &mut Ticket, outcome: &Outcome, now: Now) {
+        self.complete_with(ticket, outcome, &|_| Header::Absent, now);
+    }
+
+    /// [`Worker::complete`] with the headers of the answer, by their names in lower case: limits may count by them.
+    pub fn complete_with<'h>(
+        &mut self,
+        ticket: &mut Ticket,
+        outcome: &Outcome,
+        header: &dyn Fn(&[u8]) -> Header<'h>,
+        now: Now,
+    ) {
         if ticket.stage == Stage::Completed || ticket.stage == Stage::New {
             return;
         }
         if let Some(attempt) = ticket.attempt.take() {
             Self::peers(&self.region).finished(attempt.peer);
+        }
+        if !ticket.awaited.is_empty() {
+            self.charge(ticket, outcome.status, header, now);
         }
         Self::leave(&self.region, ticket);
         let judged = if outcome.aborted { 0 } else { outcome.upstream_status };

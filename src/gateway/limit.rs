@@ -2,18 +2,19 @@
 
 use std::net::IpAddr;
 
-use super::decision::Reply;
+use super::decision::{Halt, Reply};
 use super::explain::{Recorder, Step, tell};
 use super::object::{ArchivedInFlight, Route};
-use super::ticket::{LimitNote, LimitStatus, Ticket};
+use super::ticket::{LimitNote, LimitStatus, Ticket, Wait};
 use super::worker::Worker;
 use crate::auth::Claims;
 use crate::config::LIMITS_MAX;
 use crate::limiter::{
-    Admitted, ArchivedHeaderStyle, ArchivedKeyPart, ArchivedLimiter, HeaderStyle, KeyHasher, Limiter, Quota,
+    Admitted, ArchivedCost, ArchivedEvent, ArchivedHeaderStyle, ArchivedKeyPart, ArchivedLimiter, HeaderStyle,
+    KeyHasher, Limiter, Quota, parse_cost,
 };
 use crate::state::tables::places::Place;
-use crate::state::tables::rate::Outcome;
+use crate::state::tables::rate::{Outcome, RateTable};
 use crate::state::{Blob, Captures, Region, View};
 use crate::types::{ArchivedId, Header, Id, Now, Reason, Request, SECOND};
 
@@ -31,6 +32,30 @@ pub(super) struct Limits<'a, 'v, R> {
     pub now: Now,
 }
 
+/// What became of a request's credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It has to be found out.
+    Open,
+    /// They were refused.
+    Failed,
+    /// They are good, or there are none, or nobody can tell.
+    Innocent,
+}
+
+impl Verdict {
+    fn of<T>(auth: &Result<T, Halt>) -> Self {
+        match auth {
+            Err(Halt::Ask(_)) => Self::Open,
+            // Who shows nothing guesses nothing.
+            Err(Halt::Reply(reply)) if reply.reason.status() == 401 && reply.reason != Reason::AuthMissing => {
+                Self::Failed
+            }
+            Err(Halt::Reply(_)) | Ok(_) => Self::Innocent,
+        }
+    }
+}
+
 /// A charge that may have to be given back.
 #[derive(Clone, Copy)]
 struct Charge {
@@ -41,6 +66,32 @@ struct Charge {
 }
 
 impl Worker {
+    /// Charges the limiters that count answers: `status` is the one that the client was sent, `header` shows the headers
+    /// of the answer, names in lower case.
+    #[cold]
+    pub(super) fn charge<'h>(&self, ticket: &mut Ticket, status: u16, header: &dyn Fn(&[u8]) -> Header<'h>, now: Now) {
+        let awaited = std::mem::take(&mut ticket.awaited);
+        let Some(view) = self.reader.enter() else { return };
+        let rates = Self::rates(&self.region);
+        for wait in awaited.iter().filter(|wait| !wait.failure) {
+            let Some(limiter) = view.object::<Limiter>(wait.limiter) else { continue };
+            let Ok(quota) = Quota::of_archived(&limiter) else { continue };
+            if !limiter.statuses.is_empty() && !limiter.statuses.iter().any(|counted| counted.to_native() == status) {
+                continue;
+            }
+            let cost = match &limiter.cost {
+                ArchivedCost::Fixed(cost) => cost.to_native(),
+                ArchivedCost::Header(name) => match header(name.as_bytes()) {
+                    Header::One(value) => parse_cost(value).unwrap_or(1),
+                    Header::Absent | Header::Many => 1,
+                },
+            };
+            if cost != 0 {
+                let _ = rates.owe(wait.key, &quota, cost, now.mono);
+            }
+        }
+    }
+
     /// Gives back the place that the request has on its route, if it has one.
     #[inline]
     pub(super) fn leave(region: &Region, ticket: &mut Ticket) {
@@ -106,7 +157,6 @@ impl<R: Request> Limits<'_, '_, R> {
             return Ok(());
         }
         let rates = Worker::rates(self.region);
-        let now = self.now.mono;
         let mut charges = [None; LIMITS_MAX];
         for (id, charge) in limits.iter().zip(0..) {
             let id = id.id();
@@ -116,32 +166,34 @@ impl<R: Request> Limits<'_, '_, R> {
             // A limiter that went away since the route was written limits nothing any more.
             let Some(limiter) = self.view.object::<Limiter>(id) else { continue };
             let Ok(quota) = Quota::of_archived(&limiter) else { return Err(Reply::new(Reason::Internal)) };
-            let cost = i64::from(limiter.cost.to_native());
             let key = self.key(id, &limiter, claims, ticket);
-            let refusal = match rates.take(key, &quota, cost, now) {
-                Outcome::Taken(taken) => {
-                    tell!(
-                        recorder,
-                        Step::Limit,
-                        "\"{}\" admits, {} of {} left",
-                        limiter.name(),
-                        taken.remaining,
-                        quota.burst()
-                    );
-                    note(ticket, &limiter, quota, taken.remaining, taken.reset);
-                    if let Some(place) = charges.get_mut(charge) {
-                        *place = Some(Charge { key, quota, cost, taken });
-                    }
-                    continue;
-                }
-                Outcome::Refused(refused) => {
-                    let wait = refused.retry_after().unwrap_or(u64::from(u32::MAX));
-                    Reply::later(Reason::LimitExceeded, wait)
-                }
-                Outcome::TableFull { retry } => Reply::later(Reason::LimitTableFull, retry),
+            let (answer, cost) = match self.cost(&limiter) {
+                Some(cost) => (self.ask(&rates, &limiter, &quota, key, cost), cost),
+                None => (Err(Reply::new(Reason::LimitCost)), 1),
             };
-            let standing = rates.peek(key, &quota, now);
-            tell!(recorder, Step::Limit, "\"{}\" refuses", limiter.name());
+            if let Ok(taken) = &answer {
+                tell!(
+                    recorder,
+                    Step::Limit,
+                    "\"{}\" admits, {} of {} left",
+                    limiter.name(),
+                    taken.remaining,
+                    quota.burst()
+                );
+                note(ticket, &limiter, quota, taken.remaining, taken.reset);
+                if let (Some(place), ArchivedEvent::Request) = (charges.get_mut(charge), &limiter.on) {
+                    *place = Some(Charge { key, quota, cost: cost.into(), taken: *taken });
+                }
+            }
+            if !matches!(limiter.on, ArchivedEvent::Request) && (answer.is_ok() || limiter.shadow) {
+                let failure = matches!(limiter.on, ArchivedEvent::AuthFailure);
+                // A document has no more of them for one route; several redirects may have.
+                if !ticket.awaited.push(Wait { limiter: id, key, failure, cost, reserved: 0 }) {
+                    return Err(Reply::new(Reason::Internal));
+                }
+            }
+            let Err(refusal) = answer else { continue };
+            tell!(recorder, Step::Limit, "\"{}\" refuses: {}", limiter.name(), refusal.reason.code());
             if let Some(shard) = Worker::shard(self.region, ticket.shard) {
                 shard.limited(self.route.id(), id);
             }
@@ -152,14 +204,99 @@ impl<R: Request> Limits<'_, '_, R> {
                 continue;
             }
             for charge in charges.into_iter().flatten() {
-                rates.give_back(charge.key, &charge.quota, charge.cost, charge.taken, now);
+                rates.give_back(charge.key, &charge.quota, charge.cost, charge.taken.at, self.now.mono);
             }
             ticket.limit = None;
+            let standing = rates.peek(key, &quota, self.now.mono);
             note(ticket, &limiter, quota, standing.remaining.min(quota.burst()), standing.reset);
             ticket.limit_status = LimitStatus::Rejected;
             return Err(refusal);
         }
         Ok(())
+    }
+
+    /// How many tokens the request takes, or is to find there; `None` where a header says no number.
+    #[inline]
+    fn cost(&self, limiter: &ArchivedLimiter) -> Option<u32> {
+        match (&limiter.cost, &limiter.on) {
+            (ArchivedCost::Fixed(cost), _) => Some(cost.to_native()),
+            // What the answer will cost nobody knows yet; anything that is left will do.
+            (ArchivedCost::Header(_), ArchivedEvent::Response) => Some(1),
+            (ArchivedCost::Header(name), _) => match self.request.header(name.as_bytes()) {
+                Header::Absent => Some(1),
+                Header::One(value) => parse_cost(value),
+                Header::Many => None,
+            },
+        }
+    }
+
+    /// Takes the tokens, or looks whether they are there for what is still to come.
+    #[inline]
+    fn ask(
+        &self,
+        rates: &RateTable<'_>,
+        limiter: &ArchivedLimiter,
+        quota: &Quota,
+        key: u64,
+        cost: u32,
+    ) -> Result<Admitted, Reply> {
+        let now = self.now.mono;
+        let refused = match limiter.on {
+            ArchivedEvent::Request => match rates.take(key, quota, cost.into(), now) {
+                Outcome::Taken(taken) => return Ok(taken),
+                Outcome::Refused(refused) => refused,
+                Outcome::TableFull { retry } => return Err(Reply::later(Reason::LimitTableFull, retry)),
+            },
+            ArchivedEvent::AuthFailure | ArchivedEvent::Response => match rates.look(key, quota, cost.into(), now) {
+                Ok(standing) => return Ok(standing),
+                Err(refused) => refused,
+            },
+        };
+        Err(match refused.retry_after() {
+            Some(wait) => Reply::later(Reason::LimitExceeded, wait),
+            // Coming back later is no use.
+            None => Reply::new(Reason::LimitNever),
+        })
+    }
+
+    /// Auth is decided, or has to wait: limiters that count its failures hear of it.
+    ///
+    /// While a password is being looked at, the tokens of a failure are taken in advance: guesses that are made at the
+    /// same time do not all pass because none of them has failed yet.
+    #[inline]
+    pub fn settle<T>(&self, auth: &Result<T, Halt>, ticket: &mut Ticket, recorder: &mut impl Recorder) {
+        if !ticket.awaited.is_empty() {
+            self.settle_all(Verdict::of(auth), ticket, recorder);
+        }
+    }
+
+    #[cold]
+    fn settle_all(&self, verdict: Verdict, ticket: &mut Ticket, recorder: &mut impl Recorder) {
+        let rates = Worker::rates(self.region);
+        let now = self.now.mono;
+        let mut awaited = ticket.awaited;
+        for wait in awaited.iter_mut().filter(|wait| wait.failure) {
+            let Some(limiter) = self.view.object::<Limiter>(wait.limiter) else { continue };
+            let Ok(quota) = Quota::of_archived(&limiter) else { continue };
+            match verdict {
+                Verdict::Open | Verdict::Failed if wait.reserved == 0 => {
+                    if let Outcome::Taken(taken) = rates.take(wait.key, &quota, wait.cost.into(), now) {
+                        wait.reserved = now.max(1);
+                        tell!(recorder, Step::Limit, "\"{}\" counts, {} left", limiter.name(), taken.remaining);
+                        note(ticket, &limiter, quota, taken.remaining, taken.reset);
+                    }
+                }
+                Verdict::Open | Verdict::Failed => {}
+                Verdict::Innocent if wait.reserved != 0 => {
+                    rates.give_back(wait.key, &quota, wait.cost.into(), wait.reserved, now);
+                }
+                Verdict::Innocent => {}
+            }
+        }
+        ticket.awaited = awaited;
+        if verdict != Verdict::Open {
+            ticket.awaited.retain(|wait| !wait.failure);
+        }
     }
 
     fn key(&self, id: Id, limiter: &ArchivedLimiter, claims: Option<&Claims>, ticket: &Ticket) -> u64 {

@@ -8,7 +8,7 @@ use super::object::Route;
 use super::signature::Accepted;
 use crate::auth::signature::BodyDigest;
 use crate::balancer::{RetryOn, Timeouts, Tried};
-use crate::config::LIMITS_MAX;
+use crate::config::{EVENTS_MAX, LIMITS_MAX};
 use crate::limiter::{HeaderStyle, HeaderText, Quota};
 use crate::state::Blob;
 use crate::state::tables::breaker::Permit;
@@ -36,6 +36,8 @@ pub struct Ticket {
     /// How often something had to be found out for it.
     pub(super) asks: u8,
     pub(super) limit: Option<LimitNote>,
+    /// Limiters that count what is still to come.
+    pub(super) awaited: Awaited,
     pub(super) limit_status: LimitStatus,
     pub(super) permit: Option<Permit>,
     /// Its place on a route that lets in so many at a time.
@@ -128,6 +130,62 @@ impl Asked {
     }
 }
 
+/// A limiter that counts what is still to come of a request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wait {
+    pub limiter: Id,
+    /// Its bucket for this request.
+    pub key: u64,
+    /// Whether it counts a failure of auth; else it counts the answer.
+    pub failure: bool,
+    /// What a failure costs.
+    pub cost: u32,
+    /// When those tokens were taken, before auth was decided; 0 = they were not.
+    pub reserved: u64,
+}
+
+/// All of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Awaited {
+    list: [Wait; EVENTS_MAX],
+    count: u8,
+}
+
+impl Awaited {
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Adds one; `false`: there is no room.
+    pub fn push(&mut self, wait: Wait) -> bool {
+        let free = self.list.get_mut(usize::from(self.count));
+        self.count += u8::from(free.is_some());
+        free.map(|free| *free = wait).is_some()
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Wait> {
+        self.list.iter_mut().take(usize::from(self.count))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Wait> {
+        self.list.iter().take(usize::from(self.count))
+    }
+
+    /// Keeps those for which `keep` holds.
+    pub fn retain(&mut self, keep: impl Fn(&Wait) -> bool) {
+        let all = *self;
+        self.clear();
+        all.iter().filter(|wait| keep(wait)).for_each(|wait| {
+            self.push(*wait);
+        });
+    }
+
+    pub fn clear(&mut self) {
+        self.count = 0;
+    }
+}
+
 /// The try that is under way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Attempt {
@@ -183,6 +241,7 @@ impl Ticket {
             asks: 0,
             passed: Passed::default(),
             limit: None,
+            awaited: Awaited::default(),
             limit_status: LimitStatus::None,
             permit: None,
             place: Place::default(),

@@ -16,4 +16,7 @@ pub use due::Due;
 pub use header::{HeaderText, retry_after};
 pub use key::KeyHasher;
 pub use quota::{Admitted, Quota, QuotaError, Refused};
-pub use settings::{ArchivedHeaderStyle, ArchivedKeyPart, ArchivedLimiter, HeaderStyle, KeyPart, Limiter};
+pub use settings::{
+    ArchivedCost, ArchivedEvent, ArchivedHeaderStyle, ArchivedKeyPart, ArchivedLimiter, Cost, Event, HeaderStyle,
+    KeyPart, Limiter, parse_cost,
+};

@@ -78,6 +78,8 @@ impl Refused {
 
 /// How far clocks may be stepped back before a debt is taken for an old one, microseconds.
 const STEP_BACK: u64 = 3_600 * SECOND;
+/// No debt is larger, microseconds: 50 days.
+const DEBT_MAX: u64 = AHEAD_MAX - STEP_BACK;
 
 impl Quota {
     /// `count` tokens come back in `per` microseconds, into a bucket of `burst`.
@@ -103,11 +105,12 @@ impl Quota {
         };
         let capacity = u128::from(burst) * u128::from(token);
         let fill = capacity / u128::from(ticks) + 1;
-        if fill > u128::from(AHEAD_MAX - STEP_BACK) {
+        if fill > u128::from(DEBT_MAX) {
             return Err(QuotaError::TooSlow);
         }
-        // Both fit: capacity is at most AHEAD_MAX * 2^20 = 2^62.
-        Ok(Self { ticks, token, burst, capacity: capacity as u64, ahead_max: fill as u64 + STEP_BACK })
+        // All fit: capacity is at most AHEAD_MAX * 2^20 = 2^62. What was owed (`owe`) may lie twice as far ahead.
+        let ahead_max = (2 * fill as u64).min(DEBT_MAX) + STEP_BACK;
+        Ok(Self { ticks, token, burst, capacity: capacity as u64, ahead_max })
     }
 
     /// The quota of a limiter's settings.
@@ -185,7 +188,22 @@ impl Quota {
         })
     }
 
-    /// Puts the `cost` tokens of the charge `taken` back into its bucket, which is at `due` now; `None` where there is
+    /// Takes `cost` tokens at `now` whether they are there or not, because what they pay for has happened already.
+    ///
+    /// A bucket owes at most as much again as it holds, and at most what takes 50 days to come back; what is above that
+    /// is forgiven, so that no single charge shuts a client out for longer than twice the time that its bucket takes to
+    /// fill.
+    #[must_use]
+    pub fn owe(&self, due: Due, cost: u32, now: u64) -> Admitted {
+        let most = (2 * self.capacity).min(DEBT_MAX * self.ticks);
+        let debt = self.debt(due, now);
+        // Clocks that were stepped back leave a debt that is larger already: it stays, and does not grow.
+        let charged = debt.saturating_add(u64::from(cost).saturating_mul(self.token)).min(most.max(debt));
+        let due = if cost == 0 { due } else { self.due(charged, now) };
+        Admitted { at: now, due, remaining: self.remaining(charged), reset: self.micros(charged) }
+    }
+
+    /// Puts the `cost` tokens of the charge that was made `at` that time back into its bucket, which is at `due` now; `None` where there is
     /// nothing to put back.
     ///
     /// Tokens return by themselves, and what has returned may have been capped by the size of the bucket, so a charge
@@ -194,9 +212,9 @@ impl Quota {
     /// charged.
     #[inline]
     #[must_use]
-    pub fn give_back(&self, due: Due, taken: Admitted, cost: i64, now: u64) -> Option<Due> {
+    pub fn give_back(&self, due: Due, at: u64, cost: i64, now: u64) -> Option<Due> {
         let cost = u64::try_from(cost).ok().filter(|cost| (1..=u64::from(self.burst)).contains(cost))? * self.token;
-        let returned = now.saturating_sub(taken.at).checked_mul(self.ticks)?;
+        let returned = now.saturating_sub(at).checked_mul(self.ticks)?;
         let debt = self.debt(due, now);
         if returned >= cost || debt < cost - returned {
             return None;

@@ -40,11 +40,13 @@ pub enum Reason {
     AuthNonceStore,
     BodyDigest,
     LimitInFlight,
+    LimitCost,
+    LimitNever,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 36] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -79,6 +81,8 @@ impl Reason {
         Self::AuthNonceStore,
         Self::BodyDigest,
         Self::LimitInFlight,
+        Self::LimitCost,
+        Self::LimitNever,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -119,6 +123,8 @@ impl Reason {
             Self::AuthNonceStore => "auth.nonce_store",
             Self::BodyDigest => "body.digest",
             Self::LimitInFlight => "limit.in_flight",
+            Self::LimitCost => "limit.cost",
+            Self::LimitNever => "limit.never",
         }
     }
 
@@ -148,7 +154,7 @@ impl Reason {
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
-            Self::PathRefused | Self::RequestMalformed | Self::BodyDigest => 400,
+            Self::PathRefused | Self::RequestMalformed | Self::BodyDigest | Self::LimitCost => 400,
             Self::AuthMissing
             | Self::AuthMalformed
             | Self::AuthAlgorithm
@@ -166,7 +172,7 @@ impl Reason {
             Self::PermissionMissing | Self::ProtocolRefused | Self::AccessBanned | Self::AccessDenied => 403,
             Self::RouteNone => 404,
             Self::RouteMethod => 405,
-            Self::LimitExceeded => 429,
+            Self::LimitExceeded | Self::LimitNever => 429,
             Self::Internal => 500,
             Self::LimitTableFull
             | Self::LimitInFlight
@@ -238,6 +244,8 @@ impl Reason {
             Self::PermissionMissing => "The credentials do not permit this request.",
             Self::LimitExceeded => "Too many requests; see Retry-After.",
             Self::LimitTableFull => "Too many clients at once; see Retry-After.",
+            Self::LimitCost => "The header that says what the request costs holds no whole number.",
+            Self::LimitNever => "The request costs more than its limit ever allows.",
             Self::LimitInFlight => "Too many requests at once; see Retry-After.",
             Self::BreakerOpen => "The service behind this resource is failing; see Retry-After.",
             Self::UpstreamNone => "No server is available for this resource.",

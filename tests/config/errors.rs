@@ -110,13 +110,11 @@ fn what_is_not_built_is_refused_by_name() {
             &["f:2: upstreams[0].max_in_flight: not supported yet", "f:2: upstreams[0].slow_start: not supported yet"],
         ),
         (
-            "limiters: [{name: l, key: [ip], rate: 1/s, store: redis, strict: true, on: response, on_store_error: deny, cost: \"header:X\"}]",
+            "limiters: [{name: l, key: [ip], rate: 1/s, store: redis, strict: true, on_store_error: deny}]",
             &[
                 "f:2: limiters[0].store: `redis` is not supported yet",
                 "f:2: limiters[0].strict: `true` is not supported yet",
-                "f:2: limiters[0].on: `response` is not supported yet",
                 "f:2: limiters[0].on_store_error: `deny` is not supported yet",
-                "f:2: limiters[0].cost: `header:…` is not supported yet",
             ],
         ),
     ]);
@@ -312,4 +310,40 @@ fn hosts_and_paths() {
         let found = load(&route(&format!("hosts: [\"{written}\"]"))).unwrap_err();
         assert!(found.starts_with("f:2: routes[0].hosts[0]: ") && found.contains(part), "for {written}: {found}");
     }
+}
+
+#[test]
+fn limiters_that_count_something_else_say_what_they_lack() {
+    assert_errors(&[
+        (
+            "limiters:\n\
+             - {name: a, key: [ip, consumer, \"claim:x\"], rate: 1/s, on: auth_failure}\n\
+             - {name: b, key: [ip], rate: 1/s, statuses: [404]}\n\
+             - {name: c, key: [ip], rate: 1/s, on: response, statuses: [404, 42, x]}\n\
+             - {name: d, key: [ip], rate: 1/s, on: failure}\n\
+             - {name: e, key: [ip], rate: 1/s, cost: \"X-Cost\"}\n\
+             - {name: f, key: [ip], rate: 1/s, cost: \"header:a b\"}",
+            &[
+                "f:3: limiters[0].key[1]: is known only once auth succeeds, and this limiter counts failures",
+                "f:3: limiters[0].key[2]: is known only once auth succeeds, and this limiter counts failures",
+                "f:4: limiters[1].statuses: needs `on: response`",
+                "f:5: limiters[2].statuses[1]: must be at least 100",
+                "f:5: limiters[2].statuses[2]: must be a whole number, found text",
+                "f:6: limiters[3].on: must be one of `request`, `auth_failure`, `response`, found `failure`",
+                "f:7: limiters[4].cost: must be a whole number or `header:NAME`",
+                "f:8: limiters[5].cost: must be the name of a header",
+            ],
+        ),
+        (
+            "limiters:\n\
+             - {name: a, key: [ip], rate: 1/s, on: response}\n- {name: b, key: [ip], rate: 1/s, on: response}\n\
+             - {name: c, key: [ip], rate: 1/s, on: response}\n- {name: d, key: [ip], rate: 1/s, on: response}\n\
+             - {name: e, key: [ip], rate: 1/s, on: response}\n\
+             routes: [{name: r, paths: [/a], limits: [a, b, c, d, e], max_in_flight: 0}]",
+            &[
+                "f:8: routes[0].limits: 5 of its limits count failures of auth or answers, at most 4 can",
+                "f:8: routes[0].max_in_flight: must be above 0",
+            ],
+        ),
+    ]);
 }

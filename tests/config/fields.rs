@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::load;
 
 /// Fields that say what is done anyway: only this one value is built.
-const ALREADY_SO: [&str; 5] = ["algorithm", "store", "strict", "on", "on_store_error"];
+const ALREADY_SO: [&str; 4] = ["algorithm", "store", "strict", "on_store_error"];
 
 fn canary() -> Value {
     json!({
@@ -51,7 +51,7 @@ fn everything() -> Value {
         }],
         "roles": [{"name": "admin", "permissions": ["**"]}],
         "limiters": [{
-            "name": "l", "key": ["ip"], "rate": "1/s", "burst": 9, "cost": 2, "on": "request", "store": "local", "strict": false,
+            "name": "l", "key": ["ip"], "rate": "1/s", "burst": 9, "cost": "header:x-cost", "on": "response", "statuses": [200, 404], "store": "local", "strict": false,
             "on_store_error": "local", "mode": "shadow", "headers": "x"
         }],
         "upstreams": [{

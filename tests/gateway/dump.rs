@@ -24,7 +24,8 @@ roles: [{name: reader, permissions: ["orders:read"]}]
 consumers: [{name: acme, api_key: ["$env://SECRET", a-key-that-is-long-enough], roles: [reader], permissions: ["a:*"], priority: 3, labels: {tier: gold}}, {name: gone, enabled: false}]
 lists: [{name: office, cidrs: [198.51.100.0/24, 10.0.0.1, "2001:db8::/32"]}]
 bans: [{cidr: 203.0.113.0/24, reason: x}, {cidr: 203.0.114.7, until: "2030-01-01T00:00:00Z"}]
-limiters: [{name: ip, key: [ip], rate: 10/s, burst: 20}, {name: user, key: [consumer, "path:id"], rate: 5/m, burst: 3, cost: 2, headers: both, mode: shadow}]
+limiters: [{name: ip, key: [ip], rate: 10/s, burst: 20}, {name: user, key: [consumer, "path:id"], rate: 5/m, burst: 3, cost: 2, headers: both, mode: shadow},
+  {name: guesses, key: [ip], rate: 5/m, burst: 3, on: auth_failure}, {name: used, key: [global], rate: 5/m, burst: 3, on: response, cost: "header:x-used", statuses: [200, 404]}]
 upstreams:
   - {name: u, host: u.example, nodes: [{host: 127.0.0.1, port: 1, weight: 3, labels: {zone: a}}, {host: nobody.invalid, port: 2, priority: 1}],
      breaker: {failures: 3, failure_ratio: 12.5%, minimum_calls: 7, slow_call: 1500ms, open_for_max: 2m, jitter: 10%}, retries: {attempts: 3, on: [error, http_503], budget: 12.5%}, timeouts: {connect: 250ms}}

@@ -36,7 +36,7 @@ fn notes_say_what_access_decides_in_the_order_of_one_request() {
             "none of what is granted is what is required",
         ),
         (Fake::get("/r/x").bearer(&good), "forward", &all, "lets it through"),
-        (Fake::get("/r/x").bearer(&good), "limit.exceeded", &all[..5], "\"user\" refuses"),
+        (Fake::get("/r/x").bearer(&good), "limit.exceeded", &all[..5], "\"user\" refuses: limit.exceeded"),
     ];
     // Two gateways that see the same requests: one tells, one does not.
     let (mut silent, mut told) = (Gateway::new(&document(DOCUMENT), 1), Gateway::new(&document(DOCUMENT), 1));

@@ -141,18 +141,18 @@ fn a_debt_of_another_time_is_forgiven() {
 fn what_is_given_back_is_what_was_taken_and_only_while_it_is_missing() {
     let quota = Quota::new(10, SECOND, 5).unwrap();
     let first = quota.admit(Due::rest(0), 3, 0).unwrap();
-    assert_eq!(quota.give_back(first.due, first, 3, 0), Some(Due::rest(0)));
+    assert_eq!(quota.give_back(first.due, first.at, 3, 0), Some(Due::rest(0)));
     let second = quota.admit(first.due, 2, 0).unwrap();
-    let without_first = quota.give_back(second.due, first, 3, 0).unwrap();
+    let without_first = quota.give_back(second.due, first.at, 3, 0).unwrap();
     assert_eq!(quota.admit(without_first, 0, 0).unwrap().remaining, 3);
-    assert_eq!(quota.give_back(without_first, second, 2, 0), Some(Due::rest(0)), "in either order");
+    assert_eq!(quota.give_back(without_first, second.at, 2, 0), Some(Due::rest(0)), "in either order");
     // At 299 ms one of its tokens is still missing, at 300 ms the first charge has grown back by itself.
     let late = quota.admit(first.due, 2, 299_999).unwrap().due;
-    assert_eq!(quota.give_back(late, first, 3, 299_999), Some(Due::rest(299_999)));
-    assert_eq!(quota.give_back(late, first, 3, 300_000), None);
-    assert_eq!(quota.give_back(Due::rest(0), first, 3, 0), None, "another bucket");
-    assert_eq!(quota.give_back(first.due, first, -3, 0), None);
-    assert_eq!(quota.give_back(first.due, first, 0, 0), None);
+    assert_eq!(quota.give_back(late, first.at, 3, 299_999), Some(Due::rest(299_999)));
+    assert_eq!(quota.give_back(late, first.at, 3, 300_000), None);
+    assert_eq!(quota.give_back(Due::rest(0), first.at, 3, 0), None, "another bucket");
+    assert_eq!(quota.give_back(first.due, first.at, -3, 0), None);
+    assert_eq!(quota.give_back(first.due, first.at, 0, 0), None);
 }
 
 proptest! {

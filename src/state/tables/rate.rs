@@ -122,12 +122,30 @@ impl<'a> RateTable<'a> {
     /// Takes `cost` tokens from the bucket of `key` (not 0, from [`crate::limiter::KeyHasher`]) at `now`, microseconds
     /// of the monotonic clock. Cost 0 looks and makes no bucket.
     #[must_use]
+    #[inline]
     pub fn take(&self, key: u64, quota: &Quota, cost: i64, now: u64) -> Outcome {
+        self.charge(key, now, |due| quota.admit(due, cost, now))
+    }
+
+    /// Takes `cost` tokens whether they are there or not ([`Quota::owe`]): for what has happened already. Where the table
+    /// has no place for the bucket, the charge is lost.
+    pub fn owe(&self, key: u64, quota: &Quota, cost: u32, now: u64) -> Outcome {
+        self.charge(key, now, |due| Ok(quota.owe(due, cost, now)))
+    }
+
+    /// Whether `cost` tokens could be taken at `now`; takes none and makes no bucket.
+    pub fn look(&self, key: u64, quota: &Quota, cost: i64, now: u64) -> Result<Admitted, Refused> {
+        let standing = self.peek(key, quota, now);
+        quota.admit(standing.due, cost, now).map(|_| standing)
+    }
+
+    #[inline]
+    fn charge(&self, key: u64, now: u64, charge: impl Fn(Due) -> Result<Admitted, Refused>) -> Outcome {
         let key = key & KEY_MASK;
         for _ in 0..ROUNDS {
             let outcome = match self.find(key) {
-                Some(slot) => slot.charge(key, quota, cost, now),
-                None => self.claim(key, quota, cost, now),
+                Some(slot) => slot.charge(key, &charge),
+                None => self.claim(key, now, &charge),
             };
             if let Some(outcome) = outcome {
                 return outcome;
@@ -145,16 +163,16 @@ impl<'a> RateTable<'a> {
         quota.admit(due, 0, now).unwrap_or(Admitted { at: now, due, remaining: 0, reset: 0 })
     }
 
-    /// Puts back the `cost` tokens of a charge that answered `taken`, because another limit of the same step refused.
+    /// Puts back the `cost` tokens of a charge that was made `at` that time: another limit of the same step refused.
     ///
     /// What has grown back by itself meanwhile is not put back again, so no sequence of charges and returns admits more
     /// than the quota. Says whether tokens went back.
-    pub fn give_back(&self, key: u64, quota: &Quota, cost: i64, taken: Admitted, now: u64) -> bool {
+    pub fn give_back(&self, key: u64, quota: &Quota, cost: i64, at: u64, now: u64) -> bool {
         let key = key & KEY_MASK;
         let Some(slot) = self.find(key) else { return false };
         for _ in 0..ROUNDS {
             let Some(due) = slot.due_of(key) else { return false };
-            let Some(back) = quota.give_back(due, taken, cost, now) else { return false };
+            let Some(back) = quota.give_back(due, at, cost, now) else { return false };
             if slot.due.compare_exchange(due.0, back.0, SeqCst, Relaxed).is_ok() {
                 return true;
             }
@@ -197,11 +215,11 @@ impl<'a> RateTable<'a> {
             .find(|slot| slot.key.load(Acquire) & KEY_MASK == key && slot.due.load(Acquire) & TRIAL == 0)
     }
 
-    /// Makes a bucket for `key` and takes `cost` from it. `None`: another process was faster, look again.
+    /// Makes a bucket for `key` and charges it. `None`: another process was faster, look again.
     #[cold]
-    fn claim(&self, key: u64, quota: &Quota, cost: i64, now: u64) -> Option<Outcome> {
-        let fresh = match quota.admit(Due::rest(now), cost, now) {
-            Ok(admitted) if cost == 0 => return Some(Outcome::Taken(admitted)),
+    fn claim(&self, key: u64, now: u64, charge: &impl Fn(Due) -> Result<Admitted, Refused>) -> Option<Outcome> {
+        let fresh = match charge(Due::rest(now)) {
+            Ok(admitted) if admitted.due == Due::rest(now) => return Some(Outcome::Taken(admitted)),
             Ok(admitted) => admitted,
             Err(refused) => return Some(Outcome::Refused(refused)),
         };
@@ -315,11 +333,11 @@ impl<'a> RateTable<'a> {
 impl Slot<'_> {
     /// Charges the bucket of `key` in this slot. `None`: the slot is no longer the key's.
     #[inline]
-    fn charge(self, key: u64, quota: &Quota, cost: i64, now: u64) -> Option<Outcome> {
+    fn charge(self, key: u64, charge: &impl Fn(Due) -> Result<Admitted, Refused>) -> Option<Outcome> {
         for _ in 0..ROUNDS {
             interleave();
             let due = self.due_of(key)?;
-            let admitted = match quota.admit(due, cost, now) {
+            let admitted = match charge(due) {
                 Ok(admitted) => admitted,
                 Err(refused) => return Some(Outcome::Refused(refused)),
             };

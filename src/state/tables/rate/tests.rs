@@ -50,9 +50,9 @@ fn a_bucket_by_the_hand() {
 
     let later = 5 + SECOND;
     let charge = taken(table.take(key(1), &quota, 1, later)).unwrap();
-    assert!(table.give_back(key(1), &quota, 1, charge, later));
+    assert!(table.give_back(key(1), &quota, 1, charge.at, later));
     assert_eq!(table.peek(key(1), &quota, later).remaining, 1);
-    assert!(!table.give_back(key(9), &quota, 1, charge, later), "nothing to give back to");
+    assert!(!table.give_back(key(9), &quota, 1, charge.at, later), "nothing to give back to");
     assert!(matches!(RateTable::new(&words[..15]).take(key(1), &quota, 1, 5), Outcome::TableFull { .. }));
 }
 
@@ -167,7 +167,7 @@ fn threads_on_one_key_get_exactly_the_bucket() {
                     admitted.fetch_add(u32::from(taken(outcome).is_some()), Relaxed);
                     // And charges that are put back.
                     if let Some(charge) = taken(table.take(key(2), &quota, 3, 7)) {
-                        assert!(table.give_back(key(2), &quota, 3, charge, 7));
+                        assert!(table.give_back(key(2), &quota, 3, charge.at, 7));
                     }
                 }
             });
