@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use gateway::balancer;
-use gateway::metrics::{BreakerGauge, Gauges, Names, Series, UpstreamGauge, render};
+use gateway::metrics::{BreakerGauge, Gauges, LoadGauge, Names, Series, UpstreamGauge, render};
 use gateway::state::tables::shards::Shard;
 use gateway::types::{Id, Method};
 
@@ -126,7 +126,13 @@ fn what_is_counted_is_what_is_read() {
             age: 1.5,
             fill: vec![("peers", 0.25)],
             breakers: vec![BreakerGauge { upstream: "pool", state: 2, forced: false }],
-            upstreams: vec![UpstreamGauge { upstream: "pool", peers: 5, ejected: 2, ejections: 9 }],
+            upstreams: vec![UpstreamGauge {
+                upstream: "pool",
+                peers: 5,
+                ejected: 2,
+                ejections: 9,
+                load: Some(LoadGauge { limit: 7.5, in_flight: 3, shed: 6 }),
+            }],
             key_sets: vec![("idp", 7.5)],
             in_flight: vec![("orders", 3)],
         },
@@ -156,6 +162,9 @@ fn what_is_counted_is_what_is_read() {
         (r#"gateway_circuit_breaker_state{upstream="pool"}"#, 2.0),
         (r#"gateway_upstream_peers{upstream="pool",state="available"}"#, 3.0),
         (r#"gateway_upstream_peers{upstream="pool",state="ejected"}"#, 2.0),
+        (r#"gateway_overload_limit{upstream="pool"}"#, 7.5),
+        (r#"gateway_overload_in_flight{upstream="pool"}"#, 3.0),
+        (r#"gateway_overload_shed_total{upstream="pool"}"#, 6.0),
         (r#"gateway_peer_ejections_total{upstream="pool"}"#, 9.0),
         ("gateway_config_generation", 12.0),
         ("gateway_config_age_seconds", 1.5),

@@ -33,6 +33,7 @@ static DEFINED: &[(&str, &Resource)] = &[
     ("mtls", &tables::MTLS),
     ("node", &tables::NODE),
     ("outlier", &tables::OUTLIER),
+    ("overload", &tables::OVERLOAD),
     ("passive", &tables::PASSIVE),
     ("overrides", &tables::OVERRIDES),
     ("permissions", &tables::PERMISSIONS),

@@ -9,12 +9,16 @@ use super::scalar;
 use super::secrets::Secrets;
 use crate::balancer::{Algorithm, Ejection, Node, Retries, RetryOn, Timeouts};
 use crate::breaker::Breaker;
+use crate::overload::{Mode, Overload};
 use crate::router::pattern::Host;
 use crate::types::SECOND;
 
 mod tls;
 
 pub(super) use tls::check_sni;
+
+/// An upstream is never sent more requests at once unless the document says so.
+const OVERLOAD_MAX: u32 = 1_000;
 
 /// Reads an upstream that the tables have checked, and its retries as they are written; `None` where something was
 /// reported.
@@ -31,6 +35,7 @@ pub(super) fn read(at: &At<'_>, name: String, secrets: &dyn Secrets) -> Option<(
             Some(host) => HostHeader::Name(host.to_ascii_lowercase()),
         },
         ejection: ejection(at),
+        overload: at.object("overload").map(|at| overload(&at)),
         breaker: at.get("breaker").map(|at| breaker(&at)),
         retries: written.as_ref().map(|written| written.clone().resolve()),
         timeouts: at.get("timeouts").map(|at| timeouts(&at)).unwrap_or_default(),
@@ -59,6 +64,24 @@ fn nodes(at: &At<'_>) -> (Vec<Node>, Vec<Labels>) {
         labels.push(item.labels("labels").unwrap_or_default());
     }
     (nodes, labels)
+}
+
+fn overload(at: &At<'_>) -> Overload {
+    let min = at.number("min").unwrap_or(1);
+    let overload = Overload {
+        mode: match at.text("mode") {
+            Some("enforce") => Mode::Enforce,
+            Some("shadow") => Mode::Shadow,
+            _ => Mode::Off,
+        },
+        min,
+        max: at.number("max").unwrap_or(OVERLOAD_MAX.max(min)),
+        tolerance: at.number("tolerance").unwrap_or(2),
+    };
+    if let Some(max) = at.get("max").filter(|_| overload.max < min) {
+        max.error(format!("must be at least `min`, which is {min}"));
+    }
+    overload
 }
 
 /// What `health.passive`, `outlier` and `max_ejection_percent` say; what is not written is as by default.

@@ -17,6 +17,7 @@ use crate::canary::{Key, Mark};
 use crate::cors::{Cors, Origins};
 use crate::limiter::{Cost, Event, HeaderStyle, KeyPart, Limiter};
 use crate::lists::{Ban, List};
+use crate::overload::Mode;
 use crate::router::pattern::{Host, Path};
 use crate::router::settings::{Answer, Condition, Field, Part, Template, Test};
 use crate::types::{MILLISECOND, Method, Methods, SECOND};
@@ -253,6 +254,15 @@ pub(super) fn upstream(entry: &Upstream) -> Value {
         fields.put("host", name.as_str());
     }
     put_ejection(&mut fields, &entry.ejection);
+    if let Some(overload) = &entry.overload {
+        let mode = match overload.mode {
+            Mode::Off => "off",
+            Mode::Shadow => "shadow",
+            Mode::Enforce => "enforce",
+        };
+        let (min, max, tolerance) = (overload.min, overload.max, overload.tolerance);
+        fields.put("overload", json!({"mode": mode, "min": min, "max": max, "tolerance": tolerance}));
+    }
     if let Some(written) = &entry.breaker {
         fields.put("breaker", breaker(written));
     }

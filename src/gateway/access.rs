@@ -120,6 +120,7 @@ impl Worker {
         if entry == Entry::Again {
             // What the first look reserved for its own upstream is not used.
             self.cancel_permit(ticket);
+            Self::unload(&self.region, ticket);
             if let Some(attempt) = ticket.attempt.take() {
                 Self::peers(&self.region).finished(attempt.peer);
             }
@@ -236,7 +237,7 @@ impl Worker {
             return Ok(Some(Respond::Route));
         }
         if let Some(upstream) = &upstream {
-            Self::enter_upstream(region, upstream, now, ticket, recorder)?;
+            Self::enter_upstream(region, &view, upstream, now, ticket, recorder)?;
         }
         Ok(None)
     }
@@ -245,11 +246,15 @@ impl Worker {
     /// that another step refuses.
     fn enter_upstream(
         region: &crate::state::Region,
+        view: &View<'_>,
         upstream: &Blob<'_, Upstream>,
         now: Now,
         ticket: &mut Ticket,
         recorder: &mut impl Recorder,
     ) -> Result<(), Reply> {
+        if let Some(overload) = upstream.overload.as_ref().filter(|overload| overload.key != 0) {
+            Self::shed(region, view, overload, ticket, recorder)?;
+        }
         match Self::permit(region, upstream, now, ticket) {
             Ok(None) => {}
             Ok(Some(_)) => tell!(recorder, Step::Breaker, "lets it through"),

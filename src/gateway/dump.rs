@@ -67,7 +67,9 @@ pub fn dump(tree: &Tree<'_>) -> Result<Document, DumpError> {
         document.roles.push(config::Role { name, permissions: permissions.into_names() });
     }
     for (name, upstream) in all::<Upstream>(tree)? {
-        let Upstream { algorithm, host, ejection, breaker, nodes, node_labels, retries, timeouts, tls, .. } = upstream;
+        let Upstream {
+            algorithm, host, ejection, overload, breaker, nodes, node_labels, retries, timeouts, tls, ..
+        } = upstream;
         let host = host.map_or(HostHeader::Preserve, HostHeader::Name);
         document.upstreams.push(config::Upstream {
             name,
@@ -76,6 +78,7 @@ pub fn dump(tree: &Tree<'_>) -> Result<Document, DumpError> {
             algorithm,
             host,
             ejection,
+            overload: overload.map(|overload| overload.settings),
             breaker,
             retries,
             timeouts,

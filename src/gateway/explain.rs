@@ -32,6 +32,8 @@ pub enum Step {
     Peers,
     /// One of the route's variants was chosen.
     Canary,
+    /// The upstream's load was compared with its limit.
+    Overload,
     /// The upstream's breaker was asked.
     Breaker,
     /// What is forwarded.

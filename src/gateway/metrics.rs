@@ -10,7 +10,7 @@ use super::object::{ArchivedPeerEntry, Route, Upstream};
 use super::worker::{Worker, breaker_state};
 use crate::breaker::State;
 use crate::limiter::Limiter;
-use crate::metrics::{BreakerGauge, Gauges, Names, Series, UpstreamGauge, render};
+use crate::metrics::{BreakerGauge, Gauges, LoadGauge, Names, Series, UpstreamGauge, render};
 use crate::state::{Tree, View};
 use crate::types::{Id, Now, SECOND};
 
@@ -44,6 +44,11 @@ impl Worker {
                 peers: upstream.peers.len() as u32,
                 ejected: upstream.peers.iter().filter(out).count() as u32,
                 ejections: Self::shared(&region, upstream).map_or(0, |shared| shared.ejections()),
+                load: upstream.overload.as_ref().and_then(|overload| {
+                    let load = Self::loads(&region).load(overload.place(0))?;
+                    let limit = f64::from(load.state.limit(&overload.settings.settings()));
+                    Some(LoadGauge { limit, in_flight: load.in_flight, shed: load.shed })
+                }),
             }
         });
         let standing = standing.collect();

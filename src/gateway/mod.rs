@@ -25,6 +25,7 @@ mod limit;
 mod lines;
 mod metrics;
 mod object;
+mod overload;
 mod pick;
 mod publish;
 mod revoke;

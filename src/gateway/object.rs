@@ -11,6 +11,7 @@ use crate::config::Labels;
 use crate::cors::Cors;
 use crate::limiter::Limiter;
 use crate::lists::{Bans, Set};
+use crate::overload::Overload;
 use crate::router::settings::{Answer, Condition, Template};
 use crate::types::{Id, Kind, Object};
 
@@ -132,6 +133,9 @@ pub struct Upstream {
     pub slot: u32,
     /// When a peer is left alone for a while.
     pub ejection: Ejection,
+    /// How much it is sent at once.
+    #[rkyv(with = Niche)]
+    pub overload: Option<Box<LoadPlace>>,
     /// The breaker.
     pub breaker: Option<Breaker>,
     /// The breaker's slot in the table, where there is a breaker.
@@ -158,6 +162,17 @@ impl ArchivedUpstream {
         let host = || self.host.as_ref().and_then(|host| server_name(host));
         settings.sni.as_deref().or_else(host).or_else(|| peer.host.as_ref().and_then(|host| server_name(host)))
     }
+}
+
+/// How much an upstream is sent at once, and where that is counted.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
+pub struct LoadPlace {
+    /// What the document says.
+    pub settings: Overload,
+    /// Index of the slot, …
+    pub slot: u32,
+    /// … and its key; 0 = it is not counted.
+    pub key: u64,
 }
 
 /// One address of one node.

@@ -86,6 +86,7 @@ impl Worker {
             server_name: if ticket.tls == 0 { None } else { upstream.server_name(entry) },
         };
         let slot = peers.started(entry.slot.to_native(), self.reader.slot());
+        Self::load(&self.region, &upstream, ticket);
         ticket.attempt =
             Some(Attempt { place, peer: slot, key: entry.key.to_native(), started: now.mono, latency: None });
         Ok(take(&peer))
@@ -131,6 +132,7 @@ impl Worker {
             attempt.latency = Some(latency);
             ticket.slow = ticket.slow_after != 0 && latency > ticket.slow_after;
             ticket.stage = Stage::Answered;
+            Self::unload(&self.region, ticket);
         }
     }
 
@@ -154,11 +156,13 @@ impl Worker {
             TryEnd::Failed | TryEnd::Answered(500 | 502..=599) => {
                 peers.observe(attempt.peer, Outcome::Failure, now.mono);
                 self.failed(ticket, &attempt, now);
+                self.sample(ticket, false, attempt.latency.unwrap_or(elapsed), now);
             }
             TryEnd::Answered(0) => {}
             TryEnd::Answered(_) => {
                 let latency = attempt.latency.unwrap_or(elapsed);
                 peers.observe(attempt.peer, Outcome::Latency(latency), now.mono);
+                self.sample(ticket, true, latency, now);
             }
         }
         if !matches!(end, TryEnd::Stale | TryEnd::Answered(0))

@@ -10,7 +10,8 @@ use siphasher::sip::SipHasher13;
 
 use super::key_sets;
 use super::object::{
-    Addresses, ApiKey, BANS, Canary, Consumer, InFlight, PeerEntry, Role, Route, SETTINGS, Settings, Upstream, Variant,
+    Addresses, ApiKey, BANS, Canary, Consumer, InFlight, LoadPlace, PeerEntry, Role, Route, SETTINGS, Settings,
+    Upstream, Variant,
 };
 use crate::auth::{Grants, Requirement};
 use crate::balancer::{self, PickTable, Seat, Tls, server_name};
@@ -18,6 +19,7 @@ use crate::canary::key_of;
 use crate::config::{self, Document, HostHeader, LIMITS_MAX, PathPolicy, Sources};
 use crate::limiter::KeyPart;
 use crate::lists::{Bans, Set};
+use crate::overload::{Mode, Overload};
 use crate::state::tables::breaker;
 use crate::state::tables::peers::Peers;
 use crate::state::tables::places::Places;
@@ -158,6 +160,9 @@ fn change(region: Region, writer: &mut Writer, document: &Document, now: Now) ->
     Ok(Published { generation, written, removed, warnings })
 }
 
+/// Tells the keys of upstreams among the places from those of routes.
+const LOAD: u64 = 1 << 31;
+
 struct Edit<'w> {
     region: Region,
     txn: Transaction<'w>,
@@ -266,6 +271,11 @@ impl Edit<'_> {
         let slot = Upstreams::new(self.region.upstream_words()).claim(id.word());
         let slot = slot.ok_or(PublishError::Table("upstream"))?;
         alive.upstreams.insert(id.word());
+        let overload = match upstream.overload {
+            Some(settings) => Some(self.load_place(&upstream.name, id, settings)?),
+            None => None,
+        };
+        alive.places.extend(overload.map(|overload| overload.key));
         let mut breaker_slot = 0;
         if upstream.breaker.is_some() {
             let slots = Slots::new(self.region.breaker_words(), breaker::WIDTH);
@@ -282,6 +292,7 @@ impl Edit<'_> {
             peers,
             slot,
             ejection: upstream.ejection,
+            overload: overload.map(Box::new),
             breaker: upstream.breaker,
             breaker_slot,
             nodes: upstream.nodes.clone(),
@@ -470,6 +481,24 @@ impl Edit<'_> {
             });
         }
         Ok(Some(Canary { variants, rules: canary.rules.clone(), permission: canary.permission.clone() }))
+    }
+
+    /// Where the load of an upstream is counted: where it was, as long as it is counted without a break.
+    fn load_place(&mut self, name: &str, id: Id, settings: Overload) -> Result<LoadPlace, PublishError> {
+        if settings.mode == Mode::Off {
+            return Ok(LoadPlace { settings, slot: 0, key: 0 });
+        }
+        let places = Places::new(self.region.place_words());
+        let live = self.txn.view().named::<Upstream>(name).and_then(|live| {
+            let live = live.overload.as_ref()?;
+            Some((live.slot.to_native(), live.key.to_native()))
+        });
+        if let Some((slot, key)) = live.filter(|(slot, key)| *key != 0 && places.is(*slot, *key)) {
+            return Ok(LoadPlace { settings, slot, key });
+        }
+        let key = u64::from(self.region.generation().wrapping_add(1)) << 32 | LOAD | u64::from(id.slot);
+        let slot = places.claim(key).ok_or(PublishError::Table("upstream with `overload`"))?;
+        Ok(LoadPlace { settings, slot, key })
     }
 
     /// Where the requests of a route are counted: where they were, if it had a limit already; else in a new place, so

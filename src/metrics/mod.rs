@@ -22,7 +22,7 @@ mod series;
 mod sums;
 
 pub use histogram::{BOUNDS, bucket};
-pub use render::{BreakerGauge, Gauges, Names, UpstreamGauge, render};
+pub use render::{BreakerGauge, Gauges, LoadGauge, Names, UpstreamGauge, render};
 pub use series::{Series, status_place};
 
 /// Words in a slot: two cache lines.

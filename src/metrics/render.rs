@@ -52,7 +52,7 @@ pub struct BreakerGauge<'a> {
 }
 
 /// How one upstream stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct UpstreamGauge<'a> {
     /// The upstream's name.
     pub upstream: &'a str,
@@ -62,6 +62,19 @@ pub struct UpstreamGauge<'a> {
     pub ejected: u32,
     /// Ejections so far.
     pub ejections: u64,
+    /// Its load, where it is measured.
+    pub load: Option<LoadGauge>,
+}
+
+/// How much an upstream has to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LoadGauge {
+    /// How many requests may wait for a response header …
+    pub limit: f64,
+    /// … and how many do.
+    pub in_flight: u32,
+    /// Requests above the limit so far.
+    pub shed: u64,
 }
 
 /// Sums `shards` and writes everything in Prometheus' text format, version 0.0.4. Not for the request path: it
@@ -103,6 +116,10 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
         [("available", one.peers - one.ejected.min(one.peers)), ("ejected", one.ejected)]
             .map(|(state, count)| gauge(&[("upstream", one.upstream), ("state", state)], f64::from(count)))
     });
+    let loads = || gauges.upstreams.iter().filter_map(|one| Some(([("upstream", one.upstream)], one.load?)));
+    let limits = loads().map(|(labels, load)| gauge(&labels, load.limit));
+    let busy = loads().map(|(labels, load)| gauge(&labels, f64::from(load.in_flight)));
+    let shed = loads().map(|(labels, load)| counter(&labels, load.shed));
     let ejections = gauges.upstreams.iter().map(|one| counter(&[("upstream", one.upstream)], one.ejections));
     let in_flight = gauges.in_flight.iter().map(|(route, count)| gauge(&[("route", route)], f64::from(*count)));
     let forced = gauges
@@ -164,6 +181,24 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
             "Circuit breakers that somebody holds in their state: 1; else 0.",
             GAUGE,
             forced,
+        ),
+        Family::new(
+            "gateway_overload_limit",
+            "How many requests to an upstream may wait for a response header, as its latency has it now.",
+            GAUGE,
+            limits,
+        ),
+        Family::new(
+            "gateway_overload_in_flight",
+            "How many requests to an upstream wait for a response header.",
+            GAUGE,
+            busy,
+        ),
+        Family::new(
+            "gateway_overload_shed_total",
+            "Requests above the limit of an upstream that were refused, or would have been in shadow mode.",
+            COUNTER,
+            shed,
         ),
         Family::new(
             "gateway_config_generation",

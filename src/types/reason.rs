@@ -40,13 +40,14 @@ pub enum Reason {
     AuthNonceStore,
     BodyDigest,
     LimitInFlight,
+    OverloadShed,
     LimitCost,
     LimitNever,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -81,6 +82,7 @@ impl Reason {
         Self::AuthNonceStore,
         Self::BodyDigest,
         Self::LimitInFlight,
+        Self::OverloadShed,
         Self::LimitCost,
         Self::LimitNever,
     ];
@@ -123,6 +125,7 @@ impl Reason {
             Self::AuthNonceStore => "auth.nonce_store",
             Self::BodyDigest => "body.digest",
             Self::LimitInFlight => "limit.in_flight",
+            Self::OverloadShed => "overload.shed",
             Self::LimitCost => "limit.cost",
             Self::LimitNever => "limit.never",
         }
@@ -176,6 +179,7 @@ impl Reason {
             Self::Internal => 500,
             Self::LimitTableFull
             | Self::LimitInFlight
+            | Self::OverloadShed
             | Self::BreakerOpen
             | Self::UpstreamNone
             | Self::UpstreamGone
@@ -247,6 +251,7 @@ impl Reason {
             Self::LimitCost => "The header that says what the request costs holds no whole number.",
             Self::LimitNever => "The request costs more than its limit ever allows.",
             Self::LimitInFlight => "Too many requests at once; see Retry-After.",
+            Self::OverloadShed => "The service behind this resource is overloaded; see Retry-After.",
             Self::BreakerOpen => "The service behind this resource is failing; see Retry-After.",
             Self::UpstreamNone => "No server is available for this resource.",
             Self::UpstreamGone => "The service behind this resource was removed.",

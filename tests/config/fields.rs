@@ -58,7 +58,7 @@ fn everything() -> Value {
             "name": "u", "host": "h.example", "algorithm": "adaptive",
             "nodes": [{"host": "h", "port": 1, "weight": 2, "priority": 1, "labels": {"zone": "a"}}],
             "health": {"passive": {"failures": 2, "window": "1s"}}, "max_ejection_percent": 20,
-            "outlier": {"consecutive_5xx": 6, "error_ratio": "10%", "minimum_calls": 7},
+            "overload": {"mode": "shadow", "min": 3, "max": 30, "tolerance": 4}, "outlier": {"consecutive_5xx": 6, "error_ratio": "10%", "minimum_calls": 7},
             "breaker": {
                 "failures": 1, "failure_ratio": "5%", "minimum_calls": 1, "slow_call": "1s", "window": "1s",
                 "open_for": "1s", "open_for_max": "2s", "jitter": "5%", "probes": 1, "closes_after": 1

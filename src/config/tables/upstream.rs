@@ -14,7 +14,7 @@ pub static UPSTREAM: Resource = Resource {
         field("pool", Unbuilt),
         field("algorithm", Choice(&["adaptive"], &["round_robin", "least_conn", "p2c_ewma", "hash", "random"])),
         field("hash_on", Unbuilt),
-        field("overload", Unbuilt),
+        field("overload", Object(&OVERLOAD)),
         field("slow_start", Unbuilt),
         field("health", Object(&HEALTH)),
         field("outlier", Object(&OUTLIER)),
@@ -62,6 +62,24 @@ pub static NODE: Resource = Resource {
         ("target", "our words are `host` and `port`"),
         ("backup", "write `priority: 1`"),
         ("metadata", "our word is `labels`"),
+    ],
+};
+
+/// How much an upstream is sent at once.
+pub static OVERLOAD: Resource = Resource {
+    fields: &[
+        needed("mode", Choice(&["off", "shadow", "enforce"], &[])),
+        field("min", Integer { min: 1, max: 1_000_000 }),
+        field("max", Integer { min: 1, max: 1_000_000 }),
+        field("tolerance", Integer { min: 2, max: 100 }),
+    ],
+    hints: &[
+        ("min_limit", "our word is `min`"),
+        ("min_concurrency", "our word is `min`"),
+        ("max_limit", "our word is `max`"),
+        ("max_concurrency_limit", "our word is `max`"),
+        ("enabled", "our word is `mode`: `off`, `shadow` or `enforce`"),
+        ("rtt_tolerance", "our word is `tolerance`"),
     ],
 };
 

@@ -6,6 +6,7 @@
 pub mod breaker;
 pub mod gauge;
 pub mod nonce;
+pub mod overload;
 pub mod peers;
 pub mod places;
 pub mod rate;
