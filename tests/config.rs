@@ -147,7 +147,6 @@ fn the_full_example_is_refused_for_what_is_not_built_alone() {
     assert_eq!(
         lines.lines().collect::<Vec<_>>(),
         [
-            "f:26: upstreams[0].slow_start: not supported yet",
             "f:27: upstreams[0].health.active: not supported yet",
             "f:33: routes[0].cache: not supported yet",
             "f:47: routes[1].transform: not supported yet",
@@ -180,6 +179,7 @@ fn json_is_read_the_same_way() {
                 {"host": "10.0.0.11", "port": 8080, "weight": 2}, {"host": "10.0.0.12", "port": 8080},
                 {"host": "10.0.0.13", "port": 8080, "priority": 1}
             ],
+            "slow_start": "30s",
             "retries": {"attempts": 2, "on": ["error", "timeout", "http_502", "http_503"], "budget": "20%"},
             "breaker": {"failures": 10, "window": "10s", "open_for": "30s", "probes": 5}},
             {"name": "orders-v2", "nodes": [{"host": "10.0.0.21", "port": 8443}], "tls": {"sni": "v2.example.com"}},

@@ -74,7 +74,9 @@ pub struct Upstream {
     /// The labels of each of `nodes`, in the same order.
     pub node_labels: Vec<Labels>,
     /// How a node is chosen.
-    pub algorithm: balancer::Algorithm,
+    pub policy: balancer::Policy,
+    /// What `hash` hashes; empty for the other algorithms.
+    pub hash_on: Vec<limiter::KeyPart>,
     /// The `Host` that is sent.
     pub host: HostHeader,
     /// When a node is left alone for a while.

@@ -11,7 +11,7 @@ mod signature;
 use serde_json::{Map, Value, json};
 
 use super::document::{Canary, Consumer, Document, HostHeader, PathPolicy, Protocols, Role, Route, Sources, Upstream};
-use crate::balancer::{Ejection, Retries, RetryOn, Timeouts, Tls, TlsVersion};
+use crate::balancer::{Algorithm, Ejection, Policy, Retries, RetryOn, Timeouts, Tls, TlsVersion};
 use crate::breaker::Breaker;
 use crate::canary::{Key, Mark};
 use crate::cors::{Cors, Origins};
@@ -251,6 +251,17 @@ pub(super) fn upstream(entry: &Upstream) -> Value {
     );
     if let HostHeader::Name(name) = &entry.host {
         fields.put("host", name.as_str());
+    }
+    let Policy { algorithm, max_in_flight, slow_start } = entry.policy;
+    if algorithm != Algorithm::default() {
+        fields.put("algorithm", algorithm.word());
+    }
+    fields.list("hash_on", entry.hash_on.iter().map(|part| key_part(part).into()));
+    if slow_start > 0 {
+        fields.put("slow_start", duration(slow_start));
+    }
+    if max_in_flight > 0 {
+        fields.put("max_in_flight", max_in_flight);
     }
     put_ejection(&mut fields, &entry.ejection);
     if let Some(written) = &entry.breaker {

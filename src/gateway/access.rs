@@ -7,13 +7,14 @@ use super::caller::{Callers, challenge};
 use super::canary::Choice;
 use super::decision::{Answer, Decision, Halt, Question, Reply, Respond};
 use super::explain::{Recorder, Silent, Step, tell};
+use super::hash_key::Source;
 use super::limit::Limits;
 use super::object::{ArchivedAddresses, ArchivedRoute, Route, Upstream};
 use super::route::{Asked, parameter};
 use super::ticket::{Passed, Stage, Ticket};
 use super::worker::{Out, Worker};
 use crate::auth::Auth;
-use crate::balancer::{ArchivedRetries, ArchivedTimeouts, RetryOn, Timeouts};
+use crate::balancer::{Algorithm, ArchivedRetries, ArchivedTimeouts, PickTable, RetryOn, Timeouts};
 use crate::cors::{ArchivedCors, Preflight};
 use crate::lists::{Bans, Set};
 use crate::router::settings::ArchivedAnswer;
@@ -236,7 +237,12 @@ impl Worker {
             return Ok(Some(Respond::Route));
         }
         if let Some(upstream) = &upstream {
-            Self::enter_upstream(region, upstream, now, ticket, recorder)?;
+            if !upstream.hash_on.is_empty() {
+                let claims = auth.is_some().then(|| callers.claims());
+                let source = Source { request, route: route.get(), rule, captures: &captures, claims };
+                ticket.key = source.key(&upstream.hash_on, ticket);
+            }
+            Self::enter_upstream(region, &view, upstream, now, ticket, recorder)?;
         }
         Ok(None)
     }
@@ -245,11 +251,31 @@ impl Worker {
     /// that another step refuses.
     fn enter_upstream(
         region: &crate::state::Region,
+        view: &View<'_>,
         upstream: &Blob<'_, Upstream>,
         now: Now,
         ticket: &mut Ticket,
         recorder: &mut impl Recorder,
     ) -> Result<(), Reply> {
+        let table = view
+            .pick_table(upstream)
+            .and_then(|words| PickTable::new(words, upstream.peers.len() as u32))
+            .map(|table| table.under(upstream.policy.get()).keyed(ticket.key));
+        if let Some(table) = table {
+            if upstream.policy.max_in_flight != 0 && table.is_busy(&Self::peers(region), now.mono) {
+                tell!(
+                    recorder,
+                    Step::Balancer,
+                    "each of {} nodes has {} in flight",
+                    upstream.peers.len(),
+                    upstream.policy.max_in_flight
+                );
+                return Err(Reply::later(Reason::UpstreamBusy, SECOND));
+            }
+            if recorder.listens() {
+                tell_peers(upstream, table, recorder);
+            }
+        }
         match Self::permit(region, upstream, now, ticket) {
             Ok(None) => {}
             Ok(Some(_)) => tell!(recorder, Step::Breaker, "lets it through"),
@@ -268,6 +294,18 @@ impl Worker {
             }
         }
         Ok(())
+    }
+}
+
+/// Says how a node will be chosen; which one is known in advance only where the request's key decides.
+fn tell_peers(upstream: &Blob<'_, Upstream>, table: PickTable<'_>, recorder: &mut impl Recorder) {
+    let (name, word, peers) = (upstream.name(), table.policy().algorithm.word(), upstream.peers.len());
+    match table.home().and_then(|home| upstream.peers.get(home as usize)) {
+        Some(peer) => tell!(recorder, Step::Balancer, "\"{name}\": {word} gives its key to {}", peer.name),
+        None if table.policy().algorithm == Algorithm::Hash => {
+            tell!(recorder, Step::Balancer, "\"{name}\": no key to hash, so round_robin among {peers} nodes");
+        }
+        None => tell!(recorder, Step::Balancer, "\"{name}\": {word} among {peers} nodes"),
     }
 }
 

@@ -67,13 +67,15 @@ pub fn dump(tree: &Tree<'_>) -> Result<Document, DumpError> {
         document.roles.push(config::Role { name, permissions: permissions.into_names() });
     }
     for (name, upstream) in all::<Upstream>(tree)? {
-        let Upstream { algorithm, host, ejection, breaker, nodes, node_labels, retries, timeouts, tls, .. } = upstream;
+        let Upstream { policy, hash_on, host, ejection, breaker, nodes, node_labels, retries, timeouts, tls, .. } =
+            upstream;
         let host = host.map_or(HostHeader::Preserve, HostHeader::Name);
         document.upstreams.push(config::Upstream {
             name,
             nodes,
             node_labels,
-            algorithm,
+            policy,
+            hash_on,
             host,
             ejection,
             breaker,

@@ -28,10 +28,10 @@ pub enum Step {
     Auth,
     /// What the caller may do was compared with what the route requires.
     Permission,
-    /// Which of the upstream's peers can be picked.
-    Peers,
     /// One of the route's variants was chosen.
     Canary,
+    /// How a node will be chosen, who is ejected, and whether there is one with room.
+    Balancer,
     /// The upstream's breaker was asked.
     Breaker,
     /// What is forwarded.

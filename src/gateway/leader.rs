@@ -269,7 +269,7 @@ impl Leader {
                     priority: peer.priority,
                     slot: peer.slot.to_native(),
                 });
-                table.build(seats, &peers, now.mono);
+                table.under(upstream.policy.get()).build(seats, &peers, now.mono);
             }
         }
     }

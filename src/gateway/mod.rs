@@ -19,6 +19,7 @@ mod dump;
 mod ejection;
 mod explain;
 mod expressions;
+mod hash_key;
 mod key_sets;
 mod leader;
 mod limit;

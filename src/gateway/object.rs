@@ -4,12 +4,12 @@ use rkyv::with::Niche;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::auth::{Auth, Grants, Jwks, Key, Requirement};
-use crate::balancer::{Algorithm, Ejection, Node, Retries, Timeouts, Tls, server_name};
+use crate::balancer::{Ejection, Node, Policy, Retries, Timeouts, Tls, server_name};
 use crate::breaker::Breaker;
 use crate::canary::Rules;
 use crate::config::Labels;
 use crate::cors::Cors;
-use crate::limiter::Limiter;
+use crate::limiter::{KeyPart, Limiter};
 use crate::lists::{Bans, Set};
 use crate::router::settings::{Answer, Condition, Template};
 use crate::types::{Id, Kind, Object};
@@ -123,7 +123,9 @@ pub struct Upstream {
     /// Its name.
     pub name: String,
     /// How a peer is chosen.
-    pub algorithm: Algorithm,
+    pub policy: Policy,
+    /// What `hash` hashes; empty for the other algorithms.
+    pub hash_on: Vec<KeyPart>,
     /// The `Host` that peers are sent; `None` = the client's.
     pub host: Option<String>,
     /// The peers, in the order of the pick table.

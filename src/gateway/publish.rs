@@ -13,7 +13,7 @@ use super::object::{
     Addresses, ApiKey, BANS, Canary, Consumer, InFlight, PeerEntry, Role, Route, SETTINGS, Settings, Upstream, Variant,
 };
 use crate::auth::{Grants, Requirement};
-use crate::balancer::{self, PickTable, Seat, Tls, server_name};
+use crate::balancer::{self, Member, PickTable, Policy, Seat, Tls, server_name};
 use crate::canary::key_of;
 use crate::config::{self, Document, HostHeader, LIMITS_MAX, PathPolicy, Sources};
 use crate::limiter::KeyPart;
@@ -274,7 +274,8 @@ impl Edit<'_> {
         }
         let object = Upstream {
             name: upstream.name.clone(),
-            algorithm: upstream.algorithm,
+            policy: upstream.policy,
+            hash_on: upstream.hash_on.clone(),
             host: match &upstream.host {
                 HostHeader::Preserve => None,
                 HostHeader::Name(name) => Some(name.clone()),
@@ -299,23 +300,27 @@ impl Edit<'_> {
         }
         // The pick table goes on as long as the peers are the same; a new one is built before anybody can see it.
         let mut fingerprint = SipHasher13::new();
+        (object.policy.algorithm, object.policy.slow_start > 0).hash(&mut fingerprint);
         for peer in &object.peers {
             fingerprint.write_u64(peer.key);
+            // On a ring a name stands for its addresses.
+            peer.host.hash(&mut fingerprint);
             fingerprint.write_u64(u64::from(peer.weight) << 8 | u64::from(peer.priority));
         }
-        let words = self.table(&object.peers, now);
+        let words = self.table(object.policy, &object.peers, now);
         self.txn.put_with_table(&upstream.name, &object, digest, fingerprint.finish(), &words)?;
         self.written += 1;
         Ok(())
     }
 
     /// A pick table of `peers`, built from what is known of them now.
-    fn table(&self, peers: &[PeerEntry], now: Now) -> Vec<u64> {
-        let count = peers.len() as u32;
-        let words: Vec<AtomicU64> = (0..PickTable::words(count)).map(|_| AtomicU64::new(0)).collect();
-        if let Some(table) = PickTable::new(&words, count) {
-            let seats = peers.iter().map(|peer| Seat { weight: peer.weight, priority: peer.priority, slot: peer.slot });
-            table.build(seats, &Peers::new(self.region.peer_words()), now.mono);
+    fn table(&self, policy: Policy, peers: &[PeerEntry], now: Now) -> Vec<u64> {
+        let seat = |peer: &PeerEntry| Seat { weight: peer.weight, priority: peer.priority, slot: peer.slot };
+        let seats: Vec<Seat> = peers.iter().map(seat).collect();
+        let servers: Vec<String> = peers.iter().map(server).collect();
+        let words = PickTable::lay(policy, &seats, &members(peers, &servers));
+        if let Some(table) = PickTable::new(&words, peers.len() as u32) {
+            table.under(policy).build(seats, &Peers::new(self.region.peer_words()), now.mono);
         }
         words.into_iter().map(AtomicU64::into_inner).collect()
     }
@@ -532,6 +537,26 @@ impl Edit<'_> {
         }
         Ok(removed)
     }
+}
+
+/// A peer's node as `server` of nginx.conf would say it.
+fn server(peer: &PeerEntry) -> String {
+    peer.host.as_ref().map_or_else(|| peer.name.clone(), |host| format!("{host}:{}", peer.port))
+}
+
+/// The nodes that `peers` are the addresses of; those of one node stand next to one another.
+fn members<'s>(peers: &[PeerEntry], servers: &'s [String]) -> Vec<Member<'s>> {
+    let mut members: Vec<Member<'_>> = Vec::new();
+    for ((peer, server), place) in peers.iter().zip(servers).zip(0..) {
+        match members.last_mut().filter(|last| last.server == server) {
+            Some(last) => last.count += 1,
+            None => {
+                let (weight, priority) = (peer.weight, peer.priority);
+                members.push(Member { server, weight, priority, first: place, count: 1 });
+            }
+        }
+    }
+    members
 }
 
 /// The address that a node's host is, where it is no name.

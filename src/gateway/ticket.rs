@@ -62,6 +62,8 @@ pub struct Ticket {
     /// Retries per 1,000 requests.
     pub(super) retry_budget: u16,
     pub(super) tried: Tried,
+    /// What an upstream that hashes looks at, if the request has it: the CRC-32 of the key.
+    pub(super) key: Option<u32>,
     pub(super) attempt: Option<Attempt>,
     pub(super) tries: u8,
     /// The last try met a closed connection; the next one is no retry.
@@ -257,6 +259,7 @@ impl Ticket {
             cors: false,
             retry_budget: 0,
             tried: Tried::default(),
+            key: None,
             attempt: None,
             tries: 0,
             stale: false,
@@ -294,6 +297,7 @@ impl Ticket {
         self.idempotent_only = true;
         self.retry_budget = 0;
         self.tried = Tried::new();
+        self.key = None;
         self.attempt = None;
         self.tries = 0;
         self.stale = false;

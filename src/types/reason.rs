@@ -42,11 +42,12 @@ pub enum Reason {
     LimitInFlight,
     LimitCost,
     LimitNever,
+    UpstreamBusy,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 37] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -83,6 +84,7 @@ impl Reason {
         Self::LimitInFlight,
         Self::LimitCost,
         Self::LimitNever,
+        Self::UpstreamBusy,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -125,6 +127,7 @@ impl Reason {
             Self::LimitInFlight => "limit.in_flight",
             Self::LimitCost => "limit.cost",
             Self::LimitNever => "limit.never",
+            Self::UpstreamBusy => "upstream.busy",
         }
     }
 
@@ -179,6 +182,7 @@ impl Reason {
             | Self::BreakerOpen
             | Self::UpstreamNone
             | Self::UpstreamGone
+            | Self::UpstreamBusy
             | Self::PolicyNone
             | Self::AuthKeysUnavailable
             | Self::AuthBusy
@@ -250,6 +254,7 @@ impl Reason {
             Self::BreakerOpen => "The service behind this resource is failing; see Retry-After.",
             Self::UpstreamNone => "No server is available for this resource.",
             Self::UpstreamGone => "The service behind this resource was removed.",
+            Self::UpstreamBusy => "The servers for this resource are busy; see Retry-After.",
             Self::AuthBusy => "Too many logins at once; see Retry-After.",
             Self::PolicyNone => "The gateway has no configuration yet.",
             Self::Internal => "The gateway failed.",

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::load;
 
 /// Fields that say what is done anyway: only this one value is built.
-const ALREADY_SO: [&str; 4] = ["algorithm", "store", "strict", "on_store_error"];
+const ALREADY_SO: [&str; 3] = ["store", "strict", "on_store_error"];
 
 fn canary() -> Value {
     json!({
@@ -55,7 +55,7 @@ fn everything() -> Value {
             "on_store_error": "local", "mode": "shadow", "headers": "x"
         }],
         "upstreams": [{
-            "name": "u", "host": "h.example", "algorithm": "adaptive",
+            "name": "u", "host": "h.example", "algorithm": "random", "slow_start": "5s", "max_in_flight": 9,
             "nodes": [{"host": "h", "port": 1, "weight": 2, "priority": 1, "labels": {"zone": "a"}}],
             "health": {"passive": {"failures": 2, "window": "1s"}}, "max_ejection_percent": 20,
             "outlier": {"consecutive_5xx": 6, "error_ratio": "10%", "minimum_calls": 7},
@@ -66,7 +66,7 @@ fn everything() -> Value {
             "retries": retries, "timeouts": timeouts,
             "tls": {"verify": false, "sni": "s.example", "ca": "$file:///certificate", "cert": "$file:///certificate",
                     "key": "$file:///key", "min_version": "TLSv1.3"}
-        }, {"name": "w", "nodes": [{"host": "w", "port": 1}]}],
+        }, {"name": "keyed", "algorithm": "hash", "hash_on": ["ip"], "nodes": [{"host": "h", "port": 1}]}, {"name": "w", "nodes": [{"host": "w", "port": 1}]}],
         "routes": [{
             "name": "r", "hosts": ["a.example"], "paths": ["/a"], "methods": ["GET"], "priority": 1, "enabled": false,
             "upstream": "u", "strip_prefix": true, "auth": ["staff"], "permissions": {"any": ["a"]}, "limits": ["l"], "max_in_flight": 8,
