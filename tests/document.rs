@@ -51,6 +51,7 @@ routes:
     path_policy: strict
     protocols: [http]
     cors: {origins: ["https://a.example"], credentials: true, max_age: 0s}
+    cache: {zone: api, ttl: {200: 5m, any: 1s}, key: {query: {allow: [q, "a_*"]}, headers: [X-L], cookies: [c], consumer: shared}, methods: [HEAD], stale_if_error: 1h, lock: 250ms, tags: [b, a]}
   - name: v
     paths: [/v]
     upstream: {nodes: [{host: b, port: 2}], timeouts: {send: 2s}}
@@ -60,6 +61,7 @@ routes:
       overrides: {header: X-A, cookie: "c=d", users: [b, a]}
       key: "header:X-B"
   - {name: b, paths: [/b], limits: [{key: [global], rate: 5/h, mode: shadow}], upstream: {nodes: [{host: "::1", port: 2}]}}
+  - {name: e, paths: [/e], upstream: u, cache: {zone: api, ttl: 5m, stale_while_revalidate: 1s}}
   - {name: c, paths: [/c], limits: [], reply: {status: 418, headers: {X-A: b}, body: {b: 1, a: [2]}}}
   - {name: d, paths: ["/d/{*rest}"], redirect: {to: "https://x.example/{rest}"}, enabled: false, priority: -1}
 "#;

@@ -1,5 +1,6 @@
 //! The document once it is checked: nothing here can be wrong, nothing is left to look up.
 
+use crate::cache::Cache;
 use crate::cors::Cors;
 use crate::lists::{Ban, List, Range};
 use crate::router::pattern::Rule;
@@ -128,6 +129,8 @@ pub struct Route {
     pub canary: Option<Canary>,
     /// What browsers of other origins may do; `None` = we add nothing.
     pub cors: Option<Cors>,
+    /// What is answered from what was answered before; `None` = nothing.
+    pub cache: Option<Cache>,
     /// Who may come; empty = everybody.
     pub allow: Sources,
     /// Who may not; it goes before `allow`.

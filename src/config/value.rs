@@ -6,6 +6,7 @@
 
 mod address;
 mod auth;
+mod cache;
 mod signature;
 
 use serde_json::{Map, Value, json};
@@ -445,6 +446,9 @@ pub(super) fn route(entry: &Route) -> Value {
     }
     if let Some(settings) = &entry.cors {
         fields.put("cors", cors(settings));
+    }
+    if let Some(settings) = &entry.cache {
+        fields.put("cache", cache::cache(settings));
     }
     put_sources(&mut fields, "allow", &entry.allow);
     put_sources(&mut fields, "deny", &entry.deny);

@@ -3,6 +3,7 @@
 //! bans -> path and host -> route -> the route's lists of addresses -> CORS -> limits that need no identity -> auth ->
 //! permissions -> limits keyed by identity -> canary -> the route's own answer, or what is forwarded -> breaker.
 
+use super::cache;
 use super::caller::{Callers, challenge};
 use super::canary::Choice;
 use super::decision::{Answer, Decision, Halt, Question, Reply, Respond};
@@ -236,6 +237,19 @@ impl Worker {
         if route.answer.is_some() {
             return Ok(Some(Respond::Route));
         }
+        // A subrequest passes on the word of its main request: who is behind it is not known here, so what only some may
+        // see is neither kept for it nor given to it.
+        let unknown = matches!(entry, Entry::Subrequest(_)) && !route.auth.is_empty();
+        if let Some(cached) = route.cache.as_ref().filter(|_| !unknown) {
+            let asked = cache::Asked { region, view: &view, request, route: &route, host };
+            asked.enter(cached, callers, out, ticket, recorder);
+        }
+        if ticket.cache.is_some() {
+            // What the cache answers needs no upstream, and takes no probe's place.
+            ticket.put_off = upstream.is_some();
+            tell!(recorder, Step::Breaker, "asked where the cache has no answer");
+            return Ok(None);
+        }
         if let Some(upstream) = &upstream {
             if !upstream.hash_on.is_empty() {
                 let claims = auth.is_some().then(|| callers.claims());
@@ -249,7 +263,7 @@ impl Worker {
 
     /// Asks the breaker and earns a piece of the retry budget; the last step, so that nothing is taken for a request
     /// that another step refuses.
-    fn enter_upstream(
+    pub(super) fn enter_upstream(
         region: &crate::state::Region,
         view: &View<'_>,
         upstream: &Blob<'_, Upstream>,

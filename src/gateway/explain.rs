@@ -28,6 +28,8 @@ pub enum Step {
     Auth,
     /// What the caller may do was compared with what the route requires.
     Permission,
+    /// Whether it may be answered from the cache, and under which key.
+    Cache,
     /// One of the route's variants was chosen.
     Canary,
     /// How a node will be chosen, who is ejected, and whether there is one with room.

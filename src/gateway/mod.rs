@@ -11,6 +11,7 @@
 //! ```
 
 mod access;
+mod cache;
 mod caller;
 mod canary;
 mod complete;
@@ -36,6 +37,7 @@ mod uuid;
 mod worker;
 
 pub use access::Entry;
+pub use cache::{CacheRules, Purge};
 pub use complete::Outcome;
 pub use decision::{Answer, Ask, Challenges, Decision, Question, Reply, Respond};
 pub use dump::{DumpError, dump};

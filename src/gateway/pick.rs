@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::decision::Reply;
+use super::explain::Silent;
 use super::object::{Route, Upstream};
 use super::ticket::{Attempt, Stage, Ticket};
 use super::worker::Worker;
@@ -40,11 +41,31 @@ pub enum TryEnd {
 }
 
 impl Worker {
+    /// Asks what stands between a request that may be answered from the cache and its upstream. To be called once it is
+    /// known that the cache has no answer; [`Worker::pick`] does it otherwise.
+    ///
+    /// # Errors
+    /// The breaker is open: nobody may be asked.
+    pub fn forward(&mut self, ticket: &mut Ticket, now: Now) -> Result<(), Reply> {
+        if !std::mem::take(&mut ticket.put_off) {
+            return Ok(());
+        }
+        let view = self.reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
+        match view.object::<Upstream>(ticket.upstream) {
+            Some(upstream) => Self::enter_upstream(&self.region, &view, &upstream, now, ticket, &mut Silent),
+            // Where the route leads now is found when a peer is picked.
+            None => Ok(()),
+        }
+    }
+
     /// Chooses the peer of the next try and shows it to `take`, whose result is returned.
     ///
     /// # Errors
     /// There is no peer left to try, or no upstream any more.
     pub fn pick<T>(&mut self, ticket: &mut Ticket, now: Now, take: impl FnOnce(&Peer<'_>) -> T) -> Result<T, Reply> {
+        if ticket.put_off {
+            self.forward(ticket, now)?;
+        }
         let view = self.reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
         let upstream = match view.object::<Upstream>(ticket.upstream) {
             Some(upstream) => upstream,
