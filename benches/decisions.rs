@@ -13,6 +13,7 @@ use std::sync::atomic::AtomicU64;
 
 use gateway::auth::{Algorithm, Claims, Jwt, Key, Material, Requirement, Verifier, allows};
 use gateway::balancer::{PickTable, Rng, Seat, Tried};
+use gateway::cache::{ArchivedQuery, Canonical, Field, KeyHasher, Query, canonical};
 use gateway::config::{self, Document};
 use gateway::gateway::{Decision, Entry, Outcome, Route, Ticket, TryEnd, Worker, publish};
 use gateway::limiter::Quota;
@@ -29,7 +30,7 @@ use jwt::entry;
 use serde_json::json;
 use support::{Fake, SECRET, TestSecrets, at};
 
-const DECISIONS: [Listed; 16] = [
+const DECISIONS: [Listed; 18] = [
     ("static_route_1k", || route(1_000, "/api/v1/service77/orders"), 1_000),
     ("static_route_100k", || route(100_000, "/api/v1/service77/orders"), 1_000),
     ("param_route_1k", || route(1_000, "/api/v1/service77/items/4711"), 1_000),
@@ -44,6 +45,12 @@ const DECISIONS: [Listed; 16] = [
     ("access_open_route", || access("/api/v1/open"), 500),
     ("access_no_route", || access("/nowhere"), 500),
     ("full_chain", full_chain, 200),
+    ("cache_key_10_sorted", || cache_key("a=1&b=2&c=3&d=4&e=5&f=6&g=7&h=8&i=9&j=10"), 1_000),
+    (
+        "cache_key_10_mixed",
+        || cache_key("page=2&sort=name&q=shoes&size=42&color=red&brand=x&lang=de&from=0&to=99&id=7"),
+        1_000,
+    ),
     ("write_one_route_100k", write_one, 50),
     ("publish_one_change_100k", publish_one, 3),
 ];
@@ -254,6 +261,25 @@ fn write_one() -> Job {
         let mut change = writer.begin();
         change.put_route(&name, &value, digest, &rules, Methods::ANY, 0, 0).unwrap();
         black_box(change.commit());
+    })
+}
+
+/// The key of a request with `query`: fields and digest as `access` has them, without a route's own choices.
+fn cache_key(query: &'static str) -> Job {
+    let all = rkyv::to_bytes::<rkyv::rancor::Error>(&Query::All).unwrap();
+    let (mut out, mut scratch) = (Vec::with_capacity(4_096), Vec::new());
+    Box::new(move || {
+        let rule = rkyv::access::<ArchivedQuery, rkyv::rancor::Error>(&all).unwrap();
+        out.clear();
+        let form = match canonical(black_box(query.as_bytes()), rule, &mut out, &mut scratch) {
+            Canonical::Written => &out,
+            _ => query.as_bytes(),
+        };
+        let mut key = KeyHasher::new([1, 2], 7);
+        key.field(Field::Scheme, b"https").field(Field::Host, b"api.example.com");
+        key.field(Field::Authority, b"api.example.com").field(Field::Path, black_box(b"/api/v1/service77/orders"));
+        key.field(Field::Query, form).generation(7, 1).generation(8, 1);
+        black_box(key.finish());
     })
 }
 

@@ -353,7 +353,7 @@ upstreams:
   - {name: c, nodes: [{host: 127.0.0.1, port: 0}]}
   - {name: d, nodes: [{host: 127.0.0.1, port: 1, weight: 0}]}
   - {name: e, nodes: [{host: 127.0.0.1, port: 1}, {host: 127.0.0.1, port: 1}]}
-  - {name: f, nodes: [{host: 127.0.0.1, port: 1}], algorithm: round_robin}
+  - {name: f, nodes: [{host: 127.0.0.1, port: 1}], pool: other}
   - {name: g, nodes: [{host: 127.0.0.1, port: 1}], retries: {on: [http_418]}}
   - {name: h, nodes: [{host: "http://127.0.0.1", port: 1}]}
 routes: [{name: r, paths: ["/*"], upstream: i}]
@@ -361,5 +361,125 @@ routes: [{name: r, paths: ["/*"], upstream: i}]
 --- error_log eval
 [qr/gateway\.yaml:3: upstreams\[0\]\.nodes: /, qr/gateway\.yaml:4: upstreams\[1\]: needs `nodes`/, qr/gateway\.yaml:5: upstreams\[2\]\.nodes\[0\]\.port: must be above 0/,
  qr/gateway\.yaml:6: upstreams\[3\]\.nodes\[0\]\.weight: must be above 0/, qr/gateway\.yaml:7: upstreams\[4\]\.nodes\[1\]: is the same host and port as nodes\[0\]/,
- qr/gateway\.yaml:8: upstreams\[5\]\.algorithm: `round_robin` is not supported yet/, qr/gateway\.yaml:9: upstreams\[6\]\.retries\.on\[0\]: must be one of/,
+ qr/gateway\.yaml:8: upstreams\[5\]\.pool: not supported yet/, qr/gateway\.yaml:9: upstreams\[6\]\.retries\.on\[0\]: must be one of/,
  qr/gateway\.yaml:10: upstreams\[7\]\.nodes\[0\]\.host: /, qr/gateway\.yaml:11: routes\[0\]\.upstream: .*`i`/]
+
+
+=== round_robin: nginx's sequence, of both workers together
+--- gateway
+version: 1
+upstreams: [{name: u, algorithm: round_robin, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1, weight: 3}, {host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_2}]}]
+routes: [{name: all, paths: ["/*"], upstream: u}]
+--- request
+GET /
+--- after_request eval
+sub {
+    # The request above was the first turn: one, one, two, one.
+    my @seen = map { get('/')->{body} =~ /^(\w+)/ } 1 .. 11;
+    is("@seen", 'one two one one one two one one one two one', 'whoever of the workers took which');
+}
+
+
+=== hash: as nginx's own `hash ... consistent`, absent and other keys included
+--- http_config
+upstream theirs {
+    hash $http_x_user consistent;
+    server 127.0.0.1:$TEST_NGINX_RAND_PORT_1 weight=2;
+    server 127.0.0.1:$TEST_NGINX_RAND_PORT_2;
+}
+--- config
+location / { gateway_pass gateway; }
+location /theirs { gateway off; proxy_pass http://theirs; }
+--- gateway
+version: 1
+upstreams: [{name: u, algorithm: hash, hash_on: ["header:x-user"], nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1, weight: 2}, {host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_2}]}]
+routes: [{name: all, paths: ["/*"], upstream: u}]
+--- request
+GET /
+--- after_request eval
+sub {
+    my %used;
+    for my $user (1 .. 40) {
+        my ($ours, $theirs) = map { get($_, headers => "X-User: user-$user")->{body} =~ /^(\w+)/ } '/', '/theirs';
+        is($ours, $theirs, "user-$user") if $ours ne $theirs;
+        $used{$ours}++;
+    }
+    is(scalar keys %used, 2, 'both are used');
+    is(scalar keys %{shares(12, '/')}, 2, 'without the header it goes round');
+}
+
+
+=== least_conn and max_in_flight: who is busy is passed over, and when all are the answer is 503 at once
+--- gateway
+version: 1
+upstreams:
+  - {name: least, algorithm: least_conn, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_TOLD}, {host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_2}]}
+  - {name: lone, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_TOLD}], max_in_flight: 2}
+  - {name: spare, algorithm: random, max_in_flight: 1, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_TOLD}, {host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_2, priority: 1}]}
+routes:
+  - {name: least, paths: ["/least"], upstream: least}
+  - {name: lone, paths: ["/lone"], upstream: lone}
+  - {name: spare, paths: ["/spare"], upstream: spare}
+  - {name: all, paths: ["/*"], upstream: {nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_2}]}}
+--- request
+GET /
+--- after_request eval
+sub {
+    get('/slow?1500', port => $ENV{TEST_NGINX_TOLD}, method => 'POST');
+    my @pids = map { my $path = $_; my $pid = fork; if (!$pid) { get($path); POSIX::_exit(0) } $pid } '/lone', '/lone', '/spare', '/least', '/least';
+    select undef, undef, undef, 0.4;
+    my $busy = get('/lone', method => 'POST', body => 'x' x 1000);
+    is("$busy->{status} $busy->{headers}{'retry-after'}", '503 1', 'busy');
+    like($busy->{body}, qr/"code":"upstream\.busy"/, 'and why');
+    like(get('/spare')->{body}, qr/^two/, 'the backup takes what is over');
+    like(get('/least')->{body}, qr/^two/, 'the other one has nothing to do') for 1 .. 3;
+    waitpid $_, 0 for @pids;
+    get('/heal', port => $ENV{TEST_NGINX_TOLD}, method => 'POST');
+    is(get('/lone')->{status}, 200, 'room again');
+}
+
+
+=== p2c_ewma and random answer, a dead node is left; slow_start lets a new node begin slowly
+--- gateway
+version: 1
+upstreams:
+  - {name: p, algorithm: p2c_ewma, nodes: [{host: 127.0.0.1, port: 1}, {host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_2}], retries: {budget: 100%}}
+  - {name: r, algorithm: random, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}, {host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_2}]}
+  - {name: s, algorithm: round_robin, slow_start: 1h, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}
+routes: [{name: p, paths: ["/p"], upstream: p}, {name: r, paths: ["/*"], upstream: r}, {name: s, paths: ["/s"], upstream: s}]
+--- request
+GET /
+--- after_request eval
+sub {
+    is_deeply(shares(30, '/p'), {two => 30}, 'nobody sees the dead one');
+    my $seen = shares(200, '/');
+    cmp_ok(abs($seen->{one} - 100), '<', 45, 'even');
+    my ($one, $two) = @{$Test::Nginx::Util::RandPorts}{qw(TEST_NGINX_RAND_PORT_1 TEST_NGINX_RAND_PORT_2)};
+    sleep 2;
+    ok(edit("slow_start: 1h, nodes: [{host: 127.0.0.1, port: $one}", "slow_start: 10s, nodes: [{host: 127.0.0.1, port: $one}, {host: 127.0.0.1, port: $two}",
+        sub { grep { get('/s')->{body} =~ /^two/ } 1 .. 12 }), 'it gets something');
+    $seen = shares(40, '/s');
+    cmp_ok($seen->{two}, '<', 16, 'but little');
+}
+--- no_error_log
+[alert]
+
+
+=== misconfigured: keys without hash, hash without keys, a key that is the same for all, a ring too heavy
+--- gateway
+version: 1
+upstreams:
+  - {name: a, nodes: [{host: 127.0.0.1, port: 1}], algorithm: hash}
+  - {name: b, nodes: [{host: 127.0.0.1, port: 1}], hash_on: [ip]}
+  - {name: c, nodes: [{host: 127.0.0.1, port: 1}], algorithm: hash, hash_on: [global]}
+  - {name: d, nodes: [{host: 127.0.0.1, port: 1, weight: 20000}], algorithm: hash, hash_on: [ip]}
+  - {name: e, nodes: [{host: 127.0.0.1, port: 1}], algorithm: least_connections}
+  - {name: f, nodes: [{host: 127.0.0.1, port: 1}], algorithm: hash, hash_on: [ip], slow_start: 5s}
+  - {name: g, nodes: [{host: 127.0.0.1, port: 1}], max_in_flight: 0}
+routes: [{name: r, paths: ["/*"], upstream: a}]
+--- must_die
+--- error_log eval
+[qr/gateway\.yaml:3: upstreams\[0\]: needs `hash_on`/, qr/gateway\.yaml:4: upstreams\[1\]\.hash_on: has no meaning/,
+ qr/gateway\.yaml:5: upstreams\[2\]\.hash_on\[0\]: must differ/, qr/gateway\.yaml:6: upstreams\[3\]\.nodes: weigh 20000 together/,
+ qr/gateway\.yaml:7: upstreams\[4\]\.algorithm: must be one of/, qr/gateway\.yaml:8: upstreams\[5\]\.slow_start: has no meaning/,
+ qr/gateway\.yaml:9: upstreams\[6\]\.max_in_flight: must be above 0/]

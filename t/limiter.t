@@ -5,10 +5,20 @@ use Gateway 'no_plan';
 
 our $Secret = $ENV{T_SECRET} = 'a secret that is longer than 32 bytes';
 env_to_nginx('T_SECRET');
+our ($Slow, $Slower) = (backend(), backend());
 our $Upstream = 'upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}]';
 
 # The statuses of requests one after the other: rows of [path, headers].
 sub Test::Base::Filter::statuses { return CORE::join ' ', map { get($_->[0], headers => $_->[1] // '')->{status} } @_ }
+
+# A request whose answer nobody reads yet.
+sub Test::Base::Filter::held {
+    my ($path) = @_;
+    my $socket = IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => Gateway::server('port'), Timeout => 5) or die "$!\n";
+    print $socket "GET $path HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    $socket->flush;
+    return $socket;
+}
 
 run_tests();
 
@@ -225,6 +235,157 @@ sub {
 }
 
 
+=== a request costs what its header says
+--- gateway eval
+"version: 1
+limiters: [{name: weighed, key: [global], rate: 1/m, burst: 5, cost: 'header:X-Cost'}]
+$::Upstream
+routes: [{name: all, paths: ['/*'], upstream: u, limits: [weighed]}]
+"
+--- request eval
+["GET /", "GET /", "GET /", "GET /", "GET /", "GET /"]
+--- more_headers eval
+["X-Cost: 3", "X-Cost: 6", "X-Cost: three", "X-Cost: 0", "X-Cost: 3", ""]
+--- error_code eval
+[200, 429, 400, 200, 429, 200]
+--- response_headers_like eval
+["RateLimit: \"weighed\";r=2;t=180", "Retry-After: \nRateLimit: \"weighed\";r=2;t=180", "Retry-After: ", "RateLimit: \"weighed\";r=2;t=180", "Retry-After: 60", "RateLimit: \"weighed\";r=1;t=240"]
+--- response_body_like eval
+['^one', '"code":"limit.never"', '"code":"limit.cost"', '^one', '"code":"limit.exceeded"', '^one']
+
+
+=== guessing is throttled: bad credentials count, good ones and none do not
+--- gateway eval
+"version: 1
+auth: [{name: p, jwt: {issuer: i, audience: a, keys: [{alg: HS256, secret: '\$env://T_SECRET'}]}}]
+limiters: [{name: guesses, key: [ip], rate: 1/m, burst: 2, on: auth_failure}]
+$::Upstream
+routes: [{name: p, paths: ['/*'], upstream: u, auth: [p], limits: [guesses]}]
+"
+--- config
+set_real_ip_from 127.0.0.1;
+real_ip_header X-From;
+location / { gateway_pass gateway; }
+--- request eval
+[map { "GET /" } 1 .. 8]
+--- more_headers eval
+my $good = 'Authorization: Bearer ' . jwt({iss => 'i', aud => 'a', sub => 's'}, $::Secret);
+my $bad = 'Authorization: Bearer x';
+[$good, $good, $good, "", $bad, $bad, $good, "$good\r\nX-From: 10.0.0.1"]
+--- error_code eval
+[200, 200, 200, 401, 401, 401, 429, 200]
+
+
+=== answers are charged when they are over, by a header that the client need not see, or by their status
+--- gateway eval
+"version: 1
+limiters:
+  - {name: tokens, key: ['header:X-K'], rate: 1/m, burst: 100, on: response, cost: 'header:X-Tokens', headers: x}
+  - {name: misses, key: ['header:X-K'], rate: 1/m, burst: 2, on: response, statuses: [404]}
+  - {name: shy, key: ['header:X-K'], rate: 1/m, burst: 1, on: response, mode: shadow}
+upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: \$TEST_NGINX_RAND_PORT_2}]}]
+routes:
+  - {name: model, paths: ['/model/*'], upstream: u, limits: [tokens]}
+  - {name: pages, paths: ['/pages/*'], upstream: u, limits: [misses]}
+  - {name: shy, paths: ['/shy'], upstream: u, limits: [shy]}
+  - {name: own, paths: ['/own'], reply: {status: 404, headers: {X-Tokens: '99'}}, limits: [tokens, misses]}
+"
+--- config
+location / { gateway_pass gateway; proxy_hide_header X-Tokens; }
+--- http_config
+server {
+    listen 127.0.0.1:$TEST_NGINX_RAND_PORT_2;
+    location = /model/60 { add_header X-Tokens 60; return 200 answer; }
+    location = /model/bad { add_header X-Tokens many; return 200 answer; }
+    location = /model/none { return 200 answer; }
+    location = /pages/here { return 200 here; }
+    location = /shy { return 200 shy; }
+    location / { return 404; }
+}
+--- request
+GET /model/60
+--- more_headers
+X-K: a
+--- response_headers
+! X-Tokens
+X-RateLimit-Remaining: 100
+--- after_request eval
+sub {
+    is(get('/model/60', headers => 'X-K: a')->{headers}{'x-ratelimit-remaining'}, 40, 'the first one was charged');
+    my $refused = get('/model/none', headers => 'X-K: a');
+    is("$refused->{status} $refused->{headers}{'retry-after'}", '429 1260', 'twenty are owed, and one is to be there');
+    is(statuses(['/model/bad', 'X-K: b'], ['/model/none', 'X-K: b'], ['/model/x', 'X-K: b']), '200 200 404', 'without a number');
+    is(get('/model/none', headers => 'X-K: b')->{headers}{'x-ratelimit-remaining'}, 97, 'each of them cost one');
+    is(statuses(['/pages/here', 'X-K: c'], ['/pages/no', 'X-K: c'], ['/pages/here', 'X-K: c'], ['/pages/no', 'X-K: c'],
+        ['/pages/here', 'X-K: c'], ['/pages/here', 'X-K: d']), '200 404 200 404 429 200', 'by status');
+    is(statuses(['/own', 'X-K: e'], ['/own', 'X-K: e'], ['/model/none', 'X-K: e'], ['/own', 'X-K: e']), '404 404 429 429', 'also what a route says itself');
+    is(statuses(['/shy', 'X-K: f'], ['/shy', 'X-K: f'], ['/shy', 'X-K: f']), '200 200 200', 'in shadow');
+}
+
+
+=== max_in_flight: exact over all workers; what a killed worker held comes back
+--- alerts: exited on signal 9
+--- gateway eval
+"version: 1
+upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $::Slow}]}]
+routes:
+  - {name: few, paths: ['/few'], upstream: u, max_in_flight: 3}
+  - {name: free, paths: ['/*'], upstream: u}
+"
+--- config
+add_header X-Worker $pid always;
+location / { gateway_pass gateway; }
+location = /metrics { gateway_metrics; }
+--- request
+GET /free
+--- response_body_like: backend
+--- after_request eval
+sub {
+    my $held = sub { get('/metrics')->{body} =~ /^gateway_route_in_flight\{route="few"\} (\d+)/m; $1 };
+    is(get('/slow?700', method => 'POST')->{status}, 200, 'a slow backend');
+    is_deeply(burst(40, '/few', connections => 40), {200 => 3, 503 => 37}, 'three at a time, whoever asks');
+    is($held->(), 0, 'and all are over');
+    get('/heal', method => 'POST');
+    is_deeply(burst(3, '/few', connections => 1), {200 => 3}, 'one after the other');
+    like(get('/metrics')->{body}, qr/gateway_rate_limit_hits_total\{route="few",rule="max_in_flight"\} 37\n/, 'counted');
+
+    get('/slow?60000', method => 'POST');
+    my @waiting = map { held('/few') } 1 .. 3;
+    ok(until_true(3, sub { $held->() == 3 }), 'three wait');
+    my $refused = get('/few');
+    is("$refused->{status} $refused->{headers}{'retry-after'}", '503 1', 'a fourth is refused');
+    like($refused->{body}, qr/"code":"limit.in_flight"/, 'and told why');
+    my @old = worker_pids();
+    kill KILL => @old;
+    ok(until_true(10, sub { my @now = worker_pids(); @now == 2 && !grep { my $pid = $_; grep { $_ == $pid } @old } @now }), 'other workers');
+    ok(until_true(5, sub { ($held->() // 9) == 0 }), 'their places are free again');
+}
+--- no_error_log
+[emerg]
+
+
+=== max_in_flight holds through a reload, whose old workers go on
+--- gateway eval
+"version: 1
+upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $::Slower}]}]
+routes: [{name: few, paths: ['/few'], upstream: u, max_in_flight: 2}, {name: free, paths: ['/*'], upstream: u}]
+"
+--- request
+GET /free
+--- response_body_like: backend
+--- after_request eval
+sub {
+    get('/slow?2500', method => 'POST');
+    my @waiting = map { held('/few') } 1 .. 2;
+    ok(until_true(2, sub { get('/few')->{status} == 503 }), 'full');
+    ok(reload(), 'reload');
+    is(get('/few')->{status}, 503, 'still full');
+    is((CORE::join '', map { my $text = ''; 1 while sysread $_, $text, 65536, length $text; $text =~ /^HTTP\/1.1 (\d+)/ ? "$1 " : '- ' } @waiting), '200 200 ', 'the old ones end well');
+    get('/heal', method => 'POST');
+    is(get('/few')->{status}, 200, 'and their places are free');
+}
+
+
 === misconfigured: no rate, a burst below one, an unknown key, a limiter of nobody
 --- gateway
 version: 1
@@ -237,10 +398,15 @@ limiters:
   - {name: f, rate: 5/s}
   - {name: g, key: [ip], rate: 5/s, cost: -1}
   - {name: h, key: [ip], rate: 5/s, store: redis}
-routes: [{name: r, paths: ["/*"], limits: [a, x]}]
+  - {name: i, key: [consumer], rate: 5/s, on: auth_failure}
+  - {name: j, key: [ip], rate: 5/s, statuses: [404]}
+  - {name: k, key: [ip], rate: 5/s, cost: X-Cost}
+routes: [{name: r, paths: ["/*"], limits: [a, x], max_in_flight: 0}]
 --- must_die
 --- error_log eval
 [qr/gateway\.yaml:3: limiters\[0\]\.rate: must be above 0/, qr/gateway\.yaml:4: limiters\[1\]\.burst: must be above 0/,
  qr/gateway\.yaml:5: limiters\[2\]\.key\[0\]: .*`ip`/, qr{gateway\.yaml:6: limiters\[3\]\.rate: .*10/s},
  qr/gateway\.yaml:7: limiters\[4\]/, qr/gateway\.yaml:8: limiters\[5\]: needs `key`/, qr/gateway\.yaml:9: limiters\[6\]\.cost: must not be negative/,
- qr/gateway\.yaml:10: limiters\[7\]\.store: .*not supported yet/, qr/gateway\.yaml:11: routes\[0\]\.limits\[1\]: .*`x`/]
+ qr/gateway\.yaml:10: limiters\[7\]\.store: .*not supported yet/, qr/gateway\.yaml:11: limiters\[8\]\.key\[0\]: .*failures/,
+ qr/gateway\.yaml:12: limiters\[9\]\.statuses: needs `on: response`/, qr/gateway\.yaml:13: limiters\[10\]\.cost: .*`header:NAME`/,
+ qr/gateway\.yaml:14: routes\[0\]\.limits\[1\]: .*`x`/, qr/gateway\.yaml:14: routes\[0\]\.max_in_flight: must be above 0/]

@@ -1,12 +1,15 @@
-//! The adaptive balancer as requests meet it: picks, statistics and rebuilt tables together, on a clock of numbers.
+//! The balancer as requests meet it: picks, statistics and rebuilt tables together, on a clock of numbers.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "balancer/algorithms.rs"]
+mod algorithms;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use gateway::balancer::{self, Outcome, PickTable, REBUILD, Rng, Seat, Standing, Statistics, Tried};
+use gateway::balancer::{self, Outcome, PickTable, Policy, REBUILD, Rng, Seat, Standing, Statistics, Tried};
 use gateway::state::tables::peers::{self, Peer, Peers};
 use gateway::types::{Id, MILLISECOND, SECOND};
 use proptest::prelude::*;
@@ -327,6 +330,7 @@ fn readers_of_a_table_under_rebuild_always_get_a_peer() {
 struct Load {
     statistics: Vec<AtomicU64>,
     table: Vec<AtomicU64>,
+    policy: Policy,
     slots: Vec<u32>,
     rng: Rng,
     mono: u64,
@@ -336,7 +340,12 @@ struct Load {
 
 impl Load {
     fn new(ports: &[u16]) -> Self {
+        Self::under(Policy::default(), ports)
+    }
+
+    fn under(policy: Policy, ports: &[u16]) -> Self {
         let mut load = Self {
+            policy,
             statistics: words(64 * peers::WIDTH),
             table: vec![],
             slots: vec![],
@@ -353,12 +362,13 @@ impl Load {
     fn publish(&mut self, ports: &[u16]) {
         let peers = Peers::new(&self.statistics);
         self.slots = ports.iter().map(|port| peers.claim(balancer::key(UPSTREAM, "10.0.0.1", *port))).collect();
-        self.table = words(PickTable::words(ports.len() as u32));
+        let seats: Vec<Seat> = self.slots.iter().map(|slot| Seat { weight: 1, priority: 0, slot: *slot }).collect();
+        self.table = PickTable::lay(self.policy, &seats, &[]);
         self.build();
     }
 
     fn build(&mut self) {
-        let table = PickTable::new(&self.table, self.slots.len() as u32).unwrap();
+        let table = PickTable::new(&self.table, self.slots.len() as u32).unwrap().under(self.policy);
         let seats = self.slots.iter().map(|slot| Seat { weight: 1, priority: 0, slot: *slot });
         table.build(seats, &Peers::new(&self.statistics), self.mono);
         self.due = self.mono + REBUILD;
@@ -382,7 +392,7 @@ impl Load {
                 self.build();
             }
             let peers = Peers::new(&self.statistics);
-            let table = PickTable::new(&self.table, self.slots.len() as u32).unwrap();
+            let table = PickTable::new(&self.table, self.slots.len() as u32).unwrap().under(self.policy);
             let place = table.pick(&peers, &Tried::new(), &mut self.rng, self.mono).unwrap() as usize;
             let peer = peers.started(table.slot(place as u32).unwrap(), 0);
             let (outcome, takes) = behave(place, counts[place]);

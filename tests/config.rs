@@ -107,6 +107,10 @@ fn the_example_loads() {
     assert_eq!((permissions.all, &permissions.required), (false, &names(&["orders:read"])));
     let cors = orders.cors.as_ref().unwrap();
     assert_eq!((&cors.origins, cors.credentials), (&Origins::These(names(&["https://app.example.com"])), false));
+    let cache = site.cache.as_ref().unwrap();
+    assert_eq!((&*cache.zone, &cache.ttl), ("api", &vec![(200, 300), (301, 300), (302, 300)]));
+    assert_eq!((cache.stale_if_error, cache.stale_while_revalidate, cache.lock), (3_600, 0, 5_000));
+    assert!(cache.get && cache.head && !cache.shared && orders.cache.is_none());
     assert!(site.cors.is_none() && site.canary.is_none());
     let canary = orders.canary.as_ref().unwrap();
     let variants = canary.variants.iter().map(|variant| (&*variant.name, variant.weight, &*variant.upstream));
@@ -147,9 +151,7 @@ fn the_full_example_is_refused_for_what_is_not_built_alone() {
     assert_eq!(
         lines.lines().collect::<Vec<_>>(),
         [
-            "f:26: upstreams[0].slow_start: not supported yet",
             "f:27: upstreams[0].health.active: not supported yet",
-            "f:33: routes[0].cache: not supported yet",
             "f:47: routes[1].transform: not supported yet",
             "f:48: routes[1].fallback: not supported yet",
         ]
@@ -180,13 +182,14 @@ fn json_is_read_the_same_way() {
                 {"host": "10.0.0.11", "port": 8080, "weight": 2}, {"host": "10.0.0.12", "port": 8080},
                 {"host": "10.0.0.13", "port": 8080, "priority": 1}
             ],
+            "slow_start": "30s",
             "retries": {"attempts": 2, "on": ["error", "timeout", "http_502", "http_503"], "budget": "20%"},
             "breaker": {"failures": 10, "window": "10s", "open_for": "30s", "probes": 5}},
             {"name": "orders-v2", "nodes": [{"host": "10.0.0.21", "port": 8443}], "tls": {"sni": "v2.example.com"}},
             {"name": "site", "nodes": [{"host": "10.0.0.31", "port": 8080}]}
         ],
         "routes": [
-            {"name": "site", "paths": ["/*"], "upstream": "site"},
+            {"name": "site", "paths": ["/*"], "upstream": "site", "cache": {"zone": "api", "ttl": "5m", "stale_if_error": "1h"}},
             {"name": "orders", "hosts": ["api.example.com"], "paths": ["/orders/*", "/orders/{id}/items"],
              "methods": ["GET", "POST"], "upstream": "orders", "auth": ["staff", "partners"],
              "permissions": {"any": ["orders:read"]}, "limits": ["per-ip", "per-user"],

@@ -129,8 +129,12 @@ fn what_happens_is_told_once_counted_and_explained() {
     }
     let mut notes = Notes::default();
     gateway.workers[0].access_with(&Fake::get("/"), Entry::First, at(10.2), &mut Ticket::new(), &mut notes);
-    let told: Vec<&str> =
-        notes.0.iter().filter(|(step, _)| *step == Step::Peers).map(|(_, text)| text.as_str()).collect();
+    let told: Vec<&str> = notes
+        .0
+        .iter()
+        .filter(|(step, text)| *step == Step::Balancer && text.contains("127.0") | text.contains("picked"))
+        .map(|(_, text)| text.as_str())
+        .collect();
     assert!(told.len() == 2 && told[1] == "2 of 3 can be picked", "{told:?}");
     assert!(told[0].starts_with("127.0.0.1:1 is ejected for 21 more s: it failed again and again"), "{told:?}");
 

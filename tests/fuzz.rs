@@ -61,6 +61,16 @@ fn signature() {
 }
 
 #[test]
+fn cache_control() {
+    replay("cache_control");
+}
+
+#[test]
 fn permission() {
     replay("permission");
+}
+
+#[test]
+fn bucket() {
+    replay("bucket");
 }

@@ -4,6 +4,8 @@
 
 mod support;
 
+#[path = "gateway/balancing.rs"]
+mod balancing;
 #[path = "gateway/dump.rs"]
 mod dump;
 #[path = "gateway/edits.rs"]

@@ -2,6 +2,9 @@
 // Helpers of tests may fail as tests do; clippy knows only functions marked #[test].
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "fuzz/bucket.rs"]
+mod bucket;
+
 use std::path::PathBuf;
 
 use std::sync::atomic::AtomicU64;
@@ -11,6 +14,7 @@ use gateway::limiter::{Due, KeyHasher, Quota};
 use gateway::state::tables::places::{self, Place, Places};
 use gateway::state::tables::rate::{Outcome, RateTable};
 use gateway::types::SECOND;
+use proptest::prelude::*;
 use serde_json::Value;
 
 /// The cases of our copy of `name`, or of the environment's where it has them.
@@ -183,4 +187,68 @@ fn killed_processes_keep_no_place_in_flight() {
         assert_eq!(table.count(slot, 7), Some(1), "round {round}");
     }
     assert_eq!(entered.load(SeqCst) >> 32, 0, "above the limit");
+}
+
+/// Honest clients, each a little below its limit, among a million keys that come once each: the table does not grow, and
+/// the honest get through as without the others.
+#[test]
+fn a_million_random_keys_cost_the_honest_nothing() {
+    const HONEST: u64 = 200;
+    const STRANGERS: u64 = 1_000_000;
+    let quota = Quota::new(10, SECOND, 10).unwrap();
+    // Room for a sixteenth of them, and a stranger's bucket is full again a tenth of a second later.
+    let words: Vec<AtomicU64> = (0..1 << 17).map(|_| AtomicU64::new(0)).collect();
+    let table = RateTable::new(&words);
+    let (mut tried, mut passed, mut strangers, mut now) = (0u64, 0u64, 0u64, SECOND);
+    for round in 0..STRANGERS / 20_000 {
+        for turn in 0..20_000u64 {
+            // 200,000 strangers a second, while each honest one comes ten times.
+            now += 5;
+            let stranger = key(&format!("stranger {}", round * 20_000 + turn));
+            strangers += u64::from(matches!(table.take(stranger, &quota, 1, now), Outcome::Taken(_)));
+            if turn % 100 == 0 {
+                tried += 1;
+                let honest = key(&format!("honest {}", turn / 100 % HONEST));
+                passed += u64::from(matches!(table.take(honest, &quota, 1, now), Outcome::Taken(_)));
+            }
+        }
+    }
+    assert_eq!(table.slots(), 1 << 16);
+    assert!(passed * 100 >= tried * 95, "{passed} of {tried} honest requests passed");
+    assert!(strangers * 100 >= STRANGERS * 95, "{strangers} strangers passed");
+    // Who is above its limit stays there, however many others come.
+    let greedy = key("greedy");
+    let mut taken = 0;
+    for turn in 0..100_000u64 {
+        now += 5;
+        let _ = table.take(key(&format!("more {turn}")), &quota, 1, now);
+        taken += u64::from(matches!(table.take(greedy, &quota, 1, now), Outcome::Taken(_)));
+    }
+    let allowed = 10 + 5;
+    assert!(
+        taken * 100 <= allowed * 105 && taken * 100 >= allowed * 95,
+        "{taken} for the greedy, {allowed} are its own"
+    );
+}
+
+proptest! {
+    /// Charges, debts and what is given back, at every edge of rate, burst, cost and clock, against exact sums.
+    #[test]
+    fn as_in_exact_sums(data in prop::collection::vec(any::<u8>(), 0..600)) {
+        bucket::run(&data);
+    }
+
+    /// The same for rates and bursts as people write them.
+    #[test]
+    fn as_in_exact_sums_for_usual_settings(
+        count in 1u8..64, per in 1_000u64..3_600_000_000, burst in 1u8..64, start in any::<u64>(),
+        steps in prop::collection::vec(0u8..64, 0..300),
+    ) {
+        let mut data = vec![count, 0xff];
+        data.extend(per.to_be_bytes());
+        data.extend([burst, 0xff]);
+        data.extend(start.to_be_bytes());
+        data.extend(steps);
+        bucket::run(&data);
+    }
 }

@@ -110,6 +110,7 @@ pub fn object() -> Route {
         deny: None,
         allow: None,
         canary: None,
+        cache: None,
         cors: None,
         answer: None,
         rewrite: None,

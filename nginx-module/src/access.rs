@@ -280,6 +280,18 @@ pub unsafe extern "C" fn log_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     })
 }
 
+/// Tells the library how a request that nobody logs has ended.
+///
+/// # Safety
+///
+/// The request of `context` is live, or its pool is about to go.
+pub unsafe fn complete(context: &mut Context) {
+    // SAFETY: the caller's promise.
+    let outcome = unsafe { outcome(context.request) };
+    let now = recent();
+    with_worker(|worker| worker.complete(&mut context.ticket, &outcome, now));
+}
+
 /// # Safety
 ///
 /// `r` is a live request.

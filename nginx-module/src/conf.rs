@@ -353,6 +353,9 @@ pub fn check(cf: *mut ngx_conf_t) -> Result<(), ()> {
             for warning in &checked.warnings {
                 raw::conf_log(cf, raw::Level::Warning, &format!("gateway: {warning}"));
             }
+            if !cache_zones(cf, &path, &checked.document) {
+                return Err(());
+            }
             let document = Box::into_raw(Box::new(checked.document));
             main.checked = document;
             // SAFETY: the pool is the cycle's; the record frees the document with it.
@@ -372,6 +375,55 @@ pub fn check(cf: *mut ngx_conf_t) -> Result<(), ()> {
             Err(())
         }
     }
+}
+
+/// Whether nginx has the zone of each route with `cache`; says of each that it has not.
+fn cache_zones(cf: *mut ngx_conf_t, path: &str, document: &Document) -> bool {
+    let mut right = true;
+    for route in &document.routes {
+        let Some(cache) = &route.cache else { continue };
+        if !has_cache(cf, &cache.zone) {
+            let (name, zone) = (&route.name, &cache.zone);
+            let message = format!(
+                "gateway: {path}: route \"{name}\": cache.zone: there is no \"proxy_cache_path\" with \"keys_zone={zone}:...\""
+            );
+            raw::conf_log(cf, raw::Level::Emergency, &message);
+            right = false;
+        }
+    }
+    right
+}
+
+/// Whether one of nginx's modules that pass requests on has a cache in the zone `name`.
+fn has_cache(cf: *mut ngx_conf_t, name: &str) -> bool {
+    const MODULES: [&[u8]; 4] =
+        [b"ngx_http_proxy_module", b"ngx_http_fastcgi_module", b"ngx_http_uwsgi_module", b"ngx_http_scgi_module"];
+    // SAFETY: the cycle's lists of zones and modules are complete by now; the latter ends in null. A zone's tag is the
+    // module that asked for it.
+    unsafe {
+        let cycle = &*(*cf).cycle;
+        let mut part = &raw const cycle.shared_memory.part;
+        while let Some(current) = part.as_ref() {
+            let zones = current.elts.cast::<ngx_shm_zone_t>();
+            for index in 0..current.nelts {
+                let zone = &*zones.add(index);
+                if bytes(zone.shm.name) != name.as_bytes() {
+                    continue;
+                }
+                let mut modules = cycle.modules;
+                while let Some(module) = (*modules).as_ref() {
+                    let named =
+                        !module.name.is_null() && MODULES.contains(&std::ffi::CStr::from_ptr(module.name).to_bytes());
+                    if named && ptr::eq(ptr::from_ref(module).cast::<c_void>(), zone.tag) {
+                        return true;
+                    }
+                    modules = modules.add(1);
+                }
+            }
+            part = current.next;
+        }
+    }
+    false
 }
 
 /// Reads secrets as usual and remembers which names of the environment the document refers to: nginx clears the

@@ -3,15 +3,15 @@
 use std::ffi::c_void;
 use std::ptr;
 
-use gateway::gateway::{Answer, Ticket};
+use gateway::gateway::{Answer, Reply, Ticket};
 use gateway::types::Reason;
-use nginx_sys::{ngx_http_request_t, ngx_pool_cleanup_add, ngx_str_t};
+use nginx_sys::{ngx_http_request_t, ngx_http_upstream_conf_t, ngx_pool_cleanup_add, ngx_str_t};
 
 use crate::answer::Kept;
 use crate::body::Body;
 use crate::forward::Changes;
 use crate::raw::{self, fence};
-use crate::{ask, ngx_http_gateway_module, process};
+use crate::{access, ask, ngx_http_gateway_module, process};
 
 /// One request's (or subrequest's) record.
 #[repr(C)]
@@ -40,6 +40,12 @@ pub struct Context {
     pub answer: Option<Answer>,
     /// … or that it has waited too long.
     pub gave_up: bool,
+    /// The copy of the location's settings that its upstream uses; null = none was made.
+    pub own_conf: *mut ngx_http_upstream_conf_t,
+    /// Whether it fetches a new answer for the cache while an old one is given.
+    pub refreshes: bool,
+    /// Why no peer was to be asked.
+    pub late: Option<Reply>,
     /// Made once, when something asks for it.
     pub request_id: ngx_str_t,
 }
@@ -106,6 +112,9 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
             waiting: 0,
             answer: None,
             gave_up: false,
+            own_conf: ptr::null_mut(),
+            refreshes: false,
+            late: None,
             request_id: raw::text(b""),
         });
         record.handler = Some(release);
@@ -128,7 +137,12 @@ unsafe extern "C" fn release(data: *mut c_void) {
                 && !context.completed
             {
                 context.completed = true;
-                process::with_worker(|worker| worker.abandon(&mut context.ticket));
+                if context.refreshes {
+                    // Nobody logs a subrequest.
+                    access::complete(context);
+                } else {
+                    process::with_worker(|worker| worker.abandon(&mut context.ticket));
+                }
             }
             place.drop_in_place();
         }

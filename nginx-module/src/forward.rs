@@ -167,7 +167,9 @@ pub unsafe fn own_headers(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
 pub unsafe fn changes(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
     // SAFETY: the caller's promise.
     let uri = unsafe { bytes((*r).uri) };
-    worker.forwarded_path().is_some_and(|path| path != uri) || worker.request_headers().next().is_some()
+    worker.forwarded_query().is_some()
+        || worker.forwarded_path().is_some_and(|path| path != uri)
+        || worker.request_headers().next().is_some()
 }
 
 /// Replaces the list of the request's headers by one with those that `keeps` names. Entries are copied: nginx's own
@@ -230,6 +232,10 @@ pub unsafe fn apply(r: *mut ngx_http_request_t, context: &mut Context, worker: &
             // Without both, nginx would send the target as it came, or the new path unescaped (NGINX.md k1).
             (*r).set_valid_unparsed_uri(0);
             (*r).set_quoted_uri(1);
+        }
+        if let Some(query) = worker.forwarded_query() {
+            let Some(copy) = raw::copy((*r).pool, query) else { return false };
+            (*r).args = copy;
         }
     }
     true

@@ -2,14 +2,16 @@
 //!
 //! nginx keeps the I/O; this crate turns its callbacks into the library's three calls and their results into nginx's.
 //! One feature a file: [`conf`] directives, [`zone`] the region, [`process`] what a worker has, [`access`] the phases,
-//! [`ask`] what they wait for, [`upstream`] the balancer, `tls` its encrypted connections, [`forward`] what goes to a peer, [`answer`] what a route answers
-//! by itself, [`filter`] the response's header, [`body`] the request's body, [`variable`], [`content`], [`reply`]; [`raw`]
+//! [`ask`] what they wait for, [`upstream`] the balancer, `tls` its encrypted connections, [`forward`] what goes to a
+//! peer, [`answer`] what a route answers by itself, [`filter`] the response's header, [`cache`] nginx's cache, [`body`] the
+//! request's body, [`variable`], [`content`], [`reply`]; [`raw`]
 //! is the thin layer over C. Every function that nginx calls is fenced against panics.
 
 mod access;
 mod answer;
 mod ask;
 mod body;
+mod cache;
 mod conf;
 mod content;
 mod context;

@@ -6,8 +6,8 @@ use std::ptr;
 use gateway::gateway::Reply;
 use gateway::types::{Header, Method, Protocol, Request, prefers_html};
 use nginx_sys::{
-    ngx_buf_t, ngx_chain_t, ngx_http_discard_request_body, ngx_http_finalize_request, ngx_http_output_filter,
-    ngx_http_request_t, ngx_http_send_header, ngx_int_t, ngx_str_t,
+    ngx_buf_t, ngx_chain_t, ngx_http_clean_header, ngx_http_discard_request_body, ngx_http_finalize_request,
+    ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header, ngx_int_t, ngx_str_t,
 };
 
 use crate::answer;
@@ -22,18 +22,52 @@ use crate::view::View;
 ///
 /// `r` is a live request.
 pub unsafe fn refuse(r: *mut ngx_http_request_t, answer: &Reply, context: &mut Context) -> ngx_int_t {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match write(r, answer, context) {
+            Ok(rc) => {
+                ngx_http_finalize_request(r, rc);
+                rc::DONE
+            }
+            Err(rc) => rc,
+        }
+    }
+}
+
+/// Answers `r` with the refusal in the place of an error of nginx's, whose header is about to be sent.
+///
+/// # Safety
+///
+/// `r` is a live request, in a header filter that was called for a special response.
+pub unsafe fn replace(r: *mut ngx_http_request_t, answer: &Reply, context: &mut Context) -> ngx_int_t {
+    // SAFETY: the caller's promise; nginx sends no body of its own to a request that wants a header alone.
+    unsafe {
+        ngx_http_clean_header(r);
+        context.replied = true;
+        let (Ok(rc) | Err(rc)) = write(r, answer, context);
+        (*r).set_header_only(1);
+        if rc > rc::OK { rc::ERROR } else { rc }
+    }
+}
+
+/// Writes header and body of the refusal; an error where nothing was sent.
+///
+/// # Safety
+///
+/// `r` is a live request.
+unsafe fn write(r: *mut ngx_http_request_t, answer: &Reply, context: &mut Context) -> Result<ngx_int_t, ngx_int_t> {
     // SAFETY: the caller's promise, here and below.
     unsafe {
         // Else nginx would ask a client that waits for 100 Continue to send what is thrown away.
         (*r).set_expect_tested(1);
         let discarded = ngx_http_discard_request_body(r);
         if discarded != rc::OK {
-            return discarded;
+            return Err(discarded);
         }
         // An error page that is itself refused answers with the refusal's status, as nginx's own refusals do.
         (*r).err_status = 0;
         let view = View::new(r);
-        let Some((status, kind, body)) = form(&view, answer, variable::request_id(r, context)) else { return 500 };
+        let Some((status, kind, body)) = form(&view, answer, variable::request_id(r, context)) else { return Err(500) };
         let mut ok = true;
         if let Some(grpc) = kind.grpc_status {
             ok &= set(r, b"grpc-status", grpc.as_bytes()) && set(r, b"grpc-message", answer.reason.public().as_bytes());
@@ -55,11 +89,9 @@ pub unsafe fn refuse(r: *mut ngx_http_request_t, answer: &Reply, context: &mut C
             ok &= set(r, name, value);
         }
         if !(ok && answer::add_lines(r, context)) {
-            return 500;
+            return Err(500);
         }
-        let rc = send(r, status, raw::text(kind.content_type), &body);
-        ngx_http_finalize_request(r, rc);
-        rc::DONE
+        Ok(send(r, status, raw::text(kind.content_type), &body))
     }
 }
 

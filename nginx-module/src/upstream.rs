@@ -13,11 +13,12 @@ use nginx_sys::{
     NGX_HTTP_UPSTREAM_FT_HTTP_429, NGX_HTTP_UPSTREAM_FT_HTTP_500, NGX_HTTP_UPSTREAM_FT_HTTP_502,
     NGX_HTTP_UPSTREAM_FT_HTTP_503, NGX_HTTP_UPSTREAM_FT_HTTP_504, NGX_HTTP_UPSTREAM_FT_INVALID_HEADER,
     NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT, NGX_HTTP_UPSTREAM_FT_OFF, NGX_HTTP_UPSTREAM_FT_TIMEOUT, NGX_PEER_FAILED,
-    ngx_array_create, ngx_array_push, ngx_command_t, ngx_conf_t, ngx_http_request_t, ngx_http_upstream_conf_t,
-    ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_msec_t,
-    ngx_peer_connection_t, ngx_str_t, ngx_uint_t, sockaddr,
+    ngx_array_create, ngx_array_push, ngx_command_t, ngx_conf_t, ngx_http_request_t, ngx_http_upstream_server_t,
+    ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_msec_t, ngx_peer_connection_t, ngx_str_t,
+    ngx_uint_t, sockaddr,
 };
 
+use crate::cache;
 use crate::context::{self, Context};
 use crate::ngx_http_upstream_module;
 use crate::process::{recent, with_worker};
@@ -120,7 +121,10 @@ unsafe extern "C" fn init(r: *mut ngx_http_request_t, _: *mut ngx_http_upstream_
             let Some(state) = tries.as_mut() else { return rc::ERROR };
             state.request = r;
             state.context = context;
-            if !adjust(r, u, &context.ticket) {
+            // The cache has no answer, so the upstream is asked after all.
+            let now = recent();
+            context.late = with_worker(|worker| worker.forward(&mut context.ticket, now)).and_then(Result::err);
+            if !adjust(r, u, context) {
                 return rc::ERROR;
             }
             u.peer.data = tries.cast();
@@ -173,7 +177,8 @@ unsafe fn decided<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> {
 /// # Safety
 ///
 /// `r` is live and `u` is its upstream.
-unsafe fn adjust(r: *mut ngx_http_request_t, u: &mut ngx_http_upstream_t, ticket: &Ticket) -> bool {
+unsafe fn adjust(r: *mut ngx_http_request_t, u: &mut ngx_http_upstream_t, context: &mut Context) -> bool {
+    let ticket = &context.ticket;
     // SAFETY: the configuration lives as long as the cycle.
     let Some(conf) = (unsafe { u.conf.as_ref() }) else { return false };
     let timeouts = ticket.timeouts();
@@ -186,10 +191,13 @@ unsafe fn adjust(r: *mut ngx_http_request_t, u: &mut ngx_http_upstream_t, ticket
     let read = wanted(timeouts.read, conf.read_timeout);
     let next = next_upstream(ticket);
     let attempts = ngx_uint_t::from(ticket.attempts());
+    // SAFETY: the caller's promise.
+    let stale = conf.cache_use_stale | if ticket.is_cached() { unsafe { cache::stale_on(r) } } else { 0 };
     if connect == conf.connect_timeout
         && send == conf.send_timeout
         && read == conf.read_timeout
         && next == conf.next_upstream
+        && stale == conf.cache_use_stale
         && ticket.tls() == 0
         && (conf.next_upstream_tries == 0 || conf.next_upstream_tries == attempts)
     {
@@ -197,18 +205,16 @@ unsafe fn adjust(r: *mut ngx_http_request_t, u: &mut ngx_http_upstream_t, ticket
     }
     // SAFETY: both are whole configurations; the copy lives as long as the request.
     unsafe {
-        let copy: *mut ngx_http_upstream_conf_t = raw::zeroed((*r).pool);
-        let Some(own) = copy.as_mut() else { return false };
-        ptr::copy_nonoverlapping(conf, own, 1);
+        let Some(own) = cache::own_conf(r, u, context) else { return false };
         own.connect_timeout = connect;
         own.send_timeout = send;
         own.read_timeout = read;
         own.next_upstream = next;
         own.next_upstream_tries = attempts;
-        if ticket.tls() != 0 && !encrypt(r, u, own, ticket) {
+        own.cache_use_stale = stale;
+        if context.ticket.tls() != 0 && !encrypt(r, u, own, &context.ticket) {
             return false;
         }
-        u.conf = copy;
     }
     true
 }
@@ -273,6 +279,9 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
         };
         // SAFETY: the record lives in the request's pool.
         let Some(context) = (unsafe { tries.context.as_mut() }) else { return rc::ERROR };
+        if context.late.is_some() {
+            return rc::BUSY;
+        }
         let now = recent();
         let chosen = with_worker(|worker| {
             worker.pick(&mut context.ticket, now, |peer| {

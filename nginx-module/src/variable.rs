@@ -6,6 +6,7 @@ use nginx_sys::{
     ngx_int_t, ngx_str_t, ngx_uint_t,
 };
 
+use crate::cache;
 use crate::context::{self, Context};
 use crate::process::{now, recent, secret, with_worker};
 use crate::raw::{self, bytes, fence, rc, text};
@@ -29,9 +30,11 @@ enum Variable {
     Variant,
     RequestId,
     Asks,
+    Cache,
+    CacheKey,
 }
 
-const VARIABLES: [(&[u8], Variable); 13] = [
+const VARIABLES: [(&[u8], Variable); 15] = [
     (b"gateway_route", Variable::Route),
     (b"gateway_upstream", Variable::Upstream),
     (b"gateway_peer", Variable::Peer),
@@ -45,6 +48,8 @@ const VARIABLES: [(&[u8], Variable); 13] = [
     (b"gateway_variant", Variable::Variant),
     (b"gateway_request_id", Variable::RequestId),
     (b"gateway_asks", Variable::Asks),
+    (b"gateway_cache", Variable::Cache),
+    (b"gateway_cache_key", Variable::CacheKey),
 ];
 
 /// Declares the variables before the configuration is read.
@@ -105,6 +110,8 @@ unsafe fn value(r: *mut ngx_http_request_t, variable: Variable) -> Option<ngx_st
     unsafe {
         match variable {
             Variable::Connection => return Some(connection(r)),
+            Variable::Cache => return Some(cache::zone(r)),
+            Variable::CacheKey => return cache::key(r),
             Variable::RequestId => {
                 let context = context::obtain(r)?;
                 request_id(r, context);
@@ -139,7 +146,7 @@ unsafe fn value(r: *mut ngx_http_request_t, variable: Variable) -> Option<ngx_st
                 let ticket = ticket?;
                 copied(with_worker(|worker: &mut Worker| worker.breaker_state(ticket, now()))?)
             }
-            Variable::Connection | Variable::RequestId => None,
+            Variable::Connection | Variable::RequestId | Variable::Cache | Variable::CacheKey => None,
         }
     }
 }

@@ -16,23 +16,30 @@
 
 mod alias;
 mod budget;
+mod crc;
 mod ewma;
 mod passive;
 mod pick;
+mod ring;
 mod rng;
+mod sequence;
 mod settings;
 mod table;
 mod tls;
 mod tried;
+mod turns;
 mod weight;
 
 pub use budget::RetryBudget;
+pub use crc::Crc;
 pub use ewma::{Errors, Latency, TAU, TICK, Tick};
 pub use passive::{Calls, Cause, EJECT_MAX, Ejected, INTERVAL, Streak, ejection, remembered, stands_out};
+pub use ring::{Member, WEIGHT_MAX};
 pub use rng::Rng;
+pub use sequence::CYCLE_MAX;
 pub use settings::{
-    Algorithm, ArchivedAlgorithm, ArchivedEjection, ArchivedNode, ArchivedRetries, ArchivedRetryOn, ArchivedTimeouts,
-    Ejection, Node, Retries, RetryOn, Timeouts,
+    Algorithm, ArchivedAlgorithm, ArchivedEjection, ArchivedNode, ArchivedPolicy, ArchivedRetries, ArchivedRetryOn,
+    ArchivedTimeouts, Ejection, Node, Policy, Retries, RetryOn, Timeouts,
 };
 pub use table::{PickTable, Seat};
 pub use tls::{

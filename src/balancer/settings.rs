@@ -6,6 +6,70 @@ pub enum Algorithm {
     /// In proportion to weight, latency and error rate.
     #[default]
     Adaptive,
+    /// nginx's smooth weighted sequence, one for all workers.
+    RoundRobin,
+    /// The fewest requests in flight for its weight.
+    LeastConn,
+    /// Of two drawn by weight the one with the smaller product of latency and requests in flight.
+    P2cEwma,
+    /// By a key of the request, consistently.
+    Hash,
+    /// In proportion to weight.
+    Random,
+}
+
+impl Algorithm {
+    /// Every algorithm with its word in the document.
+    pub const WORDS: [(&'static str, Self); 6] = [
+        ("adaptive", Self::Adaptive),
+        ("round_robin", Self::RoundRobin),
+        ("least_conn", Self::LeastConn),
+        ("p2c_ewma", Self::P2cEwma),
+        ("hash", Self::Hash),
+        ("random", Self::Random),
+    ];
+
+    /// Its word in the document.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        Self::WORDS.into_iter().find(|(_, other)| *other == self).map_or("", |(word, _)| word)
+    }
+
+    /// Whether its picks follow the written-out sequence.
+    pub(super) const fn takes_turns(self) -> bool {
+        matches!(self, Self::RoundRobin | Self::LeastConn | Self::Hash)
+    }
+}
+
+/// How the peers of an upstream are chosen, beside their weights.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Default, Hash)]
+pub struct Policy {
+    /// Which peer is next.
+    pub algorithm: Algorithm,
+    /// So many requests at most are in flight at each; 0 = no limit.
+    pub max_in_flight: u32,
+    /// For so long, microseconds, the weight of a peer that is new or has returned grows to the whole; 0 = at once.
+    pub slow_start: u64,
+}
+
+impl ArchivedPolicy {
+    /// The same as a value.
+    #[must_use]
+    #[inline]
+    pub fn get(&self) -> Policy {
+        Policy {
+            algorithm: match self.algorithm {
+                ArchivedAlgorithm::Adaptive => Algorithm::Adaptive,
+                ArchivedAlgorithm::RoundRobin => Algorithm::RoundRobin,
+                ArchivedAlgorithm::LeastConn => Algorithm::LeastConn,
+                ArchivedAlgorithm::P2cEwma => Algorithm::P2cEwma,
+                ArchivedAlgorithm::Hash => Algorithm::Hash,
+                ArchivedAlgorithm::Random => Algorithm::Random,
+            },
+            max_in_flight: self.max_in_flight.to_native(),
+            slow_start: self.slow_start.to_native(),
+        }
+    }
 }
 
 /// One server of an upstream as the document names it.

@@ -49,12 +49,37 @@ impl Standing {
         self.errors > DOUBT || self.latency.is_none()
     }
 
+    /// What a request costs here that finds `before` others in flight, where it would find `beside` at the sibling that
+    /// this one is compared with; the less, the better. Who fails fast has little in flight, which is no merit: the more
+    /// it fails the less it counts.
+    #[must_use]
+    #[inline]
+    pub(super) fn cost(self, siblings: f32, before: f32, beside: f32) -> f32 {
+        let before = before + (beside - before).max(0.0) * (self.errors / DOUBT).min(1.0);
+        (before + 1.0) / self.quality(siblings)
+    }
+
     /// Weight per unit of static weight: `1000 / (latency ms + 1) x (1 - error rate)`.
     #[must_use]
     #[inline]
     pub fn quality(self, siblings: f32) -> f32 {
         1000.0 / (self.effective(siblings) + 1.0) * self.health()
     }
+}
+
+/// The least part of its weight that a peer begins with while it ramps up: without any requests nobody warms up.
+const COLD: f64 = 0.1;
+
+/// Units of [`effective`] weight in one of the document's.
+const UNIT: f64 = 256.0;
+
+/// The weight of a peer that has been there for `age` while weights grow over `slow_start`, both microseconds; in parts
+/// of 1/256, and never 0 unless `weight` is.
+#[must_use]
+pub(super) fn effective(weight: u32, age: u64, slow_start: u64) -> u32 {
+    let part = if age >= slow_start { 1.0 } else { (age as f64 / slow_start as f64).max(COLD) };
+    // Saturates at 2^32 / 256, far above what a document may say.
+    (f64::from(weight) * UNIT * part).ceil() as u32
 }
 
 /// Where standings come from; the region's peer table, or a test's vector.
@@ -64,6 +89,23 @@ pub trait Statistics {
 
     /// Lets a peer that was never measured begin at `ms` milliseconds.
     fn seed(&self, slot: u32, ms: f32, mono: u64);
+
+    /// How many requests are in flight at the peer.
+    fn in_flight(&self, slot: u32) -> u32 {
+        let _ = slot;
+        0
+    }
+
+    /// For how long, microseconds, it has been there, or back.
+    fn age(&self, slot: u32, mono: u64) -> u64 {
+        let _ = (slot, mono);
+        u64::MAX
+    }
+
+    /// Lets its age begin now: it is away.
+    fn away(&self, slot: u32, mono: u64) {
+        let _ = (slot, mono);
+    }
 }
 
 #[cfg(test)]
@@ -84,6 +126,23 @@ mod tests {
         ] {
             let quality = Standing { latency, errors, available: true }.quality(siblings);
             assert!((quality - expected).abs() < 1e-3, "{latency:?} {errors}: {quality}");
+        }
+    }
+
+    #[test]
+    fn weights_grow_from_a_tenth() {
+        for (weight, age, slow_start, expected) in [
+            (3, 0, 0, 768),
+            (3, 5, 0, 768),
+            (1, 0, 10, 26),
+            (1, 1, 10, 26),
+            (1, 5, 10, 128),
+            (1, 10, 10, 256),
+            (0, 0, 10, 0),
+            (1_000_000, u64::MAX, 10, 256_000_000),
+            (u32::MAX, 0, 0, u32::MAX),
+        ] {
+            assert_eq!(effective(weight, age, slow_start), expected, "{weight} {age} {slow_start}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The document once it is checked: nothing here can be wrong, nothing is left to look up.
 
+use crate::cache::Cache;
 use crate::cors::Cors;
 use crate::lists::{Ban, List, Range};
 use crate::router::pattern::Rule;
@@ -74,7 +75,9 @@ pub struct Upstream {
     /// The labels of each of `nodes`, in the same order.
     pub node_labels: Vec<Labels>,
     /// How a node is chosen.
-    pub algorithm: balancer::Algorithm,
+    pub policy: balancer::Policy,
+    /// What `hash` hashes; empty for the other algorithms.
+    pub hash_on: Vec<limiter::KeyPart>,
     /// The `Host` that is sent.
     pub host: HostHeader,
     /// When a node is left alone for a while.
@@ -128,6 +131,8 @@ pub struct Route {
     pub canary: Option<Canary>,
     /// What browsers of other origins may do; `None` = we add nothing.
     pub cors: Option<Cors>,
+    /// What is answered from what was answered before; `None` = nothing.
+    pub cache: Option<Cache>,
     /// Who may come; empty = everybody.
     pub allow: Sources,
     /// Who may not; it goes before `allow`.

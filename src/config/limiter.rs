@@ -85,7 +85,8 @@ pub(super) fn check_key(text: &str) -> Result<(), String> {
     parse_key(text).map(drop)
 }
 
-fn parse_key(text: &str) -> Result<KeyPart, String> {
+/// One part of a key.
+pub(super) fn parse_key(text: &str) -> Result<KeyPart, String> {
     const FORMS: &str =
         "`ip`, `consumer`, `route`, `upstream`, `global`, `header:NAME`, `claim:NAME`, `cookie:NAME` or `path:NAME`";
     let Some((kind, name)) = text.split_once(':') else {

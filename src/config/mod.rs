@@ -7,6 +7,7 @@
 
 mod answer;
 mod auth;
+mod cache;
 mod canary;
 mod condition;
 mod conflict;

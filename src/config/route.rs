@@ -9,8 +9,9 @@ use super::node::Entry;
 use super::problem::quote;
 use super::read::At;
 use super::upstream::{WrittenRetries, timeouts, timeouts_or};
-use super::{Context, answer, auth, canary, condition, cors, limiter, lists, template, upstream};
+use super::{Context, answer, auth, cache, canary, condition, cors, limiter, lists, template, upstream};
 use crate::balancer::Timeouts;
+use crate::cache::Cache;
 use crate::cors::Cors;
 use crate::limiter::{Event, KeyPart};
 use crate::router::pattern::{Host, Path, Rule, Segment};
@@ -40,6 +41,7 @@ pub(super) struct Fields {
     headers: Option<Vec<(String, Template)>>,
     canary: Option<canary::Written>,
     cors: Option<Cors>,
+    cache: Option<Cache>,
     allow: Option<Sources>,
     deny: Option<Sources>,
     path_policy: Option<PathPolicy>,
@@ -80,6 +82,7 @@ impl Fields {
             headers: at.get("headers").map(|at| headers(&at)),
             canary: at.object("canary").map(|at| canary::read(&at, context)),
             cors: at.object("cors").map(|at| cors::read(&at)),
+            cache: at.object("cache").map(|at| cache::read(&at)),
             allow: at.get("allow").map(|at| lists::sources(&at, &context.names.lists)),
             deny: at.get("deny").map(|at| lists::sources(&at, &context.names.lists)),
             path_policy: at.text("path_policy").map(|word| match word {
@@ -151,11 +154,13 @@ impl Fields {
             enabled: self.enabled.or(defaults.enabled).unwrap_or(true),
             conditions: self.conditions.or_else(|| defaults.conditions.clone()).unwrap_or_default(),
             upstream,
-            answer,
             rewrite: self.rewrite.or_else(|| defaults.rewrite.clone()),
             headers: self.headers.or_else(|| defaults.headers.clone()).unwrap_or_default(),
             canary,
             cors: self.cors.or_else(|| defaults.cors.clone()),
+            // What the route answers by itself is not fetched from anybody.
+            cache: self.cache.or_else(|| defaults.cache.clone().filter(|_| answer.is_none())),
+            answer,
             allow: self.allow.or_else(|| defaults.allow.clone()).unwrap_or_default(),
             deny: self.deny.or_else(|| defaults.deny.clone()).unwrap_or_default(),
             auth: self.auth.or_else(|| defaults.auth.clone()).unwrap_or_default(),
@@ -188,6 +193,11 @@ fn agree(at: &At<'_>, route: &Route, context: &Context<'_>) {
     if route.rewrite.is_some() && route.strip_prefix {
         let place = at.get("rewrite").or_else(|| at.get("strip_prefix"));
         place.as_ref().unwrap_or(at).error("`rewrite` and `strip_prefix` exclude each other");
+    }
+    if let (Some(place), Some(_)) = (at.get("cache"), &route.answer) {
+        place.error(
+            "has no meaning beside `reply` and `redirect`: what the route answers by itself is fetched from nobody",
+        );
     }
     templates(at, route);
     let written = at.get("limits");

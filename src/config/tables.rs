@@ -1,6 +1,7 @@
 //! The fields of every resource, in the order of DOCUMENT.md. This is the one list of them.
 
 mod auth;
+mod cache;
 mod canary;
 mod limiter;
 mod lists;
@@ -9,6 +10,7 @@ mod signature;
 mod upstream;
 
 pub use auth::{API_KEY, AUTH, BASIC, CERTIFICATE, CLAIMS, CONSUMER, JWKS, JWT, KEY, MTLS, REVOCATION, ROLE};
+pub use cache::{CACHE, CACHE_KEY, CACHE_QUERY};
 pub use canary::{CANARY, OVERRIDES, VARIANT};
 pub use limiter::LIMITER;
 pub use lists::{BAN, LIST};
@@ -92,7 +94,7 @@ pub static ROUTE: Resource = Resource {
         field("transform", Unbuilt),
         field("graphql", Unbuilt),
         field("version", Unbuilt),
-        field("cache", Unbuilt),
+        field("cache", Object(&CACHE)),
         field("timeouts", Object(&TIMEOUTS)),
         field("retries", Object(&RETRIES)),
         field("headers", HeaderTexts(&route::HEADER_VALUE, &REQUEST_RESERVED)),
@@ -132,6 +134,8 @@ pub static ROUTE: Resource = Resource {
         ("max_requests", "our word is `max_in_flight`"),
         ("rate", "our word is `limits`, with the names of `limiters`"),
         ("breaker", "a breaker belongs to its upstream"),
+        ("proxy_cache", "our word is `cache`"),
+        ("proxy-cache", "our word is `cache`"),
         ("roles", "a route requires `permissions`; `roles` grant them"),
         ("consumer_groups", "a route requires `permissions`; `roles` grant them"),
     ],
@@ -152,6 +156,8 @@ const PRIORITY: Shape = Integer { min: i32::MIN as i64, max: i32::MAX as i64 };
 /// nginx counts in milliseconds.
 const SPAN: Shape = Duration { min: MILLISECOND, max: DAY, step: 0 };
 const METHOD: Shape = Choice(&["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"], &[]);
+const METHOD_READ: Shape = Choice(&["GET", "HEAD"], &[]);
+const SOME_NAME: Shape = Text(&Form { words: "a name", check: scalar::name });
 const RETRY_ON: Shape = Choice(
     &["error", "timeout", "http_500", "http_502", "http_503", "http_504", "http_403", "http_404", "http_429"],
     &[],

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::document::{HostHeader, Labels, Upstream};
+use super::limiter::parse_key;
 use super::read::At;
 use super::scalar;
 use super::secrets::Secrets;
-use crate::balancer::{Algorithm, Ejection, Node, Retries, RetryOn, Timeouts};
+use crate::balancer::{Algorithm, Ejection, Node, Policy, Retries, RetryOn, Timeouts, WEIGHT_MAX};
 use crate::breaker::Breaker;
+use crate::limiter::KeyPart;
 use crate::overload::{Mode, Overload};
 use crate::router::pattern::Host;
 use crate::types::SECOND;
@@ -24,12 +26,14 @@ const OVERLOAD_MAX: u32 = 1_000;
 /// reported.
 pub(super) fn read(at: &At<'_>, name: String, secrets: &dyn Secrets) -> Option<(Upstream, WrittenRetries)> {
     let (nodes, node_labels) = nodes(at);
+    let (policy, hash_on) = policy(at, &nodes);
     let written = at.get("retries").map(|at| WrittenRetries::read(&at));
     let upstream = Upstream {
         name,
         nodes: Some(nodes).filter(|nodes| !nodes.is_empty())?,
         node_labels,
-        algorithm: Algorithm::Adaptive,
+        policy,
+        hash_on,
         host: match at.text("host") {
             None | Some("preserve") => HostHeader::Preserve,
             Some(host) => HostHeader::Name(host.to_ascii_lowercase()),
@@ -103,6 +107,58 @@ fn ejection(at: &At<'_>) -> Ejection {
         }
     }
     ejection
+}
+
+/// How nodes are chosen, and what is hashed.
+fn policy(at: &At<'_>, nodes: &[Node]) -> (Policy, Vec<KeyPart>) {
+    let word = at.text("algorithm").unwrap_or("adaptive");
+    let algorithm = Algorithm::WORDS.into_iter().find(|(other, _)| *other == word).map(|(_, algorithm)| algorithm);
+    let policy = Policy {
+        algorithm: algorithm.unwrap_or_default(),
+        max_in_flight: at.number("max_in_flight").unwrap_or(0),
+        slow_start: at.parsed("slow_start", scalar::duration).unwrap_or(0),
+    };
+    let hash_on = at.get("hash_on");
+    let parts: Vec<KeyPart> =
+        hash_on.iter().flat_map(At::items).filter_map(|item| parse_key(item.node.text()?).ok()).collect();
+    match (policy.algorithm, &hash_on) {
+        (Algorithm::Hash, None) => {
+            at.error("needs `hash_on`, such as `[header:x-user]`, where `algorithm` is `hash`");
+        }
+        (Algorithm::Hash, Some(_)) => {}
+        (_, Some(item)) => item.error(format!("has no meaning where `algorithm` is `{word}`; write `algorithm: hash`")),
+        (_, None) => {}
+    }
+    if let Some(list) = &hash_on
+        && let Some(index) =
+            (1..parts.len()).find(|&index| parts.iter().take(index).any(|part| Some(part) == parts.get(index)))
+        && let Some(item) = list.items().nth(index)
+    {
+        item.error("stands here twice");
+    }
+    if policy.algorithm == Algorithm::Hash {
+        if let Some(item) = at.get("slow_start") {
+            item.error("has no meaning where `algorithm` is `hash`: each key would move to another node and back");
+        }
+        let sum: u64 = nodes.iter().map(|node| u64::from(node.weight)).sum();
+        if let (true, Some(item)) = (sum > u64::from(WEIGHT_MAX), at.get("nodes")) {
+            item.error(format!(
+                "weigh {sum} together; where `algorithm` is `hash` that is at most {WEIGHT_MAX}, as each unit of weight \
+                 takes room: divide all weights by one number"
+            ));
+        }
+    }
+    (policy, parts)
+}
+
+/// Checks one part of what is hashed.
+pub(super) fn check_hash_key(text: &str) -> Result<(), String> {
+    match parse_key(text)? {
+        KeyPart::Global | KeyPart::Upstream => {
+            Err(format!("must differ between requests: by `{text}` all of them would go to one node"))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn breaker(at: &At<'_>) -> Breaker {

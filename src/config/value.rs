@@ -6,12 +6,13 @@
 
 mod address;
 mod auth;
+mod cache;
 mod signature;
 
 use serde_json::{Map, Value, json};
 
 use super::document::{Canary, Consumer, Document, HostHeader, PathPolicy, Protocols, Role, Route, Sources, Upstream};
-use crate::balancer::{Ejection, Retries, RetryOn, Timeouts, Tls, TlsVersion};
+use crate::balancer::{Algorithm, Ejection, Policy, Retries, RetryOn, Timeouts, Tls, TlsVersion};
 use crate::breaker::Breaker;
 use crate::canary::{Key, Mark};
 use crate::cors::{Cors, Origins};
@@ -253,6 +254,17 @@ pub(super) fn upstream(entry: &Upstream) -> Value {
     if let HostHeader::Name(name) = &entry.host {
         fields.put("host", name.as_str());
     }
+    let Policy { algorithm, max_in_flight, slow_start } = entry.policy;
+    if algorithm != Algorithm::default() {
+        fields.put("algorithm", algorithm.word());
+    }
+    fields.list("hash_on", entry.hash_on.iter().map(|part| key_part(part).into()));
+    if slow_start > 0 {
+        fields.put("slow_start", duration(slow_start));
+    }
+    if max_in_flight > 0 {
+        fields.put("max_in_flight", max_in_flight);
+    }
     put_ejection(&mut fields, &entry.ejection);
     if let Some(overload) = &entry.overload {
         let mode = match overload.mode {
@@ -444,6 +456,9 @@ pub(super) fn route(entry: &Route) -> Value {
     }
     if let Some(settings) = &entry.cors {
         fields.put("cors", cors(settings));
+    }
+    if let Some(settings) = &entry.cache {
+        fields.put("cache", cache::cache(settings));
     }
     put_sources(&mut fields, "allow", &entry.allow);
     put_sources(&mut fields, "deny", &entry.deny);

@@ -3,17 +3,19 @@
 //! bans -> path and host -> route -> the route's lists of addresses -> CORS -> limits that need no identity -> auth ->
 //! permissions -> limits keyed by identity -> canary -> the route's own answer, or what is forwarded -> breaker.
 
+use super::cache;
 use super::caller::{Callers, challenge};
 use super::canary::Choice;
 use super::decision::{Answer, Decision, Halt, Question, Reply, Respond};
 use super::explain::{Recorder, Silent, Step, tell};
+use super::hash_key::Source;
 use super::limit::Limits;
 use super::object::{ArchivedAddresses, ArchivedRoute, Route, Upstream};
 use super::route::{Asked, parameter};
 use super::ticket::{Passed, Stage, Ticket};
 use super::worker::{Out, Worker};
 use crate::auth::Auth;
-use crate::balancer::{ArchivedRetries, ArchivedTimeouts, RetryOn, Timeouts};
+use crate::balancer::{Algorithm, ArchivedRetries, ArchivedTimeouts, PickTable, RetryOn, Timeouts};
 use crate::cors::{ArchivedCors, Preflight};
 use crate::lists::{Bans, Set};
 use crate::router::settings::ArchivedAnswer;
@@ -236,7 +238,25 @@ impl Worker {
         if route.answer.is_some() {
             return Ok(Some(Respond::Route));
         }
+        // A subrequest passes on the word of its main request: who is behind it is not known here, so what only some may
+        // see is neither kept for it nor given to it.
+        let unknown = matches!(entry, Entry::Subrequest(_)) && !route.auth.is_empty();
+        if let Some(cached) = route.cache.as_ref().filter(|_| !unknown) {
+            let asked = cache::Asked { region, view: &view, request, route: &route, host };
+            asked.enter(cached, callers, out, ticket, recorder);
+        }
+        if ticket.cache.is_some() {
+            // What the cache answers needs no upstream, and takes no probe's place.
+            ticket.put_off = upstream.is_some();
+            tell!(recorder, Step::Breaker, "asked where the cache has no answer");
+            return Ok(None);
+        }
         if let Some(upstream) = &upstream {
+            if !upstream.hash_on.is_empty() {
+                let claims = auth.is_some().then(|| callers.claims());
+                let source = Source { request, route: route.get(), rule, captures: &captures, claims };
+                ticket.key = source.key(&upstream.hash_on, ticket);
+            }
             Self::enter_upstream(region, &view, upstream, now, ticket, recorder)?;
         }
         Ok(None)
@@ -244,7 +264,7 @@ impl Worker {
 
     /// Asks the breaker and earns a piece of the retry budget; the last step, so that nothing is taken for a request
     /// that another step refuses.
-    fn enter_upstream(
+    pub(super) fn enter_upstream(
         region: &crate::state::Region,
         view: &View<'_>,
         upstream: &Blob<'_, Upstream>,
@@ -254,6 +274,25 @@ impl Worker {
     ) -> Result<(), Reply> {
         if let Some(overload) = upstream.overload.as_ref().filter(|overload| overload.key != 0) {
             Self::shed(region, view, overload, ticket, recorder)?;
+        }
+        let table = view
+            .pick_table(upstream)
+            .and_then(|words| PickTable::new(words, upstream.peers.len() as u32))
+            .map(|table| table.under(upstream.policy.get()).keyed(ticket.key));
+        if let Some(table) = table {
+            if upstream.policy.max_in_flight != 0 && table.is_busy(&Self::peers(region), now.mono) {
+                tell!(
+                    recorder,
+                    Step::Balancer,
+                    "each of {} nodes has {} in flight",
+                    upstream.peers.len(),
+                    upstream.policy.max_in_flight
+                );
+                return Err(Reply::later(Reason::UpstreamBusy, SECOND));
+            }
+            if recorder.listens() {
+                tell_peers(upstream, table, recorder);
+            }
         }
         match Self::permit(region, upstream, now, ticket) {
             Ok(None) => {}
@@ -273,6 +312,18 @@ impl Worker {
             }
         }
         Ok(())
+    }
+}
+
+/// Says how a node will be chosen; which one is known in advance only where the request's key decides.
+fn tell_peers(upstream: &Blob<'_, Upstream>, table: PickTable<'_>, recorder: &mut impl Recorder) {
+    let (name, word, peers) = (upstream.name(), table.policy().algorithm.word(), upstream.peers.len());
+    match table.home().and_then(|home| upstream.peers.get(home as usize)) {
+        Some(peer) => tell!(recorder, Step::Balancer, "\"{name}\": {word} gives its key to {}", peer.name),
+        None if table.policy().algorithm == Algorithm::Hash => {
+            tell!(recorder, Step::Balancer, "\"{name}\": no key to hash, so round_robin among {peers} nodes");
+        }
+        None => tell!(recorder, Step::Balancer, "\"{name}\": {word} among {peers} nodes"),
     }
 }
 

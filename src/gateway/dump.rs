@@ -68,14 +68,26 @@ pub fn dump(tree: &Tree<'_>) -> Result<Document, DumpError> {
     }
     for (name, upstream) in all::<Upstream>(tree)? {
         let Upstream {
-            algorithm, host, ejection, overload, breaker, nodes, node_labels, retries, timeouts, tls, ..
+            policy,
+            hash_on,
+            host,
+            ejection,
+            overload,
+            breaker,
+            nodes,
+            node_labels,
+            retries,
+            timeouts,
+            tls,
+            ..
         } = upstream;
         let host = host.map_or(HostHeader::Preserve, HostHeader::Name);
         document.upstreams.push(config::Upstream {
             name,
             nodes,
             node_labels,
-            algorithm,
+            policy,
+            hash_on,
             host,
             ejection,
             overload: overload.map(|overload| overload.settings),
@@ -123,6 +135,7 @@ fn read_route(tree: &Tree<'_>, blob: &Blob<'_, Route>) -> Result<config::Route, 
         headers: route.headers,
         canary: route.canary.map(|canary| read_canary(tree, blob.name(), *canary)).transpose()?,
         cors: route.cors.map(|cors| *cors),
+        cache: route.cache.map(|cached| cached.cache),
         allow,
         deny,
         auth: names(tree, blob.name(), &route.auth)?,

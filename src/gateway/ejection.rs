@@ -53,13 +53,13 @@ pub(super) fn explain(region: &Region, upstream: &Blob<'_, Upstream>, now: Now, 
         if let Some((cause, left)) = peers.ejected(peer.slot.to_native(), now.mono) {
             out += 1;
             let left = left.div_ceil(SECOND);
-            tell!(recorder, Step::Peers, "{} is ejected for {left} more s: {}", peer.name.as_str(), cause.words());
+            tell!(recorder, Step::Balancer, "{} is ejected for {left} more s: {}", peer.name.as_str(), cause.words());
         }
     }
     match upstream.peers.len() {
         _ if out == 0 => {}
-        all if out == all => tell!(recorder, Step::Peers, "all are ejected, so all are used"),
-        all => tell!(recorder, Step::Peers, "{} of {all} can be picked", all - out),
+        all if out == all => tell!(recorder, Step::Balancer, "all are ejected, so all are used"),
+        all => tell!(recorder, Step::Balancer, "{} of {all} can be picked", all - out),
     }
 }
 

@@ -28,12 +28,14 @@ pub enum Step {
     Auth,
     /// What the caller may do was compared with what the route requires.
     Permission,
-    /// Which of the upstream's peers can be picked.
-    Peers,
+    /// Whether it may be answered from the cache, and under which key.
+    Cache,
     /// One of the route's variants was chosen.
     Canary,
     /// The upstream's load was compared with its limit.
     Overload,
+    /// How a node will be chosen, who is ejected, and whether there is one with room.
+    Balancer,
     /// The upstream's breaker was asked.
     Breaker,
     /// What is forwarded.

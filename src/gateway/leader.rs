@@ -140,6 +140,14 @@ impl Leader {
         self.reader.as_ref().map(Reader::slot)
     }
 
+    pub(super) fn region(&self) -> Region {
+        self.region
+    }
+
+    pub(super) fn reader(&self) -> Option<&Reader> {
+        self.reader.as_ref()
+    }
+
     /// Follows the document at `path` from now on.
     pub fn watch(&mut self, path: &Path) {
         self.watch = Some(Watch::new(path));
@@ -269,7 +277,7 @@ impl Leader {
                     priority: peer.priority,
                     slot: peer.slot.to_native(),
                 });
-                table.build(seats, &peers, now.mono);
+                table.under(upstream.policy.get()).build(seats, &peers, now.mono);
             }
         }
     }

@@ -11,6 +11,7 @@
 //! ```
 
 mod access;
+mod cache;
 mod caller;
 mod canary;
 mod complete;
@@ -19,6 +20,7 @@ mod dump;
 mod ejection;
 mod explain;
 mod expressions;
+mod hash_key;
 mod key_sets;
 mod leader;
 mod limit;
@@ -36,6 +38,7 @@ mod uuid;
 mod worker;
 
 pub use access::Entry;
+pub use cache::{CacheRules, Purge};
 pub use complete::Outcome;
 pub use decision::{Answer, Ask, Challenges, Decision, Question, Reply, Respond};
 pub use dump::{DumpError, dump};

@@ -4,12 +4,13 @@ use rkyv::with::Niche;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::auth::{Auth, Grants, Jwks, Key, Requirement};
-use crate::balancer::{Algorithm, Ejection, Node, Retries, Timeouts, Tls, server_name};
+use crate::balancer::{Ejection, Node, Policy, Retries, Timeouts, Tls, server_name};
 use crate::breaker::Breaker;
+use crate::cache::Cache;
 use crate::canary::Rules;
 use crate::config::Labels;
 use crate::cors::Cors;
-use crate::limiter::Limiter;
+use crate::limiter::{KeyPart, Limiter};
 use crate::lists::{Bans, Set};
 use crate::overload::Overload;
 use crate::router::settings::{Answer, Condition, Template};
@@ -58,6 +59,9 @@ pub struct Route {
     /// What browsers of other origins may do.
     #[rkyv(with = Niche)]
     pub cors: Option<Box<Cors>>,
+    /// What is answered from what was answered before; a word beside the route counts its purges.
+    #[rkyv(with = Niche)]
+    pub cache: Option<Box<Cached>>,
     /// What is answered without an upstream.
     #[rkyv(with = Niche)]
     pub answer: Option<Box<Answer>>,
@@ -69,6 +73,25 @@ pub struct Route {
     /// Free texts.
     pub labels: Labels,
 }
+
+/// A route's cache.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Cached {
+    /// What the document says.
+    pub cache: Cache,
+    /// The objects whose words count purges: that of all paths, then that of each tag.
+    pub tags: Vec<Id>,
+}
+
+/// What is purged together: all that has a tag, by one word beside this, or paths, by one for each group of them.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct CacheTag {
+    /// How many words there are.
+    pub words: u32,
+}
+
+/// The name under which the words of paths are stored; no tag has it.
+pub const PATHS: &str = "/";
 
 /// Variants of a service, and how one is chosen.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -124,7 +147,9 @@ pub struct Upstream {
     /// Its name.
     pub name: String,
     /// How a peer is chosen.
-    pub algorithm: Algorithm,
+    pub policy: Policy,
+    /// What `hash` hashes; empty for the other algorithms.
+    pub hash_on: Vec<KeyPart>,
     /// The `Host` that peers are sent; `None` = the client's.
     pub host: Option<String>,
     /// The peers, in the order of the pick table.
@@ -276,6 +301,10 @@ impl Object for ApiKey {
 
 impl Object for FetchedKeys {
     const KIND: Kind = Kind::KeySet;
+}
+
+impl Object for CacheTag {
+    const KIND: Kind = Kind::CacheTag;
 }
 
 impl Object for Role {

@@ -62,7 +62,7 @@ impl Worker {
     /// The request is at a peer and waits for its response header.
     #[inline]
     pub(super) fn load(region: &Region, upstream: &Blob<'_, Upstream>, ticket: &mut Ticket) {
-        if let Some(overload) = upstream.overload.as_ref()
+        if let Some(overload) = upstream.overload.as_ref().filter(|overload| overload.key != 0)
             && ticket.load.key == 0
         {
             let place = overload.place(ticket.shard);

@@ -3,12 +3,16 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::decision::Reply;
+use super::explain::Silent;
 use super::object::{Route, Upstream};
 use super::ticket::{Attempt, Stage, Ticket};
 use super::worker::Worker;
 use crate::balancer::{Outcome, PickTable, Tried};
 use crate::state::{Blob, Region, View};
-use crate::types::{Now, Reason};
+use crate::types::{Now, Reason, SECOND};
+
+/// So often a peer is chosen anew whose last place another worker took in the same moment.
+const RACES: u32 = 4;
 
 /// The peer of one try.
 #[derive(Clone, Copy, Debug)]
@@ -37,11 +41,31 @@ pub enum TryEnd {
 }
 
 impl Worker {
+    /// Asks what stands between a request that may be answered from the cache and its upstream. To be called once it is
+    /// known that the cache has no answer; [`Worker::pick`] does it otherwise.
+    ///
+    /// # Errors
+    /// The breaker is open: nobody may be asked.
+    pub fn forward(&mut self, ticket: &mut Ticket, now: Now) -> Result<(), Reply> {
+        if !std::mem::take(&mut ticket.put_off) {
+            return Ok(());
+        }
+        let view = self.reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
+        match view.object::<Upstream>(ticket.upstream) {
+            Some(upstream) => Self::enter_upstream(&self.region, &view, &upstream, now, ticket, &mut Silent),
+            // Where the route leads now is found when a peer is picked.
+            None => Ok(()),
+        }
+    }
+
     /// Chooses the peer of the next try and shows it to `take`, whose result is returned.
     ///
     /// # Errors
     /// There is no peer left to try, or no upstream any more.
     pub fn pick<T>(&mut self, ticket: &mut Ticket, now: Now, take: impl FnOnce(&Peer<'_>) -> T) -> Result<T, Reply> {
+        if ticket.put_off {
+            self.forward(ticket, now)?;
+        }
         let view = self.reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
         let upstream = match view.object::<Upstream>(ticket.upstream) {
             Some(upstream) => upstream,
@@ -53,7 +77,8 @@ impl Worker {
         }
         let none = Reply::new(Reason::UpstreamNone);
         let words = view.pick_table(&upstream).ok_or(none)?;
-        let table = PickTable::new(words, upstream.peers.len() as u32).ok_or(none)?;
+        let policy = upstream.policy.get();
+        let table = PickTable::new(words, upstream.peers.len() as u32).ok_or(none)?.under(policy).keyed(ticket.key);
         if ticket.tries >= ticket.allowed.max(1) {
             return Err(none);
         }
@@ -73,8 +98,27 @@ impl Worker {
             ticket.table = upstream.seq();
         }
         let peers = Self::peers(&self.region);
-        let place = table.pick(&peers, &ticket.tried, &mut self.rng, now.mono).ok_or(none)?;
-        let entry = upstream.peers.get(place as usize).ok_or(none)?;
+        let worker = self.reader.slot();
+        let mut choose = || {
+            let place = table.pick(&peers, &ticket.tried, &mut self.rng, now.mono)?;
+            Some((place, upstream.peers.get(place as usize)?))
+        };
+        let (place, entry, slot) = if policy.max_in_flight == 0 {
+            let (place, entry) = choose().ok_or(none)?;
+            (place, entry, peers.started(entry.slot.to_native(), worker))
+        } else {
+            // Who is below its limit when it is chosen may be at it when the try is counted, as workers choose at once.
+            let chosen = (0..RACES).find_map(|_| {
+                let (place, entry) = choose()?;
+                let slot = peers.started_below(entry.slot.to_native(), worker, policy.max_in_flight)?;
+                Some((place, entry, slot))
+            });
+            match chosen {
+                Some(chosen) => chosen,
+                None if ticket.tries == 0 => return Err(Reply::later(Reason::UpstreamBusy, SECOND)),
+                None => return Err(none),
+            }
+        };
         ticket.tried.insert(place);
         ticket.tries = ticket.tries.saturating_add(1);
         let address = Ipv6Addr::from(entry.address).to_canonical();
@@ -85,7 +129,6 @@ impl Worker {
             connection: entry.connection.to_native(),
             server_name: if ticket.tls == 0 { None } else { upstream.server_name(entry) },
         };
-        let slot = peers.started(entry.slot.to_native(), self.reader.slot());
         Self::load(&self.region, &upstream, ticket);
         ticket.attempt =
             Some(Attempt { place, peer: slot, key: entry.key.to_native(), started: now.mono, latency: None });

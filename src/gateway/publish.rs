@@ -1,6 +1,6 @@
 //! From a checked document to the tree: what differs is written, what is gone is removed, all in one transaction.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv6Addr, ToSocketAddrs};
@@ -10,11 +10,12 @@ use siphasher::sip::SipHasher13;
 
 use super::key_sets;
 use super::object::{
-    Addresses, ApiKey, BANS, Canary, Consumer, InFlight, LoadPlace, PeerEntry, Role, Route, SETTINGS, Settings,
-    Upstream, Variant,
+    Addresses, ApiKey, BANS, CacheTag, Cached, Canary, Consumer, InFlight, LoadPlace, PATHS, PeerEntry, Role, Route,
+    SETTINGS, Settings, Upstream, Variant,
 };
 use crate::auth::{Grants, Requirement};
-use crate::balancer::{self, PickTable, Seat, Tls, server_name};
+use crate::balancer::{self, Member, PickTable, Policy, Seat, Tls, server_name};
+use crate::cache::BUCKETS;
 use crate::canary::key_of;
 use crate::config::{self, Document, HostHeader, LIMITS_MAX, PathPolicy, Sources};
 use crate::limiter::KeyPart;
@@ -27,6 +28,9 @@ use crate::state::tables::slot::Slots;
 use crate::state::tables::upstreams::Upstreams;
 use crate::state::{Full, HeapRegion, Identity, Refusal, Region, Transaction, Writer};
 use crate::types::{Id, Kind, Methods, Now, Object};
+
+/// What the words beside routes and tags mean; another meaning would be another number.
+const PURGES: u64 = 1;
 
 /// No larger zone is tried out for the sake of an error message.
 const SIZE_MAX: usize = 4 << 30;
@@ -238,6 +242,9 @@ impl Edit<'_> {
             .filter(|limiter| limiter.key.iter().any(KeyPart::needs_identity))
             .map(|limiter| limiter.name.as_str())
             .collect();
+        for tag in cache_tags(document) {
+            self.put_tag(tag)?;
+        }
         for route in document.routes.iter().filter(|route| route.enabled) {
             self.put_route(route, &late, &mut alive)?;
         }
@@ -284,7 +291,8 @@ impl Edit<'_> {
         }
         let object = Upstream {
             name: upstream.name.clone(),
-            algorithm: upstream.algorithm,
+            policy: upstream.policy,
+            hash_on: upstream.hash_on.clone(),
             host: match &upstream.host {
                 HostHeader::Preserve => None,
                 HostHeader::Name(name) => Some(name.clone()),
@@ -310,23 +318,27 @@ impl Edit<'_> {
         }
         // The pick table goes on as long as the peers are the same; a new one is built before anybody can see it.
         let mut fingerprint = SipHasher13::new();
+        (object.policy.algorithm, object.policy.slow_start > 0).hash(&mut fingerprint);
         for peer in &object.peers {
             fingerprint.write_u64(peer.key);
+            // On a ring a name stands for its addresses.
+            peer.host.hash(&mut fingerprint);
             fingerprint.write_u64(u64::from(peer.weight) << 8 | u64::from(peer.priority));
         }
-        let words = self.table(&object.peers, now);
+        let words = self.table(object.policy, &object.peers, now);
         self.txn.put_with_table(&upstream.name, &object, digest, fingerprint.finish(), &words)?;
         self.written += 1;
         Ok(())
     }
 
     /// A pick table of `peers`, built from what is known of them now.
-    fn table(&self, peers: &[PeerEntry], now: Now) -> Vec<u64> {
-        let count = peers.len() as u32;
-        let words: Vec<AtomicU64> = (0..PickTable::words(count)).map(|_| AtomicU64::new(0)).collect();
-        if let Some(table) = PickTable::new(&words, count) {
-            let seats = peers.iter().map(|peer| Seat { weight: peer.weight, priority: peer.priority, slot: peer.slot });
-            table.build(seats, &Peers::new(self.region.peer_words()), now.mono);
+    fn table(&self, policy: Policy, peers: &[PeerEntry], now: Now) -> Vec<u64> {
+        let seat = |peer: &PeerEntry| Seat { weight: peer.weight, priority: peer.priority, slot: peer.slot };
+        let seats: Vec<Seat> = peers.iter().map(seat).collect();
+        let servers: Vec<String> = peers.iter().map(server).collect();
+        let words = PickTable::lay(policy, &seats, &members(peers, &servers));
+        if let Some(table) = PickTable::new(&words, peers.len() as u32) {
+            table.under(policy).build(seats, &Peers::new(self.region.peer_words()), now.mono);
         }
         words.into_iter().map(AtomicU64::into_inner).collect()
     }
@@ -455,6 +467,7 @@ impl Edit<'_> {
             allow: self.addresses(&route.allow)?,
             canary: self.canary(route)?.map(Box::new),
             cors: route.cors.clone().map(Box::new),
+            cache: self.cached(route)?,
             answer: route.answer.clone().map(Box::new),
             rewrite: route.rewrite.clone().map(Box::new),
             headers: route.headers.clone(),
@@ -462,9 +475,36 @@ impl Edit<'_> {
         };
         // As `router::order` counts: methods are a condition where they are restricted.
         let conditions = route.conditions.len() as u16 + u16::from(route.methods != Methods::ANY);
-        self.txn.put_route(&route.name, &object, digest, &route.rules, route.methods, route.priority, conditions)?;
+        let words = [self.first_purge()];
+        let words = if object.cache.is_some() { &words[..] } else { &[] };
+        let ranks = (route.methods, route.priority, conditions);
+        self.txn.put_route_with_table(&route.name, &object, digest, &route.rules, ranks, (PURGES, words))?;
         self.written += 1;
         Ok(())
+    }
+
+    /// What counts purges begins above whatever any earlier one of the same name came to, so that what is removed and
+    /// comes back does not meet what was kept before.
+    fn first_purge(&self) -> u64 {
+        u64::from(self.txn.generation()) << 32
+    }
+
+    fn put_tag(&mut self, name: &str) -> Result<(), PublishError> {
+        let words = if name == PATHS { BUCKETS } else { 1 };
+        if self.txn.view().id_of(Kind::CacheTag, name).is_none() {
+            let first = vec![self.first_purge(); words];
+            self.txn.put_with_table(name, &CacheTag { words: words as u32 }, 0, PURGES, &first)?;
+            self.written += 1;
+        }
+        Ok(())
+    }
+
+    fn cached(&mut self, route: &config::Route) -> Result<Option<Box<Cached>>, PublishError> {
+        let Some(cache) = &route.cache else { return Ok(None) };
+        let paths = self.txn.id(Kind::CacheTag, PATHS)?;
+        let mut tags = self.ids(Kind::CacheTag, &cache.tags)?;
+        tags.insert(0, paths);
+        Ok(Some(Box::new(Cached { cache: cache.clone(), tags })))
     }
 
     fn canary(&mut self, route: &config::Route) -> Result<Option<Canary>, PublishError> {
@@ -550,6 +590,7 @@ impl Edit<'_> {
                 Kind::List => document.lists.iter().map(|list| list.name.as_str()).collect(),
                 Kind::ApiKey => keys(document).map(String::as_str).collect(),
                 Kind::KeySet => key_sets::kept(&self.txn.view(), document).collect(),
+                Kind::CacheTag => cache_tags(document).into_iter().collect(),
                 Kind::Bans => document.bans.first().map(|_| BANS).into_iter().collect(),
             };
             let gone: Vec<String> =
@@ -561,6 +602,26 @@ impl Edit<'_> {
         }
         Ok(removed)
     }
+}
+
+/// A peer's node as `server` of nginx.conf would say it.
+fn server(peer: &PeerEntry) -> String {
+    peer.host.as_ref().map_or_else(|| peer.name.clone(), |host| format!("{host}:{}", peer.port))
+}
+
+/// The nodes that `peers` are the addresses of; those of one node stand next to one another.
+fn members<'s>(peers: &[PeerEntry], servers: &'s [String]) -> Vec<Member<'s>> {
+    let mut members: Vec<Member<'_>> = Vec::new();
+    for ((peer, server), place) in peers.iter().zip(servers).zip(0..) {
+        match members.last_mut().filter(|last| last.server == server) {
+            Some(last) => last.count += 1,
+            None => {
+                let (weight, priority) = (peer.weight, peer.priority);
+                members.push(Member { server, weight, priority, first: place, count: 1 });
+            }
+        }
+    }
+    members
 }
 
 /// The address that a node's host is, where it is no name.
@@ -579,12 +640,19 @@ fn keys(document: &Document) -> impl Iterator<Item = &String> {
     document.consumers.iter().flat_map(|consumer| &consumer.api_keys)
 }
 
+/// The names of what is purged together.
+fn cache_tags(document: &Document) -> BTreeSet<&str> {
+    let cached = document.routes.iter().filter(|route| route.enabled).filter_map(|route| route.cache.as_ref());
+    cached.flat_map(|cache| std::iter::once(PATHS).chain(cache.tags.iter().map(String::as_str))).collect()
+}
+
 /// How many objects `document` is.
 fn objects(document: &Document) -> usize {
     let Document { auth, consumers, roles, limiters, upstreams, lists, bans, routes, .. } = document;
     let lists = lists.len() + usize::from(!bans.is_empty());
     let routes = routes.iter().filter(|route| route.enabled).count();
     1 + auth.len()
+        + cache_tags(document).len()
         + consumers.len()
         + keys(document).count()
         + roles.len()

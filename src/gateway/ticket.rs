@@ -4,6 +4,7 @@
 //! `complete`. So the ticket holds values and ids, never references, and what is looked up again is checked to be
 //! still the same thing.
 
+use super::cache::CacheEntry;
 use super::object::Route;
 use super::signature::Accepted;
 use crate::auth::signature::BodyDigest;
@@ -66,6 +67,8 @@ pub struct Ticket {
     /// Retries per 1,000 requests.
     pub(super) retry_budget: u16,
     pub(super) tried: Tried,
+    /// What an upstream that hashes looks at, if the request has it: the CRC-32 of the key.
+    pub(super) key: Option<u32>,
     pub(super) attempt: Option<Attempt>,
     pub(super) tries: u8,
     /// The last try met a closed connection; the next one is no retry.
@@ -76,6 +79,10 @@ pub struct Ticket {
     pub(super) table: u32,
     /// The signature that let it in, for the whole of its life.
     pub(super) signed: Option<Accepted>,
+    /// Under which key it may be answered from the cache.
+    pub(super) cache: Option<CacheEntry>,
+    /// Whether its upstream's breaker is still to be asked: only where the cache has no answer.
+    pub(super) put_off: bool,
     /// What its body must hash to.
     pub(super) digest: Option<BodyDigest>,
     /// What the variant that serves it is counted by; 0 = it has none.
@@ -263,12 +270,15 @@ impl Ticket {
             cors: false,
             retry_budget: 0,
             tried: Tried::default(),
+            key: None,
             attempt: None,
             tries: 0,
             stale: false,
             shard: 0,
             table: 0,
             signed: None,
+            cache: None,
+            put_off: false,
             digest: None,
             variant: 0,
             names: Names::default(),
@@ -301,11 +311,14 @@ impl Ticket {
         self.idempotent_only = true;
         self.retry_budget = 0;
         self.tried = Tried::new();
+        self.key = None;
         self.attempt = None;
         self.tries = 0;
         self.stale = false;
         self.shard = shard;
         self.table = 0;
+        self.cache = None;
+        self.put_off = false;
         self.own_host = false;
         self.variant = 0;
         self.tls = 0;
@@ -339,6 +352,47 @@ impl Ticket {
     #[must_use]
     pub fn is_authenticated(&self) -> bool {
         self.passed.auth.is_some()
+    }
+
+    /// The ticket of a request like this one that fetches a new answer in the background, on the terms on which this one
+    /// was let through.
+    #[must_use]
+    pub fn refresh(&self) -> Self {
+        let mut other = Self { stage: Stage::Forwarded, put_off: true, ..Self::new() };
+        other.route = self.route;
+        other.upstream = self.upstream;
+        other.method = self.method;
+        other.started = self.started;
+        other.passed = self.passed;
+        other.timeouts = self.timeouts;
+        other.allowed = self.allowed;
+        other.offered = self.allowed.min(self.offered.max(1));
+        other.retry_on = self.retry_on;
+        other.idempotent_only = self.idempotent_only;
+        other.own_host = self.own_host;
+        other.tls = self.tls;
+        other.slow_after = self.slow_after;
+        other.retry_budget = self.retry_budget;
+        other.shard = self.shard;
+        other.cache = self.cache;
+        other.variant = self.variant;
+        other.names.variant.set(self.names.variant.as_str().as_bytes());
+        other.names.route.set(self.names.route.as_str().as_bytes());
+        other.names.upstream.set(self.names.upstream.as_str().as_bytes());
+        other.names.consumer.set(self.names.consumer.as_str().as_bytes());
+        other
+    }
+
+    /// Whether it may be answered from the cache.
+    #[must_use]
+    pub fn is_cached(&self) -> bool {
+        self.cache.is_some()
+    }
+
+    /// The key under which it may be answered from the cache: 32 hexadecimal digits.
+    #[must_use]
+    pub fn cache_key(&self) -> Option<[u8; 32]> {
+        self.cache.map(|entry| entry.text())
     }
 
     /// What the body must hash to before the request may go on: the adapter compares, and refuses another one with

@@ -34,6 +34,10 @@ pub struct Worker {
 pub(super) struct Out {
     /// The path to forward, where it is not the client's.
     pub path: Vec<u8>,
+    /// The query to forward …
+    pub query: Vec<u8>,
+    /// … where it is not the client's.
+    pub has_query: bool,
     /// Headers that the route sets on what is forwarded.
     pub request: Lines,
     /// Headers of the answer, whoever gives it.
@@ -47,6 +51,8 @@ pub(super) struct Out {
 impl Out {
     pub(super) fn clear(&mut self) {
         self.path.clear();
+        self.query.clear();
+        self.has_query = false;
         self.request.clear();
         self.response.clear();
         self.answer.clear();
@@ -81,7 +87,7 @@ impl Worker {
             callers,
             expressions: Expressions::default(),
             common: Common::default(),
-            out: Out { path: Vec::with_capacity(4_096), ..Out::default() },
+            out: Out { path: Vec::with_capacity(4_096), query: Vec::with_capacity(4_096), ..Out::default() },
             tidied: 0,
         })
     }
@@ -146,6 +152,12 @@ impl Worker {
     #[must_use]
     pub fn forwarded_path(&self) -> Option<&[u8]> {
         (!self.out.path.is_empty()).then_some(&self.out.path)
+    }
+
+    /// The query to forward for the request that was looked at last, undecoded; `None` where the client's own goes out.
+    #[must_use]
+    pub fn forwarded_query(&self) -> Option<&[u8]> {
+        self.out.has_query.then_some(&self.out.query)
     }
 
     pub(super) fn shard(region: &Region, slot: u32) -> Option<Shard<'_>> {

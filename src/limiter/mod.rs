@@ -9,12 +9,14 @@
 mod due;
 mod header;
 mod key;
+mod lease;
 mod quota;
 mod settings;
 
 pub use due::Due;
 pub use header::{HeaderText, retry_after};
 pub use key::KeyHasher;
+pub use lease::{Call, Lease, Spent, Terms};
 pub use quota::{Admitted, Quota, QuotaError, Refused};
 pub use settings::{
     ArchivedCost, ArchivedEvent, ArchivedHeaderStyle, ArchivedKeyPart, ArchivedLimiter, Cost, Event, HeaderStyle,

@@ -152,6 +152,13 @@ impl Quota {
         self.capacity.div_ceil(self.ticks)
     }
 
+    /// How many tokens come back in `micros` microseconds, rounded up.
+    #[must_use]
+    pub fn earned(&self, micros: u64) -> u32 {
+        let tokens = (u128::from(micros) * u128::from(self.ticks)).div_ceil(u128::from(self.token));
+        u32::try_from(tokens).unwrap_or(u32::MAX)
+    }
+
     /// How many ticks make a microsecond: the denominator of [`Due`]'s fraction.
     #[must_use]
     pub const fn ticks(&self) -> u64 {

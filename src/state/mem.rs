@@ -21,7 +21,7 @@ pub(super) const UNIT: usize = 16;
 /// "gwregion", as the first eight bytes of a little-endian machine; a big-endian one refuses the file, as it must.
 const MAGIC: u64 = u64::from_le_bytes(*b"gwregion");
 /// Changes whenever the meaning of a byte of the region does.
-const LAYOUT: u64 = 9;
+const LAYOUT: u64 = 10;
 
 const PAGE: usize = 4096;
 /// How many threads can read at a time in all but small zones: twice the workers of a large machine, since old ones

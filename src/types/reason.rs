@@ -43,11 +43,12 @@ pub enum Reason {
     OverloadShed,
     LimitCost,
     LimitNever,
+    UpstreamBusy,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -85,6 +86,7 @@ impl Reason {
         Self::OverloadShed,
         Self::LimitCost,
         Self::LimitNever,
+        Self::UpstreamBusy,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -128,6 +130,7 @@ impl Reason {
             Self::OverloadShed => "overload.shed",
             Self::LimitCost => "limit.cost",
             Self::LimitNever => "limit.never",
+            Self::UpstreamBusy => "upstream.busy",
         }
     }
 
@@ -183,6 +186,7 @@ impl Reason {
             | Self::BreakerOpen
             | Self::UpstreamNone
             | Self::UpstreamGone
+            | Self::UpstreamBusy
             | Self::PolicyNone
             | Self::AuthKeysUnavailable
             | Self::AuthBusy
@@ -255,6 +259,7 @@ impl Reason {
             Self::BreakerOpen => "The service behind this resource is failing; see Retry-After.",
             Self::UpstreamNone => "No server is available for this resource.",
             Self::UpstreamGone => "The service behind this resource was removed.",
+            Self::UpstreamBusy => "The servers for this resource are busy; see Retry-After.",
             Self::AuthBusy => "Too many logins at once; see Retry-After.",
             Self::PolicyNone => "The gateway has no configuration yet.",
             Self::Internal => "The gateway failed.",

@@ -83,6 +83,10 @@ pub trait Request {
     fn header(&self, name: &[u8]) -> Header<'_>;
     /// Hands `take` the value of each line called `name`, which is given in lower case, in their order.
     fn header_lines(&self, name: &[u8], take: &mut dyn FnMut(&[u8]));
+    /// Whether there is any line with one of `names`, which are given in lower case.
+    fn has_any(&self, names: &[&[u8]]) -> bool {
+        names.iter().any(|name| self.header(name) != Header::Absent)
+    }
     /// Whether the client has a certificate, and whose it is.
     fn certificate(&self) -> Certificate<'_> {
         Certificate::Absent

@@ -100,14 +100,10 @@ fn who_sets_which_header() {
 fn what_is_not_built_is_refused_by_name() {
     assert_errors(&[
         ("graphql: []\nversions: []", &["f:2: graphql: not supported yet", "f:3: versions: not supported yet"]),
-        ("defaults: {cache: {}}", &["f:2: defaults.cache: not supported yet"]),
+        ("defaults: {transform: {}}", &["f:2: defaults.transform: not supported yet"]),
         (
-            "upstreams: [{name: u, algorithm: round_robin, nodes: [{host: a, port: 1}]}]",
-            &["f:2: upstreams[0].algorithm: `round_robin` is not supported yet"],
-        ),
-        (
-            "upstreams: [{name: u, nodes: [{host: a, port: 1}], max_in_flight: 5, slow_start: 1s}]",
-            &["f:2: upstreams[0].max_in_flight: not supported yet", "f:2: upstreams[0].slow_start: not supported yet"],
+            "upstreams: [{name: u, nodes: [{host: a, port: 1}], pool: p}]",
+            &["f:2: upstreams[0].pool: not supported yet"],
         ),
         (
             "limiters: [{name: l, key: [ip], rate: 1/s, store: redis, strict: true, on_store_error: deny}]",
@@ -343,6 +339,50 @@ fn limiters_that_count_something_else_say_what_they_lack() {
             &[
                 "f:8: routes[0].limits: 5 of its limits count failures of auth or answers, at most 4 can",
                 "f:8: routes[0].max_in_flight: must be above 0",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn how_nodes_are_chosen() {
+    let upstream = |rest: &str| format!("upstreams: [{{name: u, nodes: [{{host: a, port: 1}}], {rest}}}]");
+    let cases = [
+        (
+            "algorithm: hash",
+            "f:2: upstreams[0]: needs `hash_on`, such as `[header:x-user]`, where `algorithm` is `hash`",
+        ),
+        (
+            "hash_on: [ip]",
+            "f:2: upstreams[0].hash_on: has no meaning where `algorithm` is `adaptive`; write `algorithm: hash`",
+        ),
+        (
+            "algorithm: round_robin, hash_on: [ip]",
+            "f:2: upstreams[0].hash_on: has no meaning where `algorithm` is `round_robin`; write `algorithm: hash`",
+        ),
+        (
+            "algorithm: hash, hash_on: [global]",
+            "f:2: upstreams[0].hash_on[0]: must differ between requests: by `global` all of them would go to one node",
+        ),
+        ("algorithm: hash, hash_on: [ip, ip]", "f:2: upstreams[0].hash_on[1]: stands here twice"),
+        ("algorithm: hash, hash_on: [remote_addr]", "f:2: upstreams[0].hash_on[0]: our word is `ip`"),
+        (
+            "algorithm: hash, hash_on: [ip], slow_start: 10s",
+            "f:2: upstreams[0].slow_start: has no meaning where `algorithm` is `hash`: each key would move to another node and back",
+        ),
+        ("max_in_flight: 0", "f:2: upstreams[0].max_in_flight: must be above 0"),
+        ("max_conns: 3", "f:2: upstreams[0]: unknown field `max_conns`; our word is `max_in_flight`"),
+        ("lb_policy: x", "f:2: upstreams[0]: unknown field `lb_policy`; our word is `algorithm`"),
+    ];
+    for (rest, error) in cases {
+        assert_errors(&[(upstream(rest).as_str(), &[error])]);
+    }
+    assert_errors(&[
+        (upstream("slow_start: 0s, algorithm: p2c_ewma, max_in_flight: 7").as_str(), &[]),
+        (
+            "upstreams: [{name: u, algorithm: hash, hash_on: [ip], nodes: [{host: a, port: 1, weight: 13000}, {host: b, port: 1, weight: 108}]}]",
+            &[
+                "f:2: upstreams[0].nodes: weigh 13108 together; where `algorithm` is `hash` that is at most 13107, as each unit of weight takes room: divide all weights by one number",
             ],
         ),
     ]);

@@ -3,6 +3,10 @@
 #![allow(dead_code, reason = "each target uses a part")]
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests may")]
 
+#[path = "bucket.rs"]
+mod buckets;
+#[path = "cache_control.rs"]
+mod caches;
 #[path = "document.rs"]
 mod documents;
 #[path = "host.rs"]
@@ -28,7 +32,7 @@ mod tokens;
 pub type Target = fn(&[u8]);
 
 /// Every target with its name, which is that of its folder of the corpus.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("path", path),
     ("host", host),
     ("router", router),
@@ -37,7 +41,14 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("jwks", jwks),
     ("signature", signature),
     ("permission", permission),
+    ("bucket", bucket),
+    ("cache_control", cache_control),
 ];
+
+/// What an answer says of its being kept, and the one form of a query.
+pub fn cache_control(data: &[u8]) {
+    caches::run(data);
+}
 
 /// A request target through nginx, our checks and what is sent, to a lenient server.
 pub fn path(data: &[u8]) {
@@ -77,4 +88,9 @@ pub fn signature(data: &[u8]) {
 /// Names that are granted and required; a list of what is revoked.
 pub fn permission(data: &[u8]) {
     permissions::run(data);
+}
+
+/// A token bucket: rate, burst, and charges on a clock that goes any way.
+pub fn bucket(data: &[u8]) {
+    buckets::run(data);
 }

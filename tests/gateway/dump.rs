@@ -29,7 +29,8 @@ limiters: [{name: ip, key: [ip], rate: 10/s, burst: 20}, {name: user, key: [cons
 upstreams:
   - {name: u, host: u.example, nodes: [{host: 127.0.0.1, port: 1, weight: 3, labels: {zone: a}}, {host: nobody.invalid, port: 2, priority: 1}],
      breaker: {failures: 3, failure_ratio: 12.5%, minimum_calls: 7, slow_call: 1500ms, open_for_max: 2m, jitter: 10%}, retries: {attempts: 3, on: [error, http_503], budget: 12.5%}, timeouts: {connect: 250ms}}
-  - {name: v, nodes: [{host: "::1", port: 1}]}
+  - {name: v, nodes: [{host: "::1", port: 1}], algorithm: hash, hash_on: ["header:x-user", ip], max_in_flight: 7}
+  - {name: w, nodes: [{host: "::1", port: 3}], algorithm: least_conn, slow_start: 30s}
 routes:
   - {name: a, hosts: [a.example, "*.b.example"], paths: ["/a", "/a/*", "/u/{id}/*", "/f/{*rest}", '~^/v\d+'], methods: [GET, PUT], priority: 7, upstream: u,
      canary: {variants: [{name: stable, weight: 9, timeouts: {send: 4s}}, {name: v2, weight: 1, upstream: v, retries: {attempts: 1}}], key: "cookie:sid",

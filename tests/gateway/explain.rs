@@ -18,7 +18,16 @@ routes:
 #[test]
 fn notes_say_what_access_decides_in_the_order_of_one_request() {
     let good = token("anna", json!({"permissions": "a:b"}));
-    let all = [Step::Route, Step::Limit, Step::Auth, Step::Permission, Step::Limit, Step::Forward, Step::Breaker];
+    let all = [
+        Step::Route,
+        Step::Limit,
+        Step::Auth,
+        Step::Permission,
+        Step::Limit,
+        Step::Forward,
+        Step::Balancer,
+        Step::Breaker,
+    ];
     let cases: Vec<(Fake, &str, &[Step], &str)> = vec![
         (Fake::get("/none"), "route.none", &all[..1], "no route matches"),
         (

@@ -1,8 +1,11 @@
-use super::{NAME, RETRY_ON, SPAN, field, needed};
+use super::{DAY, NAME, RETRY_ON, SPAN, field, needed};
 use crate::config::scalar;
-use crate::config::shape::Shape::{Bool, Choice, Integer, Labels, List, Object, Secret, Text, Unbuilt};
+use crate::config::shape::Shape::{self, Bool, Choice, Duration, Integer, Labels, List, Object, Secret, Text, Unbuilt};
 use crate::config::shape::{Form, Resource};
-use crate::config::upstream::{check_host_header, check_node_host, check_sni};
+use crate::config::upstream::{check_hash_key, check_host_header, check_node_host, check_sni};
+
+/// Weights may also be whole at once.
+const RAMP: Shape = Duration { min: 0, max: DAY, step: 0 };
 
 /// An upstream.
 pub static UPSTREAM: Resource = Resource {
@@ -12,10 +15,10 @@ pub static UPSTREAM: Resource = Resource {
         field("discovery", Unbuilt),
         field("host", Text(&Form { words: "`preserve` or a host", check: check_host_header })),
         field("pool", Unbuilt),
-        field("algorithm", Choice(&["adaptive"], &["round_robin", "least_conn", "p2c_ewma", "hash", "random"])),
-        field("hash_on", Unbuilt),
+        field("algorithm", Choice(&["adaptive", "round_robin", "least_conn", "p2c_ewma", "hash", "random"], &[])),
+        field("hash_on", List(&Text(&Form { words: "a key such as `header:x-user`", check: check_hash_key }), false)),
         field("overload", Object(&OVERLOAD)),
-        field("slow_start", Unbuilt),
+        field("slow_start", RAMP),
         field("health", Object(&HEALTH)),
         field("outlier", Object(&OUTLIER)),
         field("breaker", Object(&BREAKER)),
@@ -23,7 +26,7 @@ pub static UPSTREAM: Resource = Resource {
         field("timeouts", Object(&TIMEOUTS)),
         field("fallback", Unbuilt),
         field("tls", Object(&TLS)),
-        field("max_in_flight", Unbuilt),
+        field("max_in_flight", Integer { min: 1, max: 1_000_000 }),
         field("max_ejection_percent", Integer { min: 0, max: 100 }),
     ],
     hints: &[
@@ -42,6 +45,15 @@ pub static UPSTREAM: Resource = Resource {
         ("circuit_breaker", "our word is `breaker`"),
         ("outlier_detection", "our words are `outlier` and `max_ejection_percent`"),
         ("health_checks", "our word is `health`"),
+        ("hash_by", "our word is `hash_on`, such as `[header:x-user]`"),
+        ("key", "our word is `hash_on`, such as `[header:x-user]`"),
+        ("hash_on_header", "write `hash_on: [header:NAME]`"),
+        ("hash_on_cookie", "write `hash_on: [cookie:NAME]`"),
+        ("hash_policy", "our word is `hash_on`, such as `[header:x-user]`"),
+        ("lb_policy", "our word is `algorithm`"),
+        ("slow_start_config", "our word is `slow_start`"),
+        ("max_conns", "our word is `max_in_flight`"),
+        ("max_requests", "our word is `max_in_flight`"),
         ("desc", "write a comment"),
         ("id", "our word is `name`"),
     ],
@@ -62,6 +74,8 @@ pub static NODE: Resource = Resource {
         ("target", "our words are `host` and `port`"),
         ("backup", "write `priority: 1`"),
         ("metadata", "our word is `labels`"),
+        ("max_conns", "write `max_in_flight` beside `nodes`"),
+        ("slow_start", "write `slow_start` beside `nodes`"),
     ],
 };
 

@@ -9,7 +9,7 @@
 //! | 4 | passive health: failures in a row ([`Streak`]) |
 //! | 5 | {picks that came to an end or are in flight, 48 bits; words of cells in use, 16 bits} |
 //! | 6 | failures |
-//! | 7 | reserved (slow start) |
+//! | 7 | since when it has been there, or back, microseconds: what `slow_start` counts from |
 //! | 8 to 23 | in flight, a cell for each worker ([`Gauge`]) |
 //!
 //! The leader claims slots when it publishes an upstream and sweeps those whose peer no document names any more. The
@@ -41,6 +41,7 @@ const EJECTION: usize = 3;
 const STREAK: usize = 4;
 const LOAD: usize = 5;
 const FAILURES: usize = 6;
+const SINCE: usize = 7;
 const CELLS: usize = 8;
 
 /// One pick.
@@ -353,6 +354,30 @@ impl Statistics for Peers<'_> {
         if let Some(slot) = self.slots.get(slot) {
             let seeded = Latency::seeded(ms, Tick::at(mono));
             let _ = slot.word(LATENCY).compare_exchange(0, seeded.0, Relaxed, Relaxed);
+        }
+    }
+
+    #[inline]
+    fn in_flight(&self, slot: u32) -> u32 {
+        Peers::in_flight(*self, slot)
+    }
+
+    fn age(&self, slot: u32, mono: u64) -> u64 {
+        let Some(slot) = self.slots.get(slot) else { return u64::MAX };
+        match slot.word(SINCE).load(Relaxed) {
+            0 => {
+                // The first look of whoever ramps weights up; a peer from before that is as new as all its siblings.
+                slot.word(SINCE).store(mono.max(1), Relaxed);
+                0
+            }
+            // A time to come is one of another boot.
+            since => mono.checked_sub(since).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn away(&self, slot: u32, mono: u64) {
+        if let Some(slot) = self.slots.get(slot) {
+            slot.word(SINCE).store(mono.max(1), Relaxed);
         }
     }
 }
