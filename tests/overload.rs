@@ -7,11 +7,15 @@ mod support;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use gateway::gateway::{Decision, Entry, Notes, Outcome, Reply, Step, Ticket, TryEnd};
+use std::io::{Read, Write};
+
+use gateway::config;
+use gateway::gateway::{Decision, Entry, Leader, Notes, Outcome, Reply, Step, Ticket, TryEnd, Worker};
 use gateway::overload::{Mode, Overload, Samples, State, Window, admits, share};
+use gateway::state::{Identity, SharedRegion};
 use gateway::types::{Now, Reason, SECOND};
 use proptest::prelude::*;
-use support::{Fake, Gateway, at};
+use support::{Fake, Gateway, TestSecrets, at};
 
 /// A backend that works on `knee` requests at once, each for `work` microseconds; more of them share what there is.
 struct Backend {
@@ -135,6 +139,8 @@ fn without_demand_the_limit_stays() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
     /// Whoever is refused, everybody of a lower priority is refused as well; and one may always come to a free upstream.
     #[test]
     fn the_lowest_priority_is_shed_first(limit in 1.0_f32..1e6, in_flight in 0_u32..2_000_000, one: i32, other: i32) {
@@ -312,4 +318,64 @@ fn off_measures_nothing() {
         let held: Vec<_> = (0..2_000).map(|_| enter(&mut gateway, 0, &tin(), at(0.0)).unwrap()).collect();
         assert_eq!(series(&mut gateway, "gateway_overload_limit", at(0.0)), None, "{} held", held.len());
     }
+}
+
+/// A worker serves as fast as it can, three requests at a time, and is killed somewhere inside. Once the leader has seen
+/// it, exactly what the others have under way is counted.
+#[test]
+fn a_killed_workers_requests_are_no_load() {
+    let memory = SharedRegion::new(8 << 20, [1, 2]).unwrap();
+    let region = memory.region();
+    let mut leader = Leader::take(region, Identity::current()).unwrap().unwrap();
+    let text = document(", overload: {mode: enforce, min: 100}");
+    leader.publish(&config::parse(&text, "d", &TestSecrets).unwrap().document, at(0.0)).unwrap();
+    let mut worker = Worker::start(region, Identity::current(), [1, 2]).unwrap();
+    let in_flight = |worker: &mut Worker, now| {
+        let text = worker.metrics(now);
+        let line = text.lines().find_map(|line| line.strip_prefix("gateway_overload_in_flight{upstream=\"u\"} "));
+        line.unwrap().trim().parse::<u32>().unwrap()
+    };
+    let begin = |worker: &mut Worker, now| {
+        let mut ticket = Ticket::new();
+        assert_eq!(worker.access(&gold(), Entry::First, now, &mut ticket), Decision::Forward);
+        worker.pick(&mut ticket, now, |_| ()).unwrap();
+        ticket
+    };
+    let end = |worker: &mut Worker, mut ticket: Ticket, now| {
+        worker.answered(&mut ticket, now);
+        worker.tried(&mut ticket, TryEnd::Answered(200), now);
+        worker.complete(&mut ticket, &Outcome { status: 200, upstream_status: 200, aborted: false }, now);
+    };
+    let own = [begin(&mut worker, at(0.0)), begin(&mut worker, at(0.0))];
+    for round in 0..10_u32 {
+        let now = at(1.0 + f64::from(round));
+        let (mut reader, mut writer) = std::io::pipe().unwrap();
+        // SAFETY: the child calls nothing but the library, writes a byte and works until it is killed.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0);
+        if child == 0 {
+            // SAFETY: the child must not outlive a test that failed.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            let mut other = Worker::start(region, Identity::current(), [3, 4]).unwrap();
+            let mut held = std::collections::VecDeque::from([begin(&mut other, now), begin(&mut other, now)]);
+            writer.write_all(&[1]).unwrap();
+            loop {
+                held.push_back(begin(&mut other, now));
+                end(&mut other, held.pop_front().unwrap(), now);
+            }
+        }
+        drop(writer);
+        reader.read_exact(&mut [0]).unwrap();
+        std::thread::sleep(std::time::Duration::from_micros(u64::from(round) * 397));
+        // SAFETY: our own child, which is waited for.
+        unsafe {
+            libc::kill(child, libc::SIGKILL);
+            assert_eq!(libc::waitpid(child, std::ptr::null_mut(), 0), child);
+        }
+        assert!(in_flight(&mut worker, now) > 2, "what it held is counted until the leader looks");
+        leader.tick(now, &mut |_| ());
+        assert_eq!(in_flight(&mut worker, now), 2, "round {round}");
+    }
+    own.into_iter().for_each(|ticket| end(&mut worker, ticket, at(20.0)));
+    assert_eq!(in_flight(&mut worker, at(20.0)), 0);
 }

@@ -5,13 +5,15 @@ use super::{Overload, Samples};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State(pub u64);
 
-/// The limit moves half of the way to what the gradient says, which is between these.
-const LEAST: f32 = 0.5;
-const MOST: f32 = 2.0;
+/// A window moves the limit half of the way to what it calls for, by these factors at most.
+const LEAST: f32 = 0.75;
+const MOST: f32 = 1.5;
 /// The part of the way that the baseline goes to a better window's latency …
 const BETTER: f32 = 0.2;
 /// … and to that of one at `min` which is still worse than tolerated.
 const WORSE: f32 = 0.5;
+/// Up to so many times `min`, and one, are the fewest that can be under way: requests that were let in at one moment, too.
+const FEW: f32 = 1.5;
 /// A limit grows while at least this part of it is used.
 const USED: f32 = 1.0 / 3.0;
 
@@ -40,17 +42,18 @@ impl State {
         }
         let mean = (samples.sum() as f32 / samples.count() as f32).max(1.0);
         let (limit, tolerance) = (self.limit(settings), f32::from(settings.tolerance.max(1)));
-        let at_min = limit <= settings.min.max(1) as f32;
+        // Little's law: what was under way on average.
+        let used = samples.sum() as f32 / length.max(1) as f32;
+        let fewest = limit <= settings.min.max(1) as f32 && used <= limit.mul_add(FEW, 1.0);
         let baseline = match self.baseline() {
             known if known <= 0.0 => mean,
             known if mean < known => known + (mean - known) * BETTER,
-            known if at_min && mean > known * tolerance => known + (mean - known) * WORSE,
+            known if fewest && mean > known * tolerance => known + (mean - known) * WORSE,
             known => known,
         };
-        let gradient = (tolerance * baseline / mean).clamp(LEAST, MOST);
-        // Little's law: what was under way on average.
-        let used = samples.sum() as f32 / length.max(1) as f32;
-        let moved = limit * f32::midpoint(1.0, gradient);
+        // With more under way than the limit says it is their latency, not that of as many as the limit lets in.
+        let called_for = limit.max(used) * (tolerance * baseline / mean);
+        let moved = f32::midpoint(limit, called_for).clamp(limit * LEAST, limit * MOST);
         let next = if moved > limit && used < limit * USED { limit } else { moved };
         let next = Self(u64::from(next.to_bits()) << 32).limit(settings);
         Self(u64::from(next.to_bits()) << 32 | u64::from(baseline.to_bits()))
@@ -101,7 +104,9 @@ mod tests {
             (state(10.0, 1_000.0), 4_000, 10, (7.5, 1_000.0)),      // too slow, used or not
             (state(10.0, 1_000.0), 90_000, 10, (7.5, 1_000.0)),     // by a quarter at most
             (state(10.0, 1_000.0), 500, 2_000, (15.0, 900.0)),      // better than ever
-            (state(2.0, 1_000.0), 5_000, 100, (2.333_3, 3_000.0)),  // too slow with the fewest: its own doing
+            (state(2.0, 1_000.0), 5_000, 50, (2.5, 3_000.0)),       // too slow with the fewest: its own doing
+            (state(2.0, 1_000.0), 5_000, 1_000, (3.0, 1_000.0)), // with many more than let in, as in shadow mode: not
+            (state(30.0, 1_000.0), 4_000, 1_000, (25.0, 1_000.0)), // as many: what 40 took says that 20 would do
             (state(90.0, 1_000.0), 1_000, 9_000, (100.0, 1_000.0)), // `max`
             (state(f32::NAN, 1_000.0), 1_000, 1_000, (100.0, 1_000.0)),
         ] {

@@ -2,14 +2,16 @@
 //!
 //! Nobody knows that number beforehand, and it changes. It shows in the latency: up to the knee more requests at once
 //! take no longer, beyond it each one waits for the others. So the limit follows a *gradient*, as that of TCP Vegas and
-//! of its successors does: after each [`Window`] it is multiplied by something between 3/4 and 3/2 that hangs on
-//! `tolerance x baseline / latency`, the latency being the window's mean time to the response header and the baseline
-//! what the upstream takes when it is not pressed.
+//! of its successors does: after each [`Window`] it goes half of the way to `tolerance x baseline / latency` times itself,
+//! the latency being the window's mean time to the response header and the baseline what the upstream takes when it is
+//! not pressed. Where more are under way than the limit says, as in shadow mode, it is they who took so long, and the
+//! limit goes to that part of *them*: so shadow mode shows where the limit would be if it were enforced.
 //!
 //! **The baseline is the weak point of all such limits.** If it follows a rising latency, a slow overload is learnt as
 //! normal and the limit is none; if it never rises, an upstream that became slower for good is starved. Here it falls with
-//! any better window, and rises in one case alone: when the limit is at `min` already and latency is still above what is
-//! tolerated. What an upstream takes with the fewest requests at once is its own doing, not that of our queue.
+//! any better window, and rises in one case alone: when the limit is at `min`, no more than that are under way, and latency
+//! is still above what is tolerated. What an upstream takes with the fewest requests at once is its own doing, not that of
+//! our queue. In shadow mode nothing makes them few, so there the baseline rises only when the load itself is that low.
 //!
 //! The limit grows only while it is used: one that nobody came near says nothing about what is beyond.
 //!
