@@ -91,7 +91,8 @@ async def one(tap, mode, before_a_byte):
         {
             "version": 1,
             "upstreams": [{
-                "name": "u", "nodes": [bad.node, good[0].node, good[1].node],
+                # Not `adaptive`, which stops sending to a bad node before it has failed five times.
+                "name": "u", "algorithm": "round_robin", "nodes": [bad.node, good[0].node, good[1].node],
                 "timeouts": {"connect": "300ms", "send": "1s", "read": "300ms"}, "retries": {"budget": "20%"},
             }],
             "routes": [{"name": "all", "paths": ["/*"], "upstream": "u"}],
