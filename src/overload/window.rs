@@ -51,7 +51,7 @@ impl Window {
             length => length,
         };
         // Never the word of a window that has not begun.
-        Self(((now / MILLISECOND) as u32 as u64) << 32 | length / MILLISECOND)
+        Self((((now / MILLISECOND) as u32 as u64) << 32) | (length / MILLISECOND))
     }
 
     /// How long it has lasted at `now`, microseconds; 0 before the first.
