@@ -379,3 +379,37 @@ fn a_killed_workers_requests_are_no_load() {
     own.into_iter().for_each(|ticket| end(&mut worker, ticket, at(20.0)));
     assert_eq!(in_flight(&mut worker, at(20.0)), 0);
 }
+
+#[test]
+fn what_is_shed_gets_what_the_route_falls_back_to() {
+    let with = |fallback: &str, other: &str| {
+        let overload = format!(", overload: {{mode: enforce, max: 1}}, fallback: {fallback}}}, {{name: v{other}");
+        Gateway::new(&document(&overload), 1)
+    };
+    let mut gateway = with("{status: 503, body: later}", ", nodes: [{host: 127.0.0.1, port: 3}]");
+    let held = enter(&mut gateway, 0, &gold(), at(0.0)).unwrap();
+    assert_eq!(gateway.verdict(0, &gold(), at(0.0)), "respond");
+    drop(held);
+
+    let mut gateway = with("{upstream: v}", ", nodes: [{host: 127.0.0.1, port: 3}], overload: {mode: enforce, max: 1}");
+    let mut first = enter(&mut gateway, 0, &gold(), at(0.0)).unwrap();
+    let mut second = enter(&mut gateway, 0, &gold(), at(0.0)).unwrap();
+    assert_eq!((first.upstream_name(), second.upstream_name()), ("u", "v"));
+    let load = |gateway: &mut Gateway, upstream: &str| {
+        let text = gateway.workers[0].metrics(at(0.0));
+        let name = format!("gateway_overload_in_flight{{upstream=\"{upstream}\"}} ");
+        text.lines().find_map(|line| line.strip_prefix(&name)).unwrap().to_owned()
+    };
+    assert_eq!((load(&mut gateway, "u"), load(&mut gateway, "v")), ("1".into(), "1".into()));
+    assert_eq!(gateway.verdict(0, &gold(), at(0.0)), "overload.shed", "the other one is full as well");
+
+    // One whose upstream fails under way is load of the other from then on.
+    gateway.workers[0].complete(&mut second, &Outcome::default(), at(0.0));
+    gateway.workers[0].tried(&mut first, TryEnd::Failed, at(0.0));
+    first.give_up();
+    gateway.workers[0].pick(&mut first, at(0.0), |_| ()).unwrap();
+    assert_eq!(first.upstream_name(), "v");
+    assert_eq!((load(&mut gateway, "u"), load(&mut gateway, "v")), ("0".into(), "1".into()));
+    gateway.workers[0].complete(&mut first, &Outcome::default(), at(0.0));
+    assert_eq!((load(&mut gateway, "u"), load(&mut gateway, "v")), ("0".into(), "0".into()));
+}

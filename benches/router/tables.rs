@@ -113,6 +113,7 @@ pub fn object() -> Route {
         cache: None,
         cors: None,
         answer: None,
+        fallback: None,
         rewrite: None,
         headers: Vec::new(),
         labels: Vec::new(),

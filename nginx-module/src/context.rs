@@ -3,11 +3,11 @@
 use std::ffi::c_void;
 use std::ptr;
 
-use gateway::gateway::{Answer, Reply, Ticket};
+use gateway::gateway::{Answer, Ticket};
 use gateway::types::Reason;
-use nginx_sys::{ngx_http_request_t, ngx_http_upstream_conf_t, ngx_pool_cleanup_add, ngx_str_t};
+use nginx_sys::{ngx_http_request_t, ngx_http_upstream_conf_t, ngx_int_t, ngx_pool_cleanup_add, ngx_str_t};
 
-use crate::answer::Kept;
+use crate::answer::{Kept, LastWord};
 use crate::body::Body;
 use crate::forward::Changes;
 use crate::raw::{self, fence};
@@ -22,10 +22,21 @@ pub struct Context {
     pub ticket: Ticket,
     /// The URI as it was left when it was decided on; access runs again after internal redirects.
     pub decided: ngx_str_t,
+    /// The route that the place named where it was decided on; empty where none was.
+    pub route: ngx_str_t,
+    /// The claims that variables name, as many as there are; null where the caller is not known.
+    pub claims: *const ngx_str_t,
+    /// When it was looked at last, and how long our decisions have taken where a variable asks; microseconds.
+    pub began: u64,
+    pub spent: u64,
     /// Whether `complete` was called.
     pub completed: bool,
     /// The body of an answer of ours was sent; the header filter leaves it alone.
     pub replied: bool,
+    /// What is said instead of the page that nginx is about to send.
+    pub last_word: Option<LastWord>,
+    /// nginx's own callback for the end of its upstream, where ours stands in its place.
+    pub finalize: Option<unsafe extern "C" fn(*mut ngx_http_request_t, ngx_int_t)>,
     /// How far the comparison of the body with what was signed has come.
     pub body: Body,
     /// What the library said of the answer.
@@ -44,8 +55,6 @@ pub struct Context {
     pub own_conf: *mut ngx_http_upstream_conf_t,
     /// Whether it fetches a new answer for the cache while an old one is given.
     pub refreshes: bool,
-    /// Why no peer was to be asked.
-    pub late: Option<Reply>,
     /// Made once, when something asks for it.
     pub request_id: ngx_str_t,
 }
@@ -103,8 +112,14 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
             request: r,
             ticket: Ticket::new(),
             decided: raw::text(b""),
+            route: raw::text(b""),
+            claims: ptr::null(),
+            began: 0,
+            spent: 0,
             completed: false,
             replied: false,
+            last_word: None,
+            finalize: None,
             body: Body::Unread,
             kept: Kept::NOTHING,
             changes: Changes::new(),
@@ -114,7 +129,6 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
             gave_up: false,
             own_conf: ptr::null_mut(),
             refreshes: false,
-            late: None,
             request_id: raw::text(b""),
         });
         record.handler = Some(release);

@@ -13,6 +13,7 @@ use nginx_sys::{
 
 use crate::context::{self, Context};
 use crate::raw::{self, bytes, headers, rc, text};
+use crate::{process, variable};
 
 /// A header that we set on every forwarded request, after the client's copies are dropped.
 struct Own {
@@ -88,10 +89,11 @@ unsafe fn is_set(changes: &Changes, element: &ngx_table_elt_t) -> bool {
 pub unsafe fn undo(r: *mut ngx_http_request_t, context: &mut Context) -> bool {
     // SAFETY: the caller's promise; the lines live as long as the request.
     unsafe {
-        let changes = std::mem::replace(&mut context.changes, Changes::new());
-        if changes.set.part.elts.is_null() {
+        if context.changes.set.part.elts.is_null() {
+            context.changes.dropped = std::mem::zeroed();
             return true;
         }
+        let changes = std::mem::replace(&mut context.changes, Changes::new());
         copy_headers(r, |element| !is_set(&changes, element))
             && headers(&changes.dropped).all(|element| {
                 let list = &raw mut (*r).headers_in.headers;
@@ -211,6 +213,15 @@ pub unsafe fn apply(r: *mut ngx_http_request_t, context: &mut Context, worker: &
     // SAFETY: the caller's promise.
     unsafe {
         for (name, value) in worker.request_headers() {
+            let time;
+            let value = match value {
+                // The one value that only we know.
+                b"$gateway_time" => {
+                    time = variable::seconds(process::now().mono.saturating_sub(context.began));
+                    time.as_bytes()
+                }
+                value => value,
+            };
             let (Some(key), Some(lower), Some(value)) =
                 (raw::copy((*r).pool, name), raw::copy((*r).pool, name), raw::copy((*r).pool, value))
             else {

@@ -48,7 +48,7 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     postconfiguration: Some(after),
     create_main_conf: Some(conf::create_main),
     init_main_conf: None,
-    create_srv_conf: None,
+    create_srv_conf: Some(conf::create_srv),
     merge_srv_conf: None,
     create_loc_conf: Some(conf::create_loc),
     merge_loc_conf: Some(conf::merge_loc),
@@ -117,6 +117,9 @@ unsafe extern "C" fn after(cf: *mut ngx_conf_t) -> ngx_int_t {
                 && push_handler(cf, ngx_http_phases_NGX_HTTP_ACCESS_PHASE, Some(access::handler))
                 && push_handler(cf, ngx_http_phases_NGX_HTTP_LOG_PHASE, Some(access::log_handler));
             if !added {
+                return rc::ERROR;
+            }
+            if !variable::note_used(cf) {
                 return rc::ERROR;
             }
             filter::install();

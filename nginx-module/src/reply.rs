@@ -6,8 +6,8 @@ use std::ptr;
 use gateway::gateway::Reply;
 use gateway::types::{Header, Method, Protocol, Request, prefers_html};
 use nginx_sys::{
-    ngx_buf_t, ngx_chain_t, ngx_http_clean_header, ngx_http_discard_request_body, ngx_http_finalize_request,
-    ngx_http_output_filter, ngx_http_request_t, ngx_http_send_header, ngx_int_t, ngx_str_t,
+    ngx_buf_t, ngx_chain_t, ngx_http_discard_request_body, ngx_http_finalize_request, ngx_http_output_filter,
+    ngx_http_request_t, ngx_http_send_header, ngx_int_t, ngx_str_t,
 };
 
 use crate::answer;
@@ -22,52 +22,48 @@ use crate::view::View;
 ///
 /// `r` is a live request.
 pub unsafe fn refuse(r: *mut ngx_http_request_t, answer: &Reply, context: &mut Context) -> ngx_int_t {
-    // SAFETY: the caller's promise.
-    unsafe {
-        match write(r, answer, context) {
-            Ok(rc) => {
-                ngx_http_finalize_request(r, rc);
-                rc::DONE
-            }
-            Err(rc) => rc,
-        }
-    }
-}
-
-/// Answers `r` with the refusal in the place of an error of nginx's, whose header is about to be sent.
-///
-/// # Safety
-///
-/// `r` is a live request, in a header filter that was called for a special response.
-pub unsafe fn replace(r: *mut ngx_http_request_t, answer: &Reply, context: &mut Context) -> ngx_int_t {
-    // SAFETY: the caller's promise; nginx sends no body of its own to a request that wants a header alone.
-    unsafe {
-        ngx_http_clean_header(r);
-        context.replied = true;
-        let (Ok(rc) | Err(rc)) = write(r, answer, context);
-        (*r).set_header_only(1);
-        if rc > rc::OK { rc::ERROR } else { rc }
-    }
-}
-
-/// Writes header and body of the refusal; an error where nothing was sent.
-///
-/// # Safety
-///
-/// `r` is a live request.
-unsafe fn write(r: *mut ngx_http_request_t, answer: &Reply, context: &mut Context) -> Result<ngx_int_t, ngx_int_t> {
     // SAFETY: the caller's promise, here and below.
     unsafe {
         // Else nginx would ask a client that waits for 100 Continue to send what is thrown away.
         (*r).set_expect_tested(1);
         let discarded = ngx_http_discard_request_body(r);
         if discarded != rc::OK {
-            return Err(discarded);
+            return discarded;
         }
         // An error page that is itself refused answers with the refusal's status, as nginx's own refusals do.
         (*r).err_status = 0;
+        let Some(Written { status, content_type, body }) = write(r, answer, context) else { return 500 };
+        let mut ok = true;
+        let mut limit = [0u8; 512];
+        for (name, value) in context.ticket.limit_headers(&mut limit) {
+            ok &= set(r, name, value);
+        }
+        if !(ok && answer::add_lines(r, context)) {
+            return 500;
+        }
+        let rc = send(r, status, raw::text(content_type), &body);
+        ngx_http_finalize_request(r, rc);
+        rc::DONE
+    }
+}
+
+/// What a refusal says beside its header lines.
+pub struct Written {
+    pub status: u16,
+    pub content_type: &'static [u8],
+    pub body: Vec<u8>,
+}
+
+/// Sets the header lines of the refusal, apart from those of any answer; `None` when there was no memory.
+///
+/// # Safety
+///
+/// `r` is a live request whose header was not sent yet.
+pub unsafe fn write(r: *mut ngx_http_request_t, answer: &Reply, context: &mut Context) -> Option<Written> {
+    // SAFETY: the caller's promise, here and below.
+    unsafe {
         let view = View::new(r);
-        let Some((status, kind, body)) = form(&view, answer, variable::request_id(r, context)) else { return Err(500) };
+        let (status, kind, body) = form(&view, answer, variable::request_id(r, context))?;
         let mut ok = true;
         if let Some(grpc) = kind.grpc_status {
             ok &= set(r, b"grpc-status", grpc.as_bytes()) && set(r, b"grpc-message", answer.reason.public().as_bytes());
@@ -84,14 +80,7 @@ unsafe fn write(r: *mut ngx_http_request_t, answer: &Reply, context: &mut Contex
                 ok &= set(r, b"WWW-Authenticate", challenge.as_bytes());
             }
         }
-        let mut limit = [0u8; 512];
-        for (name, value) in context.ticket.limit_headers(&mut limit) {
-            ok &= set(r, name, value);
-        }
-        if !(ok && answer::add_lines(r, context)) {
-            return Err(500);
-        }
-        Ok(send(r, status, raw::text(kind.content_type), &body))
+        ok.then_some(Written { status, content_type: kind.content_type, body })
     }
 }
 
@@ -151,18 +140,42 @@ pub unsafe fn set(r: *mut ngx_http_request_t, name: &'static [u8], value: &[u8])
 ///
 /// `r` is a live request whose header was not sent yet.
 pub unsafe fn send(r: *mut ngx_http_request_t, status: u16, kind: ngx_str_t, body: &[u8]) -> ngx_int_t {
-    // SAFETY: the caller's promise; buffer and chain live in the request's pool, the link only during the call, as
-    // nginx's filters copy what they keep.
+    // SAFETY: the caller's promise.
     unsafe {
-        (*r).headers_out.status = status.into();
-        (*r).headers_out.content_length_n = body.len() as nginx_sys::off_t;
-        (*r).headers_out.content_type = kind;
-        (*r).headers_out.content_type_len = bytes(kind).split(|&byte| byte == b';').next().map_or(0, <[u8]>::len);
-        (*r).headers_out.last_modified_time = -1;
+        prepare(r, status, kind, body.len());
         let sent = ngx_http_send_header(r);
         if sent == rc::ERROR || sent > rc::OK || (*r).header_only() != 0 {
             return sent;
         }
+        send_body(r, body)
+    }
+}
+
+/// Says in the header what is sent.
+///
+/// # Safety
+///
+/// `r` is a live request whose header was not sent yet.
+pub unsafe fn prepare(r: *mut ngx_http_request_t, status: u16, kind: ngx_str_t, length: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*r).headers_out.status = status.into();
+        (*r).headers_out.content_length_n = length as nginx_sys::off_t;
+        (*r).headers_out.content_type = kind;
+        (*r).headers_out.content_type_len = bytes(kind).split(|&byte| byte == b';').next().map_or(0, <[u8]>::len);
+        (*r).headers_out.last_modified_time = -1;
+    }
+}
+
+/// Sends a whole body from memory.
+///
+/// # Safety
+///
+/// `r` is a live request whose header was sent.
+pub unsafe fn send_body(r: *mut ngx_http_request_t, body: &[u8]) -> ngx_int_t {
+    // SAFETY: the caller's promise; buffer and chain live in the request's pool, the link only during the call, as
+    // nginx's filters copy what they keep.
+    unsafe {
         let buffer: *mut ngx_buf_t = raw::zeroed((*r).pool);
         let Some(content) = raw::copy((*r).pool, body) else { return 500 };
         let Some(data) = buffer.as_mut() else { return 500 };

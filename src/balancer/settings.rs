@@ -146,6 +146,12 @@ pub struct RetryOn {
 impl RetryOn {
     /// The statuses that nginx can try again on, in the order of their bits.
     pub const STATUSES: [u16; 7] = [500, 502, 503, 504, 403, 404, 429];
+
+    /// Whether `status` is tried again.
+    #[must_use]
+    pub fn has(self, status: u16) -> bool {
+        Self::STATUSES.iter().enumerate().any(|(bit, other)| *other == status && self.statuses & 1 << bit != 0)
+    }
 }
 
 /// When and how often a request is tried again, checked: `attempts` is 1 to 16, the budget at most 100 %.

@@ -4,7 +4,7 @@ use crate::cache::Cache;
 use crate::cors::Cors;
 use crate::lists::{Ban, List, Range};
 use crate::router::pattern::Rule;
-use crate::router::settings::{Answer, Condition, Template};
+use crate::router::settings::{Answer, Condition, StaticReply, Template};
 use crate::types::{Methods, Protocol};
 use crate::{auth, balancer, breaker, canary, limiter};
 
@@ -91,8 +91,22 @@ pub struct Upstream {
     pub retries: Option<balancer::Retries>,
     /// Timeouts as written here, microseconds; 0 = not written. Routes carry the resolved ones.
     pub timeouts: balancer::Timeouts,
+    /// The fallback as written here. Routes carry the resolved ones.
+    pub fallback: Option<Fallback>,
     /// TLS towards its nodes; `None` = plain HTTP.
     pub tls: Option<balancer::Tls>,
+}
+
+/// What a client gets where the upstream cannot serve: its breaker is open, no node is left, no try has come to an
+/// answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Fallback {
+    /// This answer.
+    Reply(StaticReply),
+    /// What this upstream says, whose own fallback does not count.
+    Upstream(String),
+    /// What nginx's cache still has.
+    Stale,
 }
 
 /// The `Host` header that an upstream is sent.
@@ -149,6 +163,9 @@ pub struct Route {
     pub timeouts: balancer::Timeouts,
     /// By route, else upstream, else defaults, else built in; field by field.
     pub retries: balancer::Retries,
+    /// By route, else upstream, else defaults; `None` also where there is no upstream, or a canary, whose variants each
+    /// have their own.
+    pub fallback: Option<Fallback>,
     /// Whether the literal beginning of the path is taken off before it is forwarded.
     pub strip_prefix: bool,
     /// How strange paths are treated.
@@ -183,6 +200,8 @@ pub struct Variant {
     pub timeouts: balancer::Timeouts,
     /// Likewise, else built in; field by field.
     pub retries: balancer::Retries,
+    /// By variant, else route, else upstream, else defaults.
+    pub fallback: Option<Fallback>,
 }
 
 /// Addresses written out, and lists of them.

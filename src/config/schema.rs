@@ -42,6 +42,7 @@ static DEFINED: &[(&str, &Resource)] = &[
     ("permissions", &tables::PERMISSIONS),
     ("redirect", &tables::REDIRECT),
     ("reply", &tables::REPLY),
+    ("fallback", &tables::FALLBACK),
     ("retries", &tables::RETRIES),
     ("role", &tables::ROLE),
     ("route", &tables::ROUTE),

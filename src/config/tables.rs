@@ -14,7 +14,7 @@ pub use cache::{CACHE, CACHE_KEY, CACHE_QUERY};
 pub use canary::{CANARY, OVERRIDES, VARIANT};
 pub use limiter::LIMITER;
 pub use lists::{BAN, LIST};
-pub use route::{CORS, MATCH, REDIRECT, REPLY};
+pub use route::{CORS, FALLBACK, MATCH, REDIRECT, REPLY};
 pub use signature::{SIGNATURE, SIGNATURE_KEY};
 pub use upstream::{BREAKER, HEALTH, NODE, OUTLIER, OVERLOAD, PASSIVE, RETRIES, TIMEOUTS, TLS, UPSTREAM};
 
@@ -98,7 +98,7 @@ pub static ROUTE: Resource = Resource {
         field("timeouts", Object(&TIMEOUTS)),
         field("retries", Object(&RETRIES)),
         field("headers", HeaderTexts(&route::HEADER_VALUE, &REQUEST_RESERVED)),
-        field("fallback", Unbuilt),
+        field("fallback", Object(&FALLBACK)),
         field("protocols", List(&Choice(&["http", "websocket", "grpc"], &[]), false)),
         field("labels", Labels),
     ],

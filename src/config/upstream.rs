@@ -6,8 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::document::{HostHeader, Labels, Upstream};
 use super::limiter::parse_key;
 use super::read::At;
-use super::scalar;
-use super::secrets::Secrets;
+use super::{Context, fallback, scalar};
 use crate::balancer::{Algorithm, Ejection, Node, Policy, Retries, RetryOn, Timeouts, WEIGHT_MAX};
 use crate::breaker::Breaker;
 use crate::limiter::KeyPart;
@@ -24,7 +23,7 @@ const OVERLOAD_MAX: u32 = 1_000;
 
 /// Reads an upstream that the tables have checked, and its retries as they are written; `None` where something was
 /// reported.
-pub(super) fn read(at: &At<'_>, name: String, secrets: &dyn Secrets) -> Option<(Upstream, WrittenRetries)> {
+pub(super) fn read(at: &At<'_>, name: String, context: &Context<'_>) -> Option<(Upstream, WrittenRetries)> {
     let (nodes, node_labels) = nodes(at);
     let (policy, hash_on) = policy(at, &nodes);
     let written = at.get("retries").map(|at| WrittenRetries::read(&at));
@@ -43,7 +42,8 @@ pub(super) fn read(at: &At<'_>, name: String, secrets: &dyn Secrets) -> Option<(
         breaker: at.get("breaker").map(|at| breaker(&at)),
         retries: written.as_ref().map(|written| written.clone().resolve()),
         timeouts: at.get("timeouts").map(|at| timeouts(&at)).unwrap_or_default(),
-        tls: at.object("tls").and_then(|at| tls::read(&at, secrets)),
+        tls: at.object("tls").and_then(|at| tls::read(&at, context.secrets)),
+        fallback: at.object("fallback").and_then(|at| fallback::read(&at, &context.names.upstreams)),
     };
     tls::check_names(at, &upstream);
     Some((upstream, written.unwrap_or_default()))

@@ -11,7 +11,9 @@ mod signature;
 
 use serde_json::{Map, Value, json};
 
-use super::document::{Canary, Consumer, Document, HostHeader, PathPolicy, Protocols, Role, Route, Sources, Upstream};
+use super::document::{
+    Canary, Consumer, Document, Fallback, HostHeader, PathPolicy, Protocols, Role, Route, Sources, Upstream,
+};
 use crate::balancer::{Algorithm, Ejection, Policy, Retries, RetryOn, Timeouts, Tls, TlsVersion};
 use crate::breaker::Breaker;
 use crate::canary::{Key, Mark};
@@ -20,7 +22,7 @@ use crate::limiter::{Cost, Event, HeaderStyle, KeyPart, Limiter};
 use crate::lists::{Ban, List};
 use crate::overload::Mode;
 use crate::router::pattern::{Host, Path};
-use crate::router::settings::{Answer, Condition, Field, Part, Template, Test};
+use crate::router::settings::{Answer, Condition, Field, Part, StaticReply, Template, Test};
 use crate::types::{MILLISECOND, Method, Methods, SECOND};
 
 pub use address::rfc3339;
@@ -282,8 +284,29 @@ pub(super) fn upstream(entry: &Upstream) -> Value {
         fields.put("retries", retries(written));
     }
     put_timeouts(&mut fields, entry.timeouts);
+    if let Some(written) = &entry.fallback {
+        fields.put("fallback", fallback(written));
+    }
     if let Some(settings) = &entry.tls {
         fields.put("tls", tls(settings));
+    }
+    fields.done()
+}
+
+fn fallback(fallback: &Fallback) -> Value {
+    match fallback {
+        Fallback::Reply(reply) => static_reply(reply),
+        Fallback::Upstream(name) => json!({"upstream": name}),
+        Fallback::Stale => json!({"stale": true}),
+    }
+}
+
+fn static_reply(reply: &StaticReply) -> Value {
+    let mut fields = Fields::default();
+    fields.put("status", reply.status);
+    fields.pairs("headers", &reply.headers);
+    if !reply.body.is_empty() {
+        fields.put("body", reply.body.as_str());
     }
     fields.done()
 }
@@ -422,15 +445,7 @@ pub(super) fn route(entry: &Route) -> Value {
         fields.put("upstream", name.as_str());
     }
     match &entry.answer {
-        Some(Answer::Reply(reply)) => {
-            let mut inner = Fields::default();
-            inner.put("status", reply.status);
-            inner.pairs("headers", &reply.headers);
-            if !reply.body.is_empty() {
-                inner.put("body", reply.body.as_str());
-            }
-            fields.put("reply", inner.done());
-        }
+        Some(Answer::Reply(reply)) => fields.put("reply", static_reply(reply)),
         Some(Answer::Redirect(redirect)) => {
             fields.put("redirect", json!({"to": template(&redirect.to, false), "status": redirect.status}));
         }
@@ -467,6 +482,9 @@ pub(super) fn route(entry: &Route) -> Value {
     }
     put_timeouts(&mut fields, entry.timeouts);
     fields.put("retries", retries(&entry.retries));
+    if let Some(written) = &entry.fallback {
+        fields.put("fallback", fallback(written));
+    }
     if !entry.headers.is_empty() {
         let pairs = entry.headers.iter().map(|(name, value)| (name.clone(), Value::from(template(value, false))));
         fields.put("headers", Value::Object(pairs.collect()));
@@ -494,6 +512,9 @@ fn canary(canary: &Canary) -> Value {
             }
             put_timeouts(&mut fields, variant.timeouts);
             fields.put("retries", retries(&variant.retries));
+            if let Some(written) = &variant.fallback {
+                fields.put("fallback", fallback(written));
+            }
             fields.done()
         }),
     );

@@ -27,7 +27,7 @@ impl Worker {
     /// The peer of `attempt` has failed once more: it is taken out of the picks if that was once too often, unless too
     /// many of its siblings are out already.
     #[cold]
-    pub(super) fn failed(&mut self, ticket: &Ticket, attempt: &Attempt, now: Now) {
+    pub(super) fn peer_failed(&mut self, ticket: &Ticket, attempt: &Attempt, now: Now) {
         let region = self.region;
         let Some(view) = self.reader.enter() else { return };
         let Some(upstream) = view.object::<Upstream>(ticket.upstream) else { return };

@@ -38,6 +38,8 @@ pub enum Step {
     Balancer,
     /// The upstream's breaker was asked.
     Breaker,
+    /// The upstream cannot serve.
+    Fallback,
     /// What is forwarded.
     Forward,
     /// The route answers by itself.

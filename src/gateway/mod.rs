@@ -20,6 +20,7 @@ mod dump;
 mod ejection;
 mod explain;
 mod expressions;
+mod fallback;
 mod hash_key;
 mod key_sets;
 mod leader;

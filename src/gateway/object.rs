@@ -13,7 +13,7 @@ use crate::cors::Cors;
 use crate::limiter::{KeyPart, Limiter};
 use crate::lists::{Bans, Set};
 use crate::overload::Overload;
-use crate::router::settings::{Answer, Condition, Template};
+use crate::router::settings::{Answer, Condition, StaticReply, Template};
 use crate::types::{Id, Kind, Object};
 
 /// A route.
@@ -65,6 +65,9 @@ pub struct Route {
     /// What is answered without an upstream.
     #[rkyv(with = Niche)]
     pub answer: Option<Box<Answer>>,
+    /// What is done where the upstream cannot serve.
+    #[rkyv(with = Niche)]
+    pub fallback: Option<Box<Fallback>>,
     /// The decoded path that is forwarded instead of the matched one.
     #[rkyv(with = Niche)]
     pub rewrite: Option<Box<Template>>,
@@ -119,6 +122,9 @@ pub struct Variant {
     pub timeouts: Timeouts,
     /// Retry rules.
     pub retries: Retries,
+    /// What is done where it cannot serve.
+    #[rkyv(with = Niche)]
+    pub fallback: Option<Box<Fallback>>,
 }
 
 /// How many requests at a time, and where they are counted.
@@ -173,10 +179,24 @@ pub struct Upstream {
     pub retries: Option<Retries>,
     /// Likewise.
     pub timeouts: Timeouts,
+    /// Likewise.
+    #[rkyv(with = Niche)]
+    pub fallback: Option<Box<Fallback>>,
     /// TLS towards the peers; `None` = plain HTTP.
     pub tls: Option<Tls>,
     /// [`Tls::identity`]; 0 = plain HTTP.
     pub tls_identity: u64,
+}
+
+/// What is done where an upstream cannot serve.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub enum Fallback {
+    /// This is answered.
+    Reply(StaticReply),
+    /// This upstream serves.
+    Upstream(Id),
+    /// nginx's cache may serve what is stale.
+    Stale,
 }
 
 impl ArchivedUpstream {

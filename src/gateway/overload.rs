@@ -59,14 +59,23 @@ impl Worker {
         Ok(())
     }
 
-    /// The request is at a peer and waits for its response header.
+    /// The request is at a peer of `upstream` and waits for its response header.
     #[inline]
     pub(super) fn load(region: &Region, upstream: &Blob<'_, Upstream>, ticket: &mut Ticket) {
-        if let Some(overload) = upstream.overload.as_ref().filter(|overload| overload.key != 0)
-            && ticket.load.key == 0
-        {
-            let place = overload.place(ticket.shard);
+        if upstream.overload.is_some() || ticket.sampled.key != 0 {
+            Self::load_one(region, upstream, ticket);
+        }
+    }
+
+    #[inline(never)]
+    fn load_one(region: &Region, upstream: &Blob<'_, Upstream>, ticket: &mut Ticket) {
+        let place = upstream.overload.as_ref().map_or(Place::default(), |overload| overload.place(ticket.shard));
+        if ticket.sampled.key != place.key {
+            // What was tried before was another upstream.
+            Self::unload(region, ticket);
             ticket.sampled = place;
+        }
+        if place.key != 0 && ticket.load.key == 0 {
             ticket.load = Self::places(region).enter(place, u32::MAX).unwrap_or_default();
         }
     }

@@ -10,8 +10,8 @@ use siphasher::sip::SipHasher13;
 
 use super::key_sets;
 use super::object::{
-    Addresses, ApiKey, BANS, CacheTag, Cached, Canary, Consumer, InFlight, LoadPlace, PATHS, PeerEntry, Role, Route,
-    SETTINGS, Settings, Upstream, Variant,
+    Addresses, ApiKey, BANS, CacheTag, Cached, Canary, Consumer, Fallback, InFlight, LoadPlace, PATHS, PeerEntry, Role,
+    Route, SETTINGS, Settings, Upstream, Variant,
 };
 use crate::auth::{Grants, Requirement};
 use crate::balancer::{self, Member, PickTable, Policy, Seat, Tls, server_name};
@@ -307,6 +307,7 @@ impl Edit<'_> {
             node_labels: upstream.node_labels.clone(),
             retries: upstream.retries.clone(),
             timeouts: upstream.timeouts,
+            fallback: self.fallback(&upstream.fallback)?,
             tls: upstream.tls.clone(),
             tls_identity: upstream.tls.as_ref().map_or(0, Tls::identity),
         };
@@ -469,6 +470,7 @@ impl Edit<'_> {
             cors: route.cors.clone().map(Box::new),
             cache: self.cached(route)?,
             answer: route.answer.clone().map(Box::new),
+            fallback: self.fallback(&route.fallback)?,
             rewrite: route.rewrite.clone().map(Box::new),
             headers: route.headers.clone(),
             labels: route.labels.clone(),
@@ -481,6 +483,17 @@ impl Edit<'_> {
         self.txn.put_route_with_table(&route.name, &object, digest, &route.rules, ranks, (PURGES, words))?;
         self.written += 1;
         Ok(())
+    }
+
+    fn fallback(&mut self, written: &Option<config::Fallback>) -> Result<Option<Box<Fallback>>, PublishError> {
+        Ok(match written {
+            None => None,
+            Some(config::Fallback::Reply(reply)) => Some(Box::new(Fallback::Reply(reply.clone()))),
+            Some(config::Fallback::Upstream(name)) => {
+                Some(Box::new(Fallback::Upstream(self.txn.id(Kind::Upstream, name)?)))
+            }
+            Some(config::Fallback::Stale) => Some(Box::new(Fallback::Stale)),
+        })
     }
 
     /// What counts purges begins above whatever any earlier one of the same name came to, so that what is removed and
@@ -518,6 +531,7 @@ impl Edit<'_> {
                 upstream: self.txn.id(Kind::Upstream, &variant.upstream)?,
                 timeouts: variant.timeouts,
                 retries: variant.retries.clone(),
+                fallback: self.fallback(&variant.fallback)?,
             });
         }
         Ok(Some(Canary { variants, rules: canary.rules.clone(), permission: canary.permission.clone() }))

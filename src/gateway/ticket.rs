@@ -5,7 +5,9 @@
 //! still the same thing.
 
 use super::cache::CacheEntry;
-use super::object::Route;
+use super::decision::Reply;
+use super::fallback::Resort;
+use super::object::{Route, Upstream};
 use super::signature::Accepted;
 use crate::auth::signature::BodyDigest;
 use crate::balancer::{RetryOn, Timeouts, Tried};
@@ -27,6 +29,8 @@ pub struct Ticket {
     /// When `access` saw it first, microseconds.
     pub(super) started: u64,
     pub(super) refused: Option<Reason>,
+    /// Whether it goes its way whatever was decided.
+    pub(super) shadow: bool,
     /// Whether the route answered by itself.
     pub(super) responded: bool,
     /// Whether it counts in this worker's requests in flight.
@@ -51,6 +55,12 @@ pub struct Ticket {
     pub(super) slow_after: u64,
     /// Whether the last try that was answered took that long.
     pub(super) slow: bool,
+    /// What is left should its upstream not serve.
+    pub(super) resort: Resort,
+    /// Why the upstream is not to be asked, though the request goes on: to the cache, which may have something.
+    pub(super) barred: Option<Reply>,
+    /// Why the fallback was taken up.
+    pub(super) fallen: Option<Reason>,
     pub(super) timeouts: Timeouts,
     /// Tries in all that the route allows …
     pub(super) allowed: u8,
@@ -58,6 +68,8 @@ pub struct Ticket {
     pub(super) offered: u8,
     pub(super) retry_on: RetryOn,
     pub(super) idempotent_only: bool,
+    /// Whether the server's own rules say what is tried again, as nobody else does.
+    pub(super) server_retries: bool,
     /// Whether the upstream wants a `Host` of its own.
     pub(super) own_host: bool,
     /// How its upstream is spoken to, [`crate::balancer::Tls::identity`]; 0 = plain HTTP.
@@ -138,6 +150,16 @@ impl Asked {
             self.count += 1;
         }
         true
+    }
+
+    /// How many there are, for [`Asked::back_to`].
+    pub fn len(&self) -> u32 {
+        self.count
+    }
+
+    /// Forgets those that were asked since there were `count`.
+    pub fn back_to(&mut self, count: u32) {
+        self.count = self.count.min(count);
     }
 }
 
@@ -246,6 +268,7 @@ impl Ticket {
             method: Method::Other,
             started: 0,
             refused: None,
+            shadow: false,
             responded: false,
             counted: false,
             asked: Asked::new(),
@@ -260,11 +283,15 @@ impl Ticket {
             sampled: Place::default(),
             slow_after: 0,
             slow: false,
+            resort: Resort::None,
+            barred: None,
+            fallen: None,
             timeouts: Timeouts::default(),
             allowed: 1,
             offered: 1,
             retry_on: RetryOn { error: false, timeout: false, statuses: 0 },
             idempotent_only: true,
+            server_retries: false,
             own_host: false,
             tls: 0,
             cors: false,
@@ -283,6 +310,16 @@ impl Ticket {
             variant: 0,
             names: Names::default(),
         }
+    }
+
+    /// Keeps which upstream the request goes to.
+    pub(super) fn goes_to(&mut self, upstream: &Blob<'_, Upstream>) {
+        self.upstream = upstream.id();
+        self.names.upstream.set(upstream.name_bytes());
+        self.own_host = upstream.host.is_some();
+        self.tls = upstream.tls_identity.to_native();
+        // The same peer is not tried twice; with one peer its response is the answer, whatever it is.
+        self.offered = self.allowed.min(u8::try_from(upstream.peers.len()).unwrap_or(u8::MAX)).max(1);
     }
 
     /// Keeps which route the request takes.
@@ -304,11 +341,15 @@ impl Ticket {
         self.permit = None;
         self.sampled = Place::default();
         self.slow = false;
+        self.resort = Resort::None;
+        self.barred = None;
+        self.fallen = None;
         self.timeouts = Timeouts::default();
         self.allowed = 1;
         self.offered = 1;
         self.retry_on = RetryOn { error: false, timeout: false, statuses: 0 };
         self.idempotent_only = true;
+        self.server_retries = false;
         self.retry_budget = 0;
         self.tried = Tried::new();
         self.key = None;
@@ -332,6 +373,18 @@ impl Ticket {
     #[must_use]
     pub fn was_refused(&self) -> bool {
         matches!(self.stage, Stage::Refused | Stage::Asking)
+    }
+
+    /// Whether it goes its way whatever was decided.
+    #[must_use]
+    pub fn is_shadow(&self) -> bool {
+        self.shadow
+    }
+
+    /// Whether it counts in the requests at hand: somebody has looked at it, and it is not over.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.counted
     }
 
     /// Whether it has a route to an upstream; true also where it was refused after routing, as another module may let
@@ -432,6 +485,12 @@ impl Ticket {
         self.timeouts
     }
 
+    /// Whether the server's own rules say what is tried again.
+    #[must_use]
+    pub fn has_server_retries(&self) -> bool {
+        self.server_retries
+    }
+
     /// What is tried again, and whether only for methods that may be sent twice.
     #[must_use]
     pub fn retry_on(&self) -> (RetryOn, bool) {
@@ -476,15 +535,16 @@ impl Ticket {
             Stage::New => "",
             Stage::Asking => "ask",
             _ if self.refused.is_some() => "refuse",
+            _ if self.fallen.is_some() => "fallback",
             _ if self.responded => "respond",
             _ => "forward",
         }
     }
 
-    /// The precise code of the refusal; empty where nothing was refused. For logs, not for clients.
+    /// The precise code of the refusal, or of what there was a fallback for; else empty. For logs, not for clients.
     #[must_use]
     pub fn reason(&self) -> &'static str {
-        self.refused.map_or("", Reason::code)
+        self.refused.or(self.fallen).map_or("", Reason::code)
     }
 
     /// What the limits said, in nginx's words for `limit_req`; empty where none was asked.

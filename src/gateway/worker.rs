@@ -7,6 +7,7 @@ use super::object::{BANS, SETTINGS, Settings, Upstream};
 use super::ticket::Ticket;
 use crate::balancer::{ArchivedTls, Rng};
 use crate::breaker::{Breaker, Forced, State};
+use crate::router::settings::ArchivedStaticReply;
 use crate::state::tables::breaker::{self, Permit, Refused};
 use crate::state::tables::peers::Peers;
 use crate::state::tables::places::Places;
@@ -49,6 +50,15 @@ pub(super) struct Out {
 }
 
 impl Out {
+    /// Writes an answer of the document.
+    pub(super) fn reply(&mut self, reply: &ArchivedStaticReply) {
+        self.status = reply.status.to_native();
+        for line in reply.headers.iter() {
+            self.answer.push(line.0.as_bytes(), &[line.1.as_bytes()]);
+        }
+        self.body.extend_from_slice(reply.body.as_bytes());
+    }
+
     pub(super) fn clear(&mut self) {
         self.path.clear();
         self.query.clear();
@@ -127,6 +137,12 @@ impl Worker {
     #[must_use]
     pub fn is_set(&self, name: &[u8]) -> bool {
         self.out.request.iter().any(|line| is_spelling(line.0, name))
+    }
+
+    /// The claim at the dotted `path` of who sent the request that was looked at last: a text, a number, a truth value.
+    #[must_use]
+    pub fn claim(&self, ticket: &Ticket, path: &str) -> Option<&str> {
+        if ticket.is_authenticated() { self.callers.claims().header_value(path) } else { None }
     }
 
     /// The headers to set on the answer to the request that was looked at last, whoever gives it.

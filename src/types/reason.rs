@@ -44,11 +44,14 @@ pub enum Reason {
     LimitCost,
     LimitNever,
     UpstreamBusy,
+    RouteGone,
+    UpstreamFailed,
+    UpstreamTimeout,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 38] = [
+    pub const ALL: [Self; 41] = [
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -87,6 +90,9 @@ impl Reason {
         Self::LimitCost,
         Self::LimitNever,
         Self::UpstreamBusy,
+        Self::RouteGone,
+        Self::UpstreamFailed,
+        Self::UpstreamTimeout,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -112,6 +118,8 @@ impl Reason {
             Self::BreakerOpen => "breaker.open",
             Self::UpstreamNone => "upstream.none",
             Self::UpstreamGone => "upstream.gone",
+            Self::UpstreamFailed => "upstream.failed",
+            Self::UpstreamTimeout => "upstream.timeout",
             Self::PolicyNone => "policy.none",
             Self::Internal => "internal",
             Self::AccessBanned => "access.banned",
@@ -131,6 +139,7 @@ impl Reason {
             Self::LimitCost => "limit.cost",
             Self::LimitNever => "limit.never",
             Self::UpstreamBusy => "upstream.busy",
+            Self::RouteGone => "route.gone",
         }
     }
 
@@ -180,6 +189,8 @@ impl Reason {
             Self::RouteMethod => 405,
             Self::LimitExceeded | Self::LimitNever => 429,
             Self::Internal => 500,
+            Self::UpstreamFailed => 502,
+            Self::UpstreamTimeout => 504,
             Self::LimitTableFull
             | Self::LimitInFlight
             | Self::OverloadShed
@@ -190,7 +201,8 @@ impl Reason {
             | Self::PolicyNone
             | Self::AuthKeysUnavailable
             | Self::AuthBusy
-            | Self::AuthNonceStore => 503,
+            | Self::AuthNonceStore
+            | Self::RouteGone => 503,
         }
     }
 
@@ -204,7 +216,9 @@ impl Reason {
             404 => "Not Found",
             405 => "Method Not Allowed",
             429 => "Too Many Requests",
+            502 => "Bad Gateway",
             503 => "Service Unavailable",
+            504 => "Gateway Timeout",
             _ => "Internal Server Error",
         }
     }
@@ -218,7 +232,8 @@ impl Reason {
             403 => "7",        // PERMISSION_DENIED
             404 | 405 => "12", // UNIMPLEMENTED
             429 => "8",        // RESOURCE_EXHAUSTED
-            503 => "14",       // UNAVAILABLE
+            502 | 503 => "14", // UNAVAILABLE
+            504 => "4",        // DEADLINE_EXCEEDED
             _ => "13",         // INTERNAL
         }
     }
@@ -260,6 +275,9 @@ impl Reason {
             Self::UpstreamNone => "No server is available for this resource.",
             Self::UpstreamGone => "The service behind this resource was removed.",
             Self::UpstreamBusy => "The servers for this resource are busy; see Retry-After.",
+            Self::RouteGone => "The policy of this resource was removed.",
+            Self::UpstreamFailed => "The service behind this resource does not answer.",
+            Self::UpstreamTimeout => "The service behind this resource takes too long.",
             Self::AuthBusy => "Too many logins at once; see Retry-After.",
             Self::PolicyNone => "The gateway has no configuration yet.",
             Self::Internal => "The gateway failed.",

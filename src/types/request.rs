@@ -47,6 +47,15 @@ pub enum Protocol {
     Grpc,
 }
 
+/// The terms on which a place of the server's configuration has its requests decided on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms<'a> {
+    /// The name of the route that takes them, whatever their host, path and method; `None` = the one that matches.
+    pub route: Option<&'a str>,
+    /// Whether they go their way whatever is decided: what would have been refused is counted as such.
+    pub shadow: bool,
+}
+
 /// A request as the gateway looks at it. Adapters implement it over what their server already parsed; nothing is
 /// copied and no header is walked before a policy asks for it.
 pub trait Request {
@@ -94,5 +103,9 @@ pub trait Request {
     /// The client's certificate in PEM; empty where there is none.
     fn certificate_pem(&self) -> &[u8] {
         &[]
+    }
+    /// On which terms it is decided on.
+    fn terms(&self) -> Terms<'_> {
+        Terms::default()
     }
 }

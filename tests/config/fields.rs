@@ -14,8 +14,9 @@ fn canary() -> Value {
     json!({
         "variants": [{"name": "a", "weight": 1}, {
             "name": "b", "weight": 2, "upstream": "w", "timeouts": {"connect": "7s", "send": "8s", "read": "9s"},
-            "retries": {"attempts": 5, "on": ["http_404"], "methods": "all", "budget": "9%"}
-        }],
+            "retries": {"attempts": 5, "on": ["http_404"], "methods": "all", "budget": "9%"}, "fallback": {"upstream": "cached"}
+        }, {"name": "c", "weight": 3, "fallback": {"stale": true}},
+        {"name": "d", "weight": 4, "fallback": {"status": 201, "headers": {"X-A": "b"}, "body": "x"}}],
         "overrides": {"header": "X-C: a", "cookie": "c=a", "users": ["anna"], "permission": "canary:use"},
         "key": "ip", "salt": "s"
     })
@@ -29,6 +30,12 @@ fn everything() -> Value {
         "key": {"query": {"deny": ["utm_*"]}, "headers": ["X-A"], "cookies": ["c"], "consumer": "shared"}
     });
     let retries = json!({"attempts": 3, "on": ["http_500"], "methods": "all", "budget": "7%"});
+    let breaker = json!({
+        "failures": 1, "failure_ratio": "5%", "minimum_calls": 1, "slow_call": "1s", "window": "1s", "open_for": "1s",
+        "open_for_max": "2s", "jitter": "5%", "probes": 1, "closes_after": 1
+    });
+    let answers = json!({"status": 200, "headers": {"X-A": "b"}, "body": "x"});
+    let answers_otherwise = json!({"status": 203, "headers": {"X-A": "b"}, "body": "x"});
     json!({
         "version": 1,
         "defaults": {"hosts": ["d.example"], "timeouts": {"connect": "9s"}},
@@ -64,13 +71,15 @@ fn everything() -> Value {
             "nodes": [{"host": "h", "port": 1, "weight": 2, "priority": 1, "labels": {"zone": "a"}}],
             "health": {"passive": {"failures": 2, "window": "1s"}}, "max_ejection_percent": 20,
             "overload": {"mode": "shadow", "min": 3, "max": 30, "tolerance": 4}, "outlier": {"consecutive_5xx": 6, "error_ratio": "10%", "minimum_calls": 7},
-            "breaker": {
-                "failures": 1, "failure_ratio": "5%", "minimum_calls": 1, "slow_call": "1s", "window": "1s",
-                "open_for": "1s", "open_for_max": "2s", "jitter": "5%", "probes": 1, "closes_after": 1
-            },
+            "breaker": breaker,
             "retries": retries, "timeouts": timeouts,
             "tls": {"verify": false, "sni": "s.example", "ca": "$file:///certificate", "cert": "$file:///certificate",
-                    "key": "$file:///key", "min_version": "TLSv1.3"}
+                    "key": "$file:///key", "min_version": "TLSv1.3"},
+            "fallback": answers
+        }, {
+            "name": "resort", "nodes": [{"host": "h", "port": 2}], "fallback": {"upstream": "u"}
+        }, {
+            "name": "cached", "nodes": [{"host": "h", "port": 3}], "fallback": {"stale": true}
         }, {"name": "keyed", "algorithm": "hash", "hash_on": ["ip"], "nodes": [{"host": "h", "port": 1}]}, {"name": "w", "nodes": [{"host": "w", "port": 1}]}],
         "routes": [{
             "name": "r", "hosts": ["a.example"], "paths": ["/a"], "methods": ["GET"], "priority": 1, "enabled": false,
@@ -83,6 +92,7 @@ fn everything() -> Value {
                 {"header": "X-A", "equals": "a", "not": true}, {"query": "q", "in": ["a", "b"]},
                 {"cookie": "c", "regex": "^a"}, {"header": "X-B", "exists": true}
             ],
+            "fallback": answers_otherwise,
             "canary": canary(),
             "headers": {"X-Set": "v"}, "allow": ["office"], "deny": ["10.0.0.1"],
             "cors": {
@@ -90,6 +100,10 @@ fn everything() -> Value {
                 "credentials": true, "max_age": "5s"
             },
             "cache": cache
+        }, {
+            "name": "elsewhere", "hosts": ["e.example"], "timeouts": {"connect": "4s"}, "paths": ["/elsewhere"], "upstream": "u", "fallback": {"upstream": "resort"}
+        }, {
+            "name": "kept", "hosts": ["k.example"], "timeouts": {"connect": "4s"}, "paths": ["/kept"], "upstream": "u", "fallback": {"stale": true}
         }, {
             "name": "fixed", "hosts": ["f.example"], "paths": ["/fixed"], "timeouts": {"connect": "4s"}, "rewrite": "/other",
             "reply": {"status": 201, "headers": {"X-A": "b"}, "body": {"a": 1}}

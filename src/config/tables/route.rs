@@ -40,6 +40,26 @@ pub static REPLY: Resource = Resource {
     ],
 };
 
+/// What is done where an upstream cannot serve.
+pub static FALLBACK: Resource = Resource {
+    fields: &[
+        field("status", Integer { min: 200, max: 599 }),
+        field("headers", HeaderTexts(&REPLY_VALUE, &REPLY_RESERVED)),
+        field("body", TextOrObject),
+        field("upstream", Text(&Form { words: "the name of an upstream", check: scalar::name })),
+        field("stale", Bool),
+    ],
+    hints: &[
+        ("code", "our word is `status`"),
+        ("status_code", "our word is `status`"),
+        ("message", "our word is `body`"),
+        ("content_type", "write `headers: {Content-Type: …}`"),
+        ("reply", "`status`, `headers` and `body` stand here themselves"),
+        ("nodes", "name an upstream of the list `upstreams`"),
+        ("cache", "write `stale: true`"),
+    ],
+};
+
 /// A redirect.
 pub static REDIRECT: Resource = Resource {
     fields: &[

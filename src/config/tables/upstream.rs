@@ -1,4 +1,4 @@
-use super::{DAY, NAME, RETRY_ON, SPAN, field, needed};
+use super::{DAY, FALLBACK, NAME, RETRY_ON, SPAN, field, needed};
 use crate::config::scalar;
 use crate::config::shape::Shape::{self, Bool, Choice, Duration, Integer, Labels, List, Object, Secret, Text, Unbuilt};
 use crate::config::shape::{Form, Resource};
@@ -24,7 +24,7 @@ pub static UPSTREAM: Resource = Resource {
         field("breaker", Object(&BREAKER)),
         field("retries", Object(&RETRIES)),
         field("timeouts", Object(&TIMEOUTS)),
-        field("fallback", Unbuilt),
+        field("fallback", Object(&FALLBACK)),
         field("tls", Object(&TLS)),
         field("max_in_flight", Integer { min: 1, max: 1_000_000 }),
         field("max_ejection_percent", Integer { min: 0, max: 100 }),
@@ -45,6 +45,7 @@ pub static UPSTREAM: Resource = Resource {
         ("circuit_breaker", "our word is `breaker`"),
         ("outlier_detection", "our words are `outlier` and `max_ejection_percent`"),
         ("health_checks", "our word is `health`"),
+        ("backup", "a node with `priority: 1` is a backup; another upstream is a `fallback`"),
         ("hash_by", "our word is `hash_on`, such as `[header:x-user]`"),
         ("key", "our word is `hash_on`, such as `[header:x-user]`"),
         ("hash_on_header", "write `hash_on: [header:NAME]`"),
