@@ -1,6 +1,6 @@
 //! Documents as people write them, and the lines that they are told.
 // One JSON value with every field of the document.
-#![recursion_limit = "256"]
+#![recursion_limit = "512"]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "config/canary.rs"]

@@ -115,6 +115,8 @@ pub fn object() -> Route {
         answer: None,
         fallback: None,
         rewrite: None,
+        max_body: None,
+        location: None,
         headers: Vec::new(),
         labels: Vec::new(),
     }

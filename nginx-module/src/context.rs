@@ -39,6 +39,10 @@ pub struct Context {
     pub finalize: Option<unsafe extern "C" fn(*mut ngx_http_request_t, ngx_int_t)>,
     /// How far the comparison of the body with what was signed has come.
     pub body: Body,
+    /// The configuration of the location that passes it on, once its route has named another one.
+    pub switched: *mut *mut c_void,
+    /// So many bytes of a body without a length have come.
+    pub received: u64,
     /// What the library said of the answer.
     pub kept: Kept,
     /// What the route made of the client's headers.
@@ -121,6 +125,8 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
             last_word: None,
             finalize: None,
             body: Body::Unread,
+            received: 0,
+            switched: ptr::null_mut(),
             kept: Kept::NOTHING,
             changes: Changes::new(),
             weighed: None,

@@ -3,7 +3,7 @@
 //! nginx keeps the I/O; this crate turns its callbacks into the library's three calls and their results into nginx's.
 //! One feature a file: [`conf`] directives, [`zone`] the region, [`process`] what a worker has, [`access`] the phases,
 //! [`ask`] what they wait for, [`upstream`] the balancer, `tls` its encrypted connections, [`forward`] what goes to a
-//! peer, [`answer`] what a route answers by itself, [`filter`] the response's header, [`cache`] nginx's cache, [`body`] the
+//! peer, [`location`] who passes it on, [`answer`] what a route answers by itself, [`filter`] the response's header, [`cache`] nginx's cache, [`body`] the
 //! request's body, [`variable`], [`content`], [`reply`]; [`raw`]
 //! is the thin layer over C. Every function that nginx calls is fenced against panics.
 
@@ -17,6 +17,7 @@ mod content;
 mod context;
 mod filter;
 mod forward;
+mod location;
 mod process;
 mod raw;
 mod reply;
@@ -33,7 +34,8 @@ use std::ptr;
 use nginx_sys::{
     NGX_HTTP_MODULE, NGX_RS_MODULE_SIGNATURE, nginx_version, ngx_array_push, ngx_conf_t, ngx_http_core_main_conf_t,
     ngx_http_core_module, ngx_http_handler_pt, ngx_http_module_t, ngx_http_phases_NGX_HTTP_ACCESS_PHASE,
-    ngx_http_phases_NGX_HTTP_LOG_PHASE, ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, ngx_int_t, ngx_module_t, ngx_uint_t,
+    ngx_http_phases_NGX_HTTP_LOG_PHASE, ngx_http_phases_NGX_HTTP_PREACCESS_PHASE,
+    ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, ngx_int_t, ngx_module_t, ngx_uint_t,
 };
 
 use raw::{fence, rc};
@@ -115,6 +117,7 @@ unsafe extern "C" fn after(cf: *mut ngx_conf_t) -> ngx_int_t {
         unsafe {
             let added = push_handler(cf, ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, Some(access::subrequest))
                 && push_handler(cf, ngx_http_phases_NGX_HTTP_ACCESS_PHASE, Some(access::handler))
+                && push_handler(cf, ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, Some(location::handler))
                 && push_handler(cf, ngx_http_phases_NGX_HTTP_LOG_PHASE, Some(access::log_handler));
             if !added {
                 return rc::ERROR;

@@ -13,9 +13,10 @@ use nginx_sys::{
     NGX_HTTP_UPSTREAM_FT_HTTP_429, NGX_HTTP_UPSTREAM_FT_HTTP_500, NGX_HTTP_UPSTREAM_FT_HTTP_502,
     NGX_HTTP_UPSTREAM_FT_HTTP_503, NGX_HTTP_UPSTREAM_FT_HTTP_504, NGX_HTTP_UPSTREAM_FT_INVALID_HEADER,
     NGX_HTTP_UPSTREAM_FT_NOLIVE, NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT, NGX_HTTP_UPSTREAM_FT_OFF,
-    NGX_HTTP_UPSTREAM_FT_TIMEOUT, NGX_PEER_FAILED, ngx_array_create, ngx_array_push, ngx_command_t, ngx_conf_t,
-    ngx_http_request_t, ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t,
-    ngx_msec_t, ngx_peer_connection_t, ngx_str_t, ngx_uint_t, sockaddr,
+    NGX_HTTP_UPSTREAM_FT_TIMEOUT, NGX_PEER_FAILED, ngx_add_timer, ngx_array_create, ngx_array_push, ngx_command_t,
+    ngx_conf_t, ngx_del_timer, ngx_event_t, ngx_http_request_t, ngx_http_upstream_server_t,
+    ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_msec_t, ngx_peer_connection_t, ngx_str_t,
+    ngx_uint_t, sockaddr,
 };
 
 use crate::answer;
@@ -137,6 +138,9 @@ struct Tries {
     name: ngx_str_t,
     /// The library's number for the connection of the current try; 0 = plain HTTP.
     connection: u64,
+    /// Ends the current try where the route bounds it; nginx's debug log reads a descriptor behind `data`.
+    timer: ngx_event_t,
+    timer_data: [*mut c_void; 4],
 }
 
 unsafe extern "C" fn init(r: *mut ngx_http_request_t, us: *mut ngx_http_upstream_srv_conf_t) -> ngx_int_t {
@@ -387,7 +391,7 @@ use crate::tls::apply as encrypt;
 unsafe fn encrypt(
     r: *mut ngx_http_request_t,
     _: &mut ngx_http_upstream_t,
-    _: &mut ngx_http_upstream_conf_t,
+    _: &mut nginx_sys::ngx_http_upstream_conf_t,
     ticket: &Ticket,
 ) -> bool {
     // SAFETY: the caller's promise.
@@ -474,12 +478,54 @@ unsafe extern "C" fn get(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> n
                 pc.name = &raw mut tries.name;
                 pc.connection = ptr::null_mut();
                 pc.set_cached(0);
+                limit_try(tries, context.ticket.per_try_timeout());
                 rc::OK
             }
             Some(Ok(None)) => rc::ERROR,
             Some(Err(_)) | None => rc::BUSY,
         }
     })
+}
+
+/// Ends the try that begins now after `micros` microseconds, 0 = never, unless its response header is there by then.
+fn limit_try(tries: &mut Tries, micros: u64) {
+    if micros == 0 {
+        return;
+    }
+    let record = ptr::from_mut(tries);
+    tries.timer_data = [record.cast(), ptr::null_mut(), ptr::null_mut(), ptr::without_provenance_mut(usize::MAX)];
+    tries.timer.data = (&raw mut tries.timer_data).cast();
+    tries.timer.handler = Some(too_long);
+    // SAFETY: the request and its connection are live; the event is taken back before the record goes, by `free`.
+    unsafe {
+        tries.timer.log = (*(*tries.request).connection).log;
+        ngx_add_timer(&raw mut tries.timer, (micros / 1_000).max(1) as ngx_msec_t);
+    }
+}
+
+/// The try takes too long: it ends as one ends that nginx itself gave up waiting for.
+unsafe extern "C" fn too_long(event: *mut ngx_event_t) {
+    fence("try timer", (), || {
+        // SAFETY: the event is that of a try which `free` has not ended, so its request and record are live.
+        unsafe {
+            let [record, ..] = *(*event).data.cast::<[*mut c_void; 4]>();
+            let Some(tries) = record.cast::<Tries>().as_ref() else { return };
+            if !tries.context.as_ref().is_some_and(|context| context.ticket.is_trying()) {
+                return;
+            }
+            let Some(connection) = (*tries.request).upstream.as_ref().and_then(|u| u.peer.connection.as_mut()) else {
+                return;
+            };
+            let Some(read) = connection.read.as_mut() else { return };
+            read.set_timedout(1);
+            if let Some(write) = connection.write.as_mut() {
+                write.set_timedout(1);
+            }
+            if let Some(handler) = read.handler {
+                handler(connection.read);
+            }
+        }
+    });
 }
 
 /// The name that the handshake of this try asks for.
@@ -549,6 +595,10 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
             let status = (*tries.request).upstream.as_ref().map_or(0, |u| u.headers_in.status_n);
             (tries.context.as_mut(), u16::try_from(status).unwrap_or(0))
         };
+        if tries.timer.timer_set() != 0 {
+            // SAFETY: the timer was added by `limit_try` and has not run.
+            unsafe { ngx_del_timer(&raw mut tries.timer) };
+        }
         let failed = state & NGX_PEER_FAILED as ngx_uint_t != 0;
         // SAFETY: the connection is null or live, and so are its events.
         let timed_out = unsafe {

@@ -154,6 +154,10 @@ impl Request for View {
         }
     }
 
+    fn content_length(&self) -> Option<u64> {
+        u64::try_from(self.request().headers_in.content_length_n).ok()
+    }
+
     fn certificate(&self) -> Certificate<'_> {
         match self.variable(b"ssl_client_verify") {
             b"" | b"NONE" => Certificate::Absent,

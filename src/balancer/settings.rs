@@ -165,6 +165,8 @@ pub struct Retries {
     pub idempotent_only: bool,
     /// Retries per 1,000 requests, beside a small constant.
     pub budget: u16,
+    /// How long a try may take until the response header is there, microseconds; 0 = as the timeouts say.
+    pub per_try: u64,
 }
 
 impl Default for Retries {
@@ -175,6 +177,7 @@ impl Default for Retries {
             on: RetryOn { error: true, timeout: true, statuses: 0b0000_0110 },
             idempotent_only: true,
             budget: 200,
+            per_try: 0,
         }
     }
 }

@@ -139,6 +139,10 @@ pub struct Route {
     pub answer: Option<Answer>,
     /// The decoded path that is forwarded instead of the matched one; its parameters are those of each of `rules`.
     pub rewrite: Option<Template>,
+    /// The most bytes that a request's body may have; `None` = as the server says.
+    pub max_body: Option<u64>,
+    /// The named location of nginx.conf, `@name`, that passes its requests on.
+    pub location: Option<String>,
     /// Request headers to set: name as written, value; their parameters are those of each of `rules`.
     pub headers: Vec<(String, Template)>,
     /// Which variant serves a request; `None` = all go to `upstream`. Never without that.

@@ -9,7 +9,9 @@ use super::node::Entry;
 use super::problem::quote;
 use super::read::At;
 use super::upstream::{WrittenRetries, timeouts, timeouts_or};
-use super::{Context, answer, auth, cache, canary, condition, cors, fallback, limiter, lists, template, upstream};
+use super::{
+    Context, answer, auth, cache, canary, condition, cors, fallback, limiter, lists, scalar, template, upstream,
+};
 use crate::balancer::Timeouts;
 use crate::cache::Cache;
 use crate::cors::Cors;
@@ -38,6 +40,8 @@ pub(super) struct Fields {
     conditions: Option<Vec<Condition>>,
     target: Option<Target>,
     rewrite: Option<Template>,
+    max_body: Option<u64>,
+    location: Option<String>,
     headers: Option<Vec<(String, Template)>>,
     canary: Option<canary::Written>,
     cors: Option<Cors>,
@@ -80,6 +84,8 @@ impl Fields {
             conditions: at.get("match").map(|at| condition::read(&at)),
             target: target(at, owner, context),
             rewrite: at.parsed("rewrite", template::path),
+            max_body: at.get("max_body").and_then(|at| scalar::size(at.node.scalar()?).ok()),
+            location: at.text("location").map(str::to_owned),
             headers: at.get("headers").map(|at| headers(&at)),
             canary: at.object("canary").map(|at| canary::read(&at, context)),
             cors: at.object("cors").map(|at| cors::read(&at)),
@@ -164,6 +170,8 @@ impl Fields {
             conditions: self.conditions.or_else(|| defaults.conditions.clone()).unwrap_or_default(),
             upstream,
             rewrite: self.rewrite.or_else(|| defaults.rewrite.clone()),
+            max_body: self.max_body.or(defaults.max_body),
+            location: self.location.or_else(|| defaults.location.clone()),
             headers: self.headers.or_else(|| defaults.headers.clone()).unwrap_or_default(),
             canary,
             cors: self.cors.or_else(|| defaults.cors.clone()),
@@ -203,6 +211,11 @@ fn agree(at: &At<'_>, route: &Route, context: &Context<'_>) {
     if route.rewrite.is_some() && route.strip_prefix {
         let place = at.get("rewrite").or_else(|| at.get("strip_prefix"));
         place.as_ref().unwrap_or(at).error("`rewrite` and `strip_prefix` exclude each other");
+    }
+    if route.answer.is_some()
+        && let Some(place) = at.get("location")
+    {
+        place.error("a route that answers by itself passes nothing on");
     }
     if let (Some(fallback), Some(place)) = (&route.fallback, at.get("fallback")) {
         match (&route.upstream, fallback) {

@@ -116,6 +116,10 @@ fn of(shape: &Shape) -> Value {
         Shape::Duration { .. } => {
             json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$", "examples": ["250ms", "10s", "5m"]})
         }
+        Shape::Size { min } => json!({"anyOf": [
+            {"type": "integer", "minimum": min},
+            {"type": "string", "pattern": "^[0-9]+[kKmMgG]?$", "examples": ["64k", "10m"]}
+        ]}),
         Shape::Lifetimes => {
             let duration = json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$", "examples": ["10s", "5m"]});
             let names = json!({"pattern": "^([2-5][0-9][0-9]|any)$"});

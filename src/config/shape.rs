@@ -50,6 +50,11 @@ pub enum Shape {
         /// What it must be a multiple of.
         step: u64,
     },
+    /// A number of bytes.
+    Size {
+        /// The least.
+        min: u64,
+    },
     /// A duration in whole seconds, or an object of statuses and such durations.
     Lifetimes,
     /// A text of some form.
@@ -100,6 +105,7 @@ impl Shape {
             Self::Integer { .. } => "a whole number".to_owned(),
             Self::IntegerOr(_, _, form) => format!("a whole number or {}", form.words),
             Self::Duration { .. } => "a duration such as `10s`".to_owned(),
+            Self::Size { .. } => "a size such as `64k` or `10m`".to_owned(),
             Self::Lifetimes => "a duration such as `5m`, or an object of statuses and durations".to_owned(),
             Self::Text(form) => form.words.to_owned(),
             Self::Choice(built, _) => match built {
@@ -132,7 +138,7 @@ impl Shape {
             Self::Unbuilt => true,
             Self::Bool | Self::OnlyFalse => matches!(kind, Kind::Bool),
             Self::Integer { .. } => matches!(kind, Kind::Integer),
-            Self::IntegerOr(..) => matches!(kind, Kind::Integer | Kind::Text),
+            Self::IntegerOr(..) | Self::Size { .. } => matches!(kind, Kind::Integer | Kind::Text),
             Self::Duration { .. } | Self::Text(_) | Self::Choice(..) | Self::Secret => matches!(kind, Kind::Text),
             Self::List(..) => matches!(kind, Kind::List),
             Self::Secrets => matches!(kind, Kind::Text | Kind::List),
@@ -171,6 +177,11 @@ pub(super) fn check(at: &At<'_>, shape: &Shape) {
             None => integer(at, *min, *max),
         },
         Shape::Duration { min, max, step } => duration(at, *min, *max, *step),
+        Shape::Size { min } => match scalar::size(at.node.scalar().unwrap_or_default()) {
+            Ok(size) if size < *min => at.error(format!("must be at least {min}")),
+            Ok(_) => {}
+            Err(message) => at.error(message),
+        },
         Shape::Text(form) => {
             if let Some(Err(message)) = at.node.text().map(form.check) {
                 at.error(message);

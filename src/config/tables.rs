@@ -20,7 +20,7 @@ pub use upstream::{BREAKER, HEALTH, NODE, OUTLIER, OVERLOAD, PASSIVE, RETRIES, T
 
 use super::scalar;
 use super::shape::Shape::{
-    Bool, Choice, Duration, HeaderTexts, Integer, Labels, List, NameOr, Nameless, Object, Text, Unbuilt,
+    Bool, Choice, Duration, HeaderTexts, Integer, Labels, List, NameOr, Nameless, Object, Size, Text, Unbuilt,
 };
 use super::shape::{Field, Form, REQUEST_RESERVED, Resource, Shape};
 use crate::router::pattern::{Host, Path};
@@ -78,7 +78,7 @@ pub static ROUTE: Resource = Resource {
         field("upstream", NameOr(&UPSTREAM)),
         field("reply", Object(&REPLY)),
         field("redirect", Object(&REDIRECT)),
-        field("location", Unbuilt),
+        field("location", Text(&route::LOCATION)),
         field("strip_prefix", Bool),
         field("rewrite", Text(&route::REWRITE)),
         field("auth", List(&NameOr(&AUTH), true)),
@@ -87,7 +87,7 @@ pub static ROUTE: Resource = Resource {
         field("cors", Object(&CORS)),
         field("allow", List(&Text(&lists::SOURCE), true)),
         field("deny", List(&Text(&lists::SOURCE), true)),
-        field("max_body", Unbuilt),
+        field("max_body", BODY_SIZE),
         field("max_in_flight", Integer { min: 1, max: 1_000_000 }),
         field("path_policy", Choice(&["normal", "strict"], &[])),
         field("canary", Object(&CANARY)),
@@ -121,6 +121,9 @@ pub static ROUTE: Resource = Resource {
         ("regex_priority", "our word is `priority`"),
         ("status", "our word is `enabled`"),
         ("timeout", "our word is `timeouts`"),
+        ("allowed_payload_size", "our word is `max_body`"),
+        ("max_body_size", "our word is `max_body`"),
+        ("client_max_body_size", "our word is `max_body`"),
         ("tags", "our word is `labels`"),
         ("desc", "our word is `labels`"),
         ("id", "our word is `name`"),
@@ -154,6 +157,7 @@ const NAME: Shape = Text(&Form { words: "text", check: scalar::name });
 const SOME_TEXT: Shape = Text(&Form { words: "text", check: some_text });
 const PRIORITY: Shape = Integer { min: i32::MIN as i64, max: i32::MAX as i64 };
 /// nginx counts in milliseconds.
+const BODY_SIZE: Shape = Size { min: 1 };
 const SPAN: Shape = Duration { min: MILLISECOND, max: DAY, step: 0 };
 const METHOD: Shape = Choice(&["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"], &[]);
 const METHOD_READ: Shape = Choice(&["GET", "HEAD"], &[]);

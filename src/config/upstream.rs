@@ -209,6 +209,7 @@ pub(super) struct WrittenRetries {
     on: Option<RetryOn>,
     idempotent_only: Option<bool>,
     budget: Option<u16>,
+    per_try: Option<u64>,
 }
 
 impl WrittenRetries {
@@ -219,6 +220,7 @@ impl WrittenRetries {
             on: at.texts("on").map(|words| retry_on(&words)),
             idempotent_only: at.text("methods").map(|word| word == "idempotent"),
             budget: at.parsed("budget", scalar::percentage),
+            per_try: at.parsed("per_try_timeout", scalar::duration),
         }
     }
 
@@ -229,6 +231,7 @@ impl WrittenRetries {
             on: self.on.or(far.on),
             idempotent_only: self.idempotent_only.or(far.idempotent_only),
             budget: self.budget.or(far.budget),
+            per_try: self.per_try.or(far.per_try),
         }
     }
 
@@ -240,6 +243,7 @@ impl WrittenRetries {
             on: self.on.unwrap_or(default.on),
             idempotent_only: self.idempotent_only.unwrap_or(default.idempotent_only),
             budget: self.budget.unwrap_or(default.budget),
+            per_try: self.per_try.unwrap_or(default.per_try),
         }
     }
 }

@@ -393,7 +393,15 @@ fn retries(retries: &Retries) -> Value {
     let statuses = RetryOn::STATUSES.iter().enumerate().filter(|(bit, _)| retries.on.statuses & 1 << bit != 0);
     on.extend(statuses.map(|(_, status)| format!("http_{status}")));
     let methods = if retries.idempotent_only { "idempotent" } else { "all" };
-    json!({"attempts": retries.attempts, "on": on, "methods": methods, "budget": percentage(retries.budget)})
+    let mut fields = Fields::default();
+    fields.put("attempts", retries.attempts);
+    fields.put("on", on);
+    fields.put("methods", methods);
+    fields.put("budget", percentage(retries.budget));
+    if retries.per_try > 0 {
+        fields.put("per_try_timeout", duration(retries.per_try));
+    }
+    fields.done()
 }
 
 fn put_timeouts(fields: &mut Fields, timeouts: Timeouts) {
@@ -456,6 +464,12 @@ pub(super) fn route(entry: &Route) -> Value {
     }
     if let Some(rewrite) = &entry.rewrite {
         fields.put("rewrite", template(rewrite, true));
+    }
+    if let Some(most) = entry.max_body {
+        fields.put("max_body", most);
+    }
+    if let Some(location) = &entry.location {
+        fields.put("location", location.as_str());
     }
     fields.texts("auth", &entry.auth);
     if let Some(permissions) = &entry.permissions {

@@ -199,6 +199,16 @@ impl Worker {
             return Err(Reply::new(Reason::ProtocolRefused).into());
         }
 
+        if let Some(most) = route.max_body.as_ref().map(|most| most.to_native()) {
+            // Of a body without a length the adapter counts the bytes as they come.
+            ticket.max_body = most;
+            if request.content_length().is_some_and(|length| length > most) {
+                tell!(recorder, Step::Access, "the body is larger than {most} bytes");
+                return Err(Reply::new(Reason::BodyTooLarge).into());
+            }
+        }
+        ticket.elsewhere = route.location.is_some();
+
         let matched = Matched { request, route: route.get(), rule, captures: &captures };
         let guarded = match entry {
             Entry::Subrequest(passed) => subrequest(&route, passed).map_err(Halt::from).map(|()| None),
@@ -437,10 +447,11 @@ pub(super) fn enter<'v>(
             let peers = upstream.as_ref().map_or(0, |upstream| upstream.peers.len());
             ticket.allowed = u8::try_from(peers).unwrap_or(u8::MAX);
         }
-        Some(ArchivedRetries { attempts, on, idempotent_only, budget, .. }) => {
+        Some(ArchivedRetries { attempts, on, idempotent_only, budget, per_try, .. }) => {
             ticket.allowed = *attempts;
             ticket.retry_on = RetryOn { error: on.error, timeout: on.timeout, statuses: on.statuses };
             ticket.idempotent_only = *idempotent_only;
+            ticket.per_try = per_try.to_native();
             ticket.retry_budget = budget.to_native();
         }
     }

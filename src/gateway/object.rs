@@ -71,6 +71,11 @@ pub struct Route {
     /// The decoded path that is forwarded instead of the matched one.
     #[rkyv(with = Niche)]
     pub rewrite: Option<Box<Template>>,
+    /// The most bytes of a body; `None` = as the server says.
+    pub max_body: Option<u64>,
+    /// The named location that passes its requests on.
+    #[rkyv(with = Niche)]
+    pub location: Option<Box<String>>,
     /// Headers to set on the forwarded request.
     pub headers: Vec<(String, Template)>,
     /// Free texts.

@@ -472,6 +472,8 @@ impl Edit<'_> {
             answer: route.answer.clone().map(Box::new),
             fallback: self.fallback(&route.fallback)?,
             rewrite: route.rewrite.clone().map(Box::new),
+            max_body: route.max_body,
+            location: route.location.clone().map(Box::new),
             headers: route.headers.clone(),
             labels: route.labels.clone(),
         };

@@ -74,6 +74,12 @@ pub struct Ticket {
     pub(super) own_host: bool,
     /// How its upstream is spoken to, [`crate::balancer::Tls::identity`]; 0 = plain HTTP.
     pub(super) tls: u64,
+    /// The most bytes that its body may have; 0 = as the server says.
+    pub(super) max_body: u64,
+    /// How long a try may take until the response header is there, microseconds; 0 = as the timeouts say.
+    pub(super) per_try: u64,
+    /// Whether a location other than the one that it came to passes it on.
+    pub(super) elsewhere: bool,
     /// Whether the route answers browsers of other origins itself.
     pub(super) cors: bool,
     /// Retries per 1,000 requests.
@@ -294,6 +300,9 @@ impl Ticket {
             server_retries: false,
             own_host: false,
             tls: 0,
+            max_body: 0,
+            per_try: 0,
+            elsewhere: false,
             cors: false,
             retry_budget: 0,
             tried: Tried::default(),
@@ -363,6 +372,9 @@ impl Ticket {
         self.own_host = false;
         self.variant = 0;
         self.tls = 0;
+        self.max_body = 0;
+        self.per_try = 0;
+        self.elsewhere = false;
         self.cors = false;
         self.names.route.clear();
         self.names.upstream.clear();
@@ -399,6 +411,12 @@ impl Ticket {
     #[must_use]
     pub fn owns_cors(&self) -> bool {
         self.cors
+    }
+
+    /// Whether it probes whether the upstream of an open breaker is well again.
+    #[must_use]
+    pub fn is_probe(&self) -> bool {
+        self.permit.is_some_and(Permit::is_probe)
     }
 
     /// Whether an `auth` entry knew the caller.
@@ -477,6 +495,25 @@ impl Ticket {
     #[must_use]
     pub fn tls(&self) -> u64 {
         self.tls
+    }
+
+    /// Whether its route names the location that is to pass it on.
+    #[must_use]
+    pub fn goes_elsewhere(&self) -> bool {
+        self.elsewhere && !self.shadow
+    }
+
+    /// The most bytes that its body may have; `None` = as the server says. One with more is refused with
+    /// [`Reason::BodyTooLarge`].
+    #[must_use]
+    pub fn max_body(&self) -> Option<u64> {
+        (self.max_body != 0 && !self.shadow).then_some(self.max_body)
+    }
+
+    /// How long a try may take until the response header is there, microseconds; 0 = as the timeouts say.
+    #[must_use]
+    pub fn per_try_timeout(&self) -> u64 {
+        self.per_try
     }
 
     /// Its timeouts, microseconds; 0 = the server's own.

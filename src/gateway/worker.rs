@@ -3,7 +3,7 @@
 use super::caller::Callers;
 use super::expressions::Expressions;
 use super::lines::Lines;
-use super::object::{BANS, SETTINGS, Settings, Upstream};
+use super::object::{BANS, Route, SETTINGS, Settings, Upstream};
 use super::ticket::Ticket;
 use crate::balancer::{ArchivedTls, Rng};
 use crate::breaker::{Breaker, Forced, State};
@@ -100,6 +100,12 @@ impl Worker {
             out: Out { path: Vec::with_capacity(4_096), query: Vec::with_capacity(4_096), ..Out::default() },
             tidied: 0,
         })
+    }
+
+    /// Ends as a process does that is killed, with all requests that it has under way; `inside`: in the middle of one
+    /// call. For simulators, whose workers share one process.
+    pub fn die(self, inside: bool) {
+        self.reader.die(inside);
     }
 
     /// The region that it decides from.
@@ -231,6 +237,16 @@ impl Worker {
         let view = self.reader.enter()?;
         let upstream = view.object::<Upstream>(ticket.upstream)?;
         upstream.host.as_ref().map(|host| take(host))
+    }
+
+    /// Shows the named location that is to pass the request on, where its route names one.
+    pub fn location<T>(&mut self, ticket: &Ticket, take: impl FnOnce(&str) -> T) -> Option<T> {
+        if !ticket.elsewhere {
+            return None;
+        }
+        let view = self.reader.enter()?;
+        let route = view.object::<Route>(ticket.route)?;
+        route.location.as_ref().map(|name| take(name))
     }
 
     /// Shows the TLS settings of the request's upstream, if those of `access` still hold.

@@ -138,7 +138,7 @@ impl Series {
             LIMITED => Some(Meaning::Limited),
             SHADOWED => {
                 let number = (self.0 >> 8) as u8;
-                let reason = Reason::ALL.into_iter().find(|reason| *reason as u8 == number);
+                let reason = Reason::ALL.iter().copied().find(|reason| *reason as u8 == number);
                 Some(Meaning::Shadowed { route, reason })
             }
             _ => None,
@@ -229,7 +229,7 @@ mod tests {
             Series::limited(Id { slot: 1, birth: 1 }, Id { slot: 2, birth: 2 }).meaning(),
             Some(Meaning::Limited)
         );
-        for reason in Reason::ALL {
+        for reason in Reason::ALL.iter().copied() {
             let series = Series::shadowed(Id { slot: 7, birth: 3 }, reason);
             assert_eq!(series.meaning(), Some(Meaning::Shadowed { route: Some((7, 3)), reason: Some(reason) }));
         }

@@ -41,6 +41,8 @@ pub enum Reason {
     BodyDigest,
     LimitInFlight,
     OverloadShed,
+    BodyTooLarge,
+    LocationUnknown,
     LimitCost,
     LimitNever,
     UpstreamBusy,
@@ -51,7 +53,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 41] = [
+    pub const ALL: &[Self] = &[
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -87,6 +89,8 @@ impl Reason {
         Self::BodyDigest,
         Self::LimitInFlight,
         Self::OverloadShed,
+        Self::BodyTooLarge,
+        Self::LocationUnknown,
         Self::LimitCost,
         Self::LimitNever,
         Self::UpstreamBusy,
@@ -136,6 +140,8 @@ impl Reason {
             Self::BodyDigest => "body.digest",
             Self::LimitInFlight => "limit.in_flight",
             Self::OverloadShed => "overload.shed",
+            Self::BodyTooLarge => "body.too_large",
+            Self::LocationUnknown => "location.unknown",
             Self::LimitCost => "limit.cost",
             Self::LimitNever => "limit.never",
             Self::UpstreamBusy => "upstream.busy",
@@ -187,8 +193,9 @@ impl Reason {
             Self::PermissionMissing | Self::ProtocolRefused | Self::AccessBanned | Self::AccessDenied => 403,
             Self::RouteNone => 404,
             Self::RouteMethod => 405,
+            Self::BodyTooLarge => 413,
             Self::LimitExceeded | Self::LimitNever => 429,
-            Self::Internal => 500,
+            Self::Internal | Self::LocationUnknown => 500,
             Self::UpstreamFailed => 502,
             Self::UpstreamTimeout => 504,
             Self::LimitTableFull
@@ -215,6 +222,7 @@ impl Reason {
             403 => "Forbidden",
             404 => "Not Found",
             405 => "Method Not Allowed",
+            413 => "Content Too Large",
             429 => "Too Many Requests",
             502 => "Bad Gateway",
             503 => "Service Unavailable",
@@ -231,7 +239,7 @@ impl Reason {
             401 => "16",       // UNAUTHENTICATED
             403 => "7",        // PERMISSION_DENIED
             404 | 405 => "12", // UNIMPLEMENTED
-            429 => "8",        // RESOURCE_EXHAUSTED
+            413 | 429 => "8",  // RESOURCE_EXHAUSTED
             502 | 503 => "14", // UNAVAILABLE
             504 => "4",        // DEADLINE_EXCEEDED
             _ => "13",         // INTERNAL
@@ -280,7 +288,8 @@ impl Reason {
             Self::UpstreamTimeout => "The service behind this resource takes too long.",
             Self::AuthBusy => "Too many logins at once; see Retry-After.",
             Self::PolicyNone => "The gateway has no configuration yet.",
-            Self::Internal => "The gateway failed.",
+            Self::BodyTooLarge => "The request body is too large for this resource.",
+            Self::Internal | Self::LocationUnknown => "The gateway failed.",
             Self::AccessBanned | Self::AccessDenied => "Access from this address is not allowed.",
         }
     }
@@ -292,7 +301,7 @@ mod tests {
 
     #[test]
     fn every_reason_is_listed_once_and_none_tells_why_a_token_failed() {
-        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+        for (index, reason) in Reason::ALL.iter().copied().enumerate() {
             assert_eq!(reason as usize, index + 1);
             if reason.status() == 401 && reason != Reason::AuthMissing {
                 assert_eq!(reason.public(), "auth.invalid");

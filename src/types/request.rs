@@ -92,6 +92,10 @@ pub trait Request {
     fn header(&self, name: &[u8]) -> Header<'_>;
     /// Hands `take` the value of each line called `name`, which is given in lower case, in their order.
     fn header_lines(&self, name: &[u8], take: &mut dyn FnMut(&[u8]));
+    /// How many bytes the body will have, where the client says so.
+    fn content_length(&self) -> Option<u64> {
+        std::str::from_utf8(self.header(b"content-length").one()?).ok()?.parse().ok()
+    }
     /// Whether there is any line with one of `names`, which are given in lower case.
     fn has_any(&self, names: &[&[u8]]) -> bool {
         names.iter().any(|name| self.header(name) != Header::Absent)

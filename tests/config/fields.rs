@@ -14,7 +14,7 @@ fn canary() -> Value {
     json!({
         "variants": [{"name": "a", "weight": 1}, {
             "name": "b", "weight": 2, "upstream": "w", "timeouts": {"connect": "7s", "send": "8s", "read": "9s"},
-            "retries": {"attempts": 5, "on": ["http_404"], "methods": "all", "budget": "9%"}, "fallback": {"upstream": "cached"}
+            "retries": {"attempts": 5, "on": ["http_404"], "methods": "all", "budget": "9%", "per_try_timeout": "3s"}, "fallback": {"upstream": "cached"}
         }, {"name": "c", "weight": 3, "fallback": {"stale": true}},
         {"name": "d", "weight": 4, "fallback": {"status": 201, "headers": {"X-A": "b"}, "body": "x"}}],
         "overrides": {"header": "X-C: a", "cookie": "c=a", "users": ["anna"], "permission": "canary:use"},
@@ -29,7 +29,7 @@ fn everything() -> Value {
         "stale_if_error": "6s", "lock": "1s", "tags": ["t"], "levels": ["nginx"],
         "key": {"query": {"deny": ["utm_*"]}, "headers": ["X-A"], "cookies": ["c"], "consumer": "shared"}
     });
-    let retries = json!({"attempts": 3, "on": ["http_500"], "methods": "all", "budget": "7%"});
+    let retries = json!({"attempts": 3, "on": ["http_500"], "methods": "all", "budget": "7%", "per_try_timeout": "4s"});
     let breaker = json!({
         "failures": 1, "failure_ratio": "5%", "minimum_calls": 1, "slow_call": "1s", "window": "1s", "open_for": "1s",
         "open_for_max": "2s", "jitter": "5%", "probes": 1, "closes_after": 1
@@ -84,10 +84,10 @@ fn everything() -> Value {
         "routes": [{
             "name": "r", "hosts": ["a.example"], "paths": ["/a"], "methods": ["GET"], "priority": 1, "enabled": false,
             "upstream": "u", "strip_prefix": true, "auth": ["staff"], "permissions": {"any": ["a"]}, "limits": ["l"], "max_in_flight": 8,
-            "max_in_flight": 9,
+            "max_body": "64k", "location": "@elsewhere",
             "path_policy": "strict", "protocols": ["http"], "labels": {"a": "b"},
             "timeouts": {"connect": "4s", "send": "5s", "read": "6s"},
-            "retries": {"attempts": 4, "on": ["http_429"], "methods": "idempotent", "budget": "8%"},
+            "retries": {"attempts": 4, "on": ["http_429"], "methods": "idempotent", "budget": "8%", "per_try_timeout": "2s"},
             "match": [
                 {"header": "X-A", "equals": "a", "not": true}, {"query": "q", "in": ["a", "b"]},
                 {"cookie": "c", "regex": "^a"}, {"header": "X-B", "exists": true}

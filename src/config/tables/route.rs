@@ -40,6 +40,16 @@ pub static REPLY: Resource = Resource {
     ],
 };
 
+/// A named location of nginx.conf.
+pub static LOCATION: Form = Form { words: "the name of a location such as `@grpc`", check: location };
+
+fn location(text: &str) -> Result<(), String> {
+    match text.strip_prefix('@') {
+        Some(name) if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(()),
+        _ => Err("must be the name of a location, such as `@grpc`".to_owned()),
+    }
+}
+
 /// What is done where an upstream cannot serve.
 pub static FALLBACK: Resource = Resource {
     fields: &[

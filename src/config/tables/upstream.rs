@@ -210,7 +210,7 @@ pub static RETRIES: Resource = Resource {
         field("attempts", Integer { min: 1, max: 16 }),
         field("on", List(&RETRY_ON, false)),
         field("methods", Choice(&["idempotent", "all"], &[])),
-        field("per_try_timeout", Unbuilt),
+        field("per_try_timeout", SPAN),
         field("budget", Text(&PERCENTAGE)),
     ],
     hints: &[
@@ -218,6 +218,7 @@ pub static RETRIES: Resource = Resource {
         ("tries", "our word is `attempts`, the first included"),
         ("num_retries", "our word is `attempts`, the first included"),
         ("retry_on", "our word is `on`"),
+        ("timeout", "our word is `per_try_timeout`"),
     ],
 };
 
