@@ -17,12 +17,9 @@ use gateway::cache::{ArchivedQuery, Canonical, Field, KeyHasher, Query, canonica
 use gateway::config::{self, Document};
 use gateway::gateway::{Decision, Entry, Outcome, Route, Ticket, TryEnd, Worker, publish};
 use gateway::limiter::Quota;
-use gateway::overload::{Mode, Overload, admits};
 use gateway::router::pattern::{Host, Path, Rule};
 use gateway::state::tables::breaker;
-use gateway::state::tables::overload::Loads;
 use gateway::state::tables::peers::Peers;
-use gateway::state::tables::places::{Place, Places};
 use gateway::state::tables::rate::RateTable;
 use gateway::state::tables::shards::Shard;
 use gateway::state::tables::slot::Slots;
@@ -33,7 +30,7 @@ use jwt::entry;
 use serde_json::json;
 use support::{Fake, SECRET, TestSecrets, at};
 
-const DECISIONS: [Listed; 19] = [
+const DECISIONS: [Listed; 18] = [
     ("static_route_1k", || route(1_000, "/api/v1/service77/orders"), 1_000),
     ("static_route_100k", || route(100_000, "/api/v1/service77/orders"), 1_000),
     ("param_route_1k", || route(1_000, "/api/v1/service77/items/4711"), 1_000),
@@ -44,7 +41,6 @@ const DECISIONS: [Listed; 19] = [
     ("hs256_verify", hs256, 200),
     ("permission", permission, 1_000),
     ("breaker_allow_report", breaker_pair, 1_000),
-    ("overload_of_a_request", overload, 1_000),
     ("metrics_of_a_request", metrics, 1_000),
     ("access_open_route", || access("/api/v1/open"), 500),
     ("access_no_route", || access("/nowhere"), 500),
@@ -200,25 +196,6 @@ fn breaker_pair() -> Job {
     Box::new(move || {
         let permit = breaker::allow(slot, black_box(&settings), 1, at(0.0).mono).unwrap();
         black_box(breaker::report(slot, &settings, permit, true, at(0.0).mono));
-    })
-}
-
-/// All that a request costs its upstream's limit: a look, in, out, a sample.
-fn overload() -> Job {
-    let (heap, ..) = region(1);
-    let (places, loads) = (Places::new(heap.place_words()), Loads::new(heap.place_words()));
-    let place = Place { slot: places.claim(77).unwrap(), worker: 2, key: 77 };
-    let settings = Overload { mode: Mode::Enforce, min: 1, max: 1_000, tolerance: 2 };
-    let mut now = at(0.0);
-    Box::new(move || {
-        now = now.plus(50);
-        let load = loads.load(black_box(place)).unwrap();
-        assert!(admits(load.state.limit(&settings), load.in_flight, 0));
-        let place = places.enter(place, u32::MAX).unwrap();
-        places.leave(place);
-        if loads.sample(place, 900, now.mono) {
-            loads.end_window(place, &settings, now.mono);
-        }
     })
 }
 
