@@ -75,11 +75,11 @@ pub struct Leader {
     /// The generation whose lists are followed.
     followed: u32,
     key_sets: KeySets,
-    ejections: Ejections,
     walk: Walk,
     nonces: Walk,
     /// When seats and averages were last looked after, microseconds.
     tended: u64,
+    ejections: Ejections,
 }
 
 /// How far the walk over a table has come, and what it has seen.
@@ -110,10 +110,10 @@ impl Leader {
             revoked: Lists::default(),
             followed: 0,
             key_sets: KeySets::default(),
-            ejections: Ejections::default(),
             walk: Walk::default(),
             nonces: Walk::default(),
             tended: 0,
+            ejections: Ejections::default(),
         }))
     }
 
