@@ -12,14 +12,14 @@ use std::hint::black_box;
 use std::sync::atomic::AtomicU64;
 
 use gateway::auth::{Algorithm, Claims, Jwt, Key, Material, Requirement, Verifier, allows};
-use gateway::balancer::{PickTable, Rng, Seat, Tried};
+use gateway::balancer::{self, Member, PickTable, Policy, Rng, Seat, Tried};
 use gateway::cache::{ArchivedQuery, Canonical, Field, KeyHasher, Query, canonical};
 use gateway::config::{self, Document};
 use gateway::gateway::{Decision, Entry, Outcome, Route, Ticket, TryEnd, Worker, publish};
 use gateway::limiter::Quota;
 use gateway::router::pattern::{Host, Path, Rule};
 use gateway::state::tables::breaker;
-use gateway::state::tables::peers::Peers;
+use gateway::state::tables::peers::{Peers, WIDTH};
 use gateway::state::tables::rate::RateTable;
 use gateway::state::tables::shards::Shard;
 use gateway::state::tables::slot::Slots;
@@ -36,8 +36,8 @@ const DECISIONS: [Listed; 18] = [
     ("param_route_1k", || route(1_000, "/api/v1/service77/items/4711"), 1_000),
     ("param_route_100k", || route(100_000, "/api/v1/service77/items/4711"), 1_000),
     ("bucket_hot", bucket, 1_000),
-    ("pick_3", || pick(3), 1_000),
-    ("pick_10k", || pick(10_000), 1_000),
+    ("pick_3", || pick(balancer::Algorithm::Adaptive, 3), 1_000),
+    ("pick_10k", || pick(balancer::Algorithm::Adaptive, 10_000), 1_000),
     ("hs256_verify", hs256, 200),
     ("permission", permission, 1_000),
     ("breaker_allow_report", breaker_pair, 1_000),
@@ -55,6 +55,20 @@ const DECISIONS: [Listed; 18] = [
     ("publish_one_change_100k", publish_one, 3),
 ];
 
+/// Picks by the other algorithms: measured in time, not bound in instructions.
+const PICKS: [Listed; 10] = [
+    ("round_robin_3", || pick(balancer::Algorithm::RoundRobin, 3), 1_000),
+    ("round_robin_10k", || pick(balancer::Algorithm::RoundRobin, 10_000), 1_000),
+    ("least_conn_3", || pick(balancer::Algorithm::LeastConn, 3), 1_000),
+    ("least_conn_10k", || pick(balancer::Algorithm::LeastConn, 10_000), 1_000),
+    ("p2c_ewma_3", || pick(balancer::Algorithm::P2cEwma, 3), 1_000),
+    ("p2c_ewma_10k", || pick(balancer::Algorithm::P2cEwma, 10_000), 1_000),
+    ("hash_3", || pick(balancer::Algorithm::Hash, 3), 1_000),
+    ("hash_10k", || pick(balancer::Algorithm::Hash, 10_000), 1_000),
+    ("random_3", || pick(balancer::Algorithm::Random, 3), 1_000),
+    ("random_10k", || pick(balancer::Algorithm::Random, 10_000), 1_000),
+];
+
 fn main() {
     if let Asked::Report(filter) = harness::answer(&DECISIONS) {
         report(filter.as_deref());
@@ -63,7 +77,7 @@ fn main() {
 
 fn report(filter: Option<&str>) {
     println!("{:<26} {:>12} {:>12}", "decision", "ns (best)", "ns (median)");
-    for (name, prepare, calls) in DECISIONS {
+    for (name, prepare, calls) in DECISIONS.into_iter().chain(PICKS) {
         if filter.is_some_and(|filter| !name.contains(filter)) {
             continue;
         }
@@ -141,17 +155,24 @@ fn bucket() -> Job {
     })
 }
 
-fn pick(count: u32) -> Job {
-    let peers: &'static [AtomicU64] = (0..16 * count.max(64)).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
-    let words: &'static [AtomicU64] =
-        (0..PickTable::words(count)).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
+fn pick(algorithm: balancer::Algorithm, count: u32) -> Job {
+    let peers: &'static [AtomicU64] =
+        (0..2 * WIDTH * count.max(64) as usize).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
     let peers = Peers::new(peers);
-    let table = PickTable::new(words, count).unwrap();
-    let seats = (0..count).map(|n| Seat { weight: 1 + n % 3, priority: 0, slot: peers.claim(u64::from(n) + 1) });
+    let policy = Policy { algorithm, ..Policy::default() };
+    let seats: Vec<Seat> =
+        (0..count).map(|n| Seat { weight: 1 + n % 3, priority: 0, slot: peers.claim(u64::from(n) + 1) }).collect();
+    let names: Vec<String> = (0..count).map(|n| format!("10.0.{}.{}:80", n >> 8, n & 255)).collect();
+    // A ring may weigh so much and no more.
+    let node = |(server, place)| Member { server, weight: 1, priority: 0, first: place, count: 1 };
+    let nodes: Vec<Member<'_>> = names.iter().map(String::as_str).zip(0..).map(node).collect();
+    let words: &'static [AtomicU64] = PickTable::lay(policy, &seats, &nodes).leak();
+    let table = PickTable::new(words, count).unwrap().under(policy);
     table.build(seats, &peers, at(0.0).mono);
-    let mut rng = Rng::new(7);
+    let (mut rng, mut key) = (Rng::new(7), 0_u32);
     Box::new(move || {
-        black_box(table.pick(&peers, &Tried::new(), &mut rng, at(0.0).mono)).unwrap();
+        key = key.wrapping_add(0x9e37_79b9);
+        black_box(table.keyed(Some(key)).pick(&peers, &Tried::new(), &mut rng, at(0.0).mono)).unwrap();
     })
 }
 
