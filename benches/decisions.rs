@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicU64;
 use gateway::auth::{Algorithm, Claims, Jwt, Key, Material, Requirement, Verifier, allows};
 use gateway::balancer::{self, Member, PickTable, Policy, Rng, Seat, Tried};
 use gateway::cache::{ArchivedQuery, Canonical, Field, KeyHasher, Query, canonical};
+use gateway::canary::{self, Salt, Who, place, with_live};
 use gateway::config::{self, Document};
 use gateway::gateway::{Decision, Entry, Outcome, Route, Ticket, TryEnd, Worker, publish};
 use gateway::limiter::Quota;
@@ -30,7 +31,7 @@ use jwt::entry;
 use serde_json::json;
 use support::{Fake, SECRET, TestSecrets, at};
 
-const DECISIONS: [Listed; 18] = [
+const DECISIONS: [Listed; 20] = [
     ("static_route_1k", || route(1_000, "/api/v1/service77/orders"), 1_000),
     ("static_route_100k", || route(100_000, "/api/v1/service77/orders"), 1_000),
     ("param_route_1k", || route(1_000, "/api/v1/service77/items/4711"), 1_000),
@@ -41,8 +42,10 @@ const DECISIONS: [Listed; 18] = [
     ("hs256_verify", hs256, 200),
     ("permission", permission, 1_000),
     ("breaker_allow_report", breaker_pair, 1_000),
+    ("canary_choice", canary_choice, 1_000),
     ("metrics_of_a_request", metrics, 1_000),
     ("access_open_route", || access("/api/v1/open"), 500),
+    ("access_canary_route", || access("/api/v1/split"), 500),
     ("access_no_route", || access("/nowhere"), 500),
     ("full_chain", full_chain, 200),
     ("cache_key_10_sorted", || cache_key("a=1&b=2&c=3&d=4&e=5&f=6&g=7&h=8&i=9&j=10"), 1_000),
@@ -104,6 +107,8 @@ upstreams:
      breaker: {failures: 10}}
 routes:
   - {name: open, paths: ["/api/v1/open"], upstream: u}
+  - {name: split, paths: ["/api/v1/split"], upstream: u,
+     canary: {variants: [{name: stable, weight: 95}, {name: v2, weight: 5}], overrides: {header: "X-Canary: true", cookie: canary=true}}}
   - {name: r, paths: ["/x"], methods: [GET], auth: [staff], permissions: {any: ["orders:read"]}, limits: [ip, user],
      upstream: u}
 "#;
@@ -217,6 +222,15 @@ fn breaker_pair() -> Job {
     Box::new(move || {
         let permit = breaker::allow(slot, black_box(&settings), 1, at(0.0).mono).unwrap();
         black_box(breaker::report(slot, &settings, permit, true, at(0.0).mono));
+    })
+}
+
+/// A known user between two variants, of which one is being promoted.
+fn canary_choice() -> Job {
+    let key = Salt::new("orders".to_owned()).key;
+    Box::new(move || {
+        let bucket = canary::bucket(black_box(key), Who::Name(black_box(b"user-1234567")));
+        black_box(place(bucket, with_live([95, 5].into_iter(), black_box(2_500))));
     })
 }
 
