@@ -14,7 +14,7 @@ export TEST_NGINX_BINARY ?= $(NGINX)
 
 FUZZ_SECONDS ?= 300
 
-.PHONY: help deps nginx-tree module build run schema test test-rust test-nginx bench fuzz lint lint-rust lint-scripts install clean
+.PHONY: help deps nginx-tree module build run schema sim test test-rust test-nginx bench fuzz lint lint-rust lint-scripts install clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -40,6 +40,11 @@ run: module ## the demo on 127.0.0.1:8080; Ctrl-C stops all of it
 schema: deps ## conf/gateway.schema.json, the document's form as JSON Schema
 	$(CARGO) run --locked --quiet --bin gatewayctl -- schema > target/gateway.schema.json
 	@mv target/gateway.schema.json conf/gateway.schema.json
+
+SIM_SECONDS ?= 60
+
+sim: deps ## the simulator, one seed after another for SIM_SECONDS=60
+	$(CARGO) run --locked --release --quiet --bin gateway-sim -- soak --seconds $(SIM_SECONDS) --seed $$(date +%s)
 
 test: test-rust test-nginx ## everything that can fail
 

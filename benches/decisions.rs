@@ -12,13 +12,14 @@ use std::hint::black_box;
 use std::sync::atomic::AtomicU64;
 
 use gateway::auth::{Algorithm, Claims, Jwt, Key, Material, Requirement, Verifier, allows};
-use gateway::balancer::{self, Member, PickTable, Policy, Rng, Seat, Tried};
+use gateway::balancer::{PickTable, Rng, Seat, Tried};
+use gateway::cache::{ArchivedQuery, Canonical, Field, KeyHasher, Query, canonical};
 use gateway::config::{self, Document};
 use gateway::gateway::{Decision, Entry, Outcome, Route, Ticket, TryEnd, Worker, publish};
 use gateway::limiter::Quota;
 use gateway::router::pattern::{Host, Path, Rule};
 use gateway::state::tables::breaker;
-use gateway::state::tables::peers::{Peers, WIDTH};
+use gateway::state::tables::peers::Peers;
 use gateway::state::tables::rate::RateTable;
 use gateway::state::tables::shards::Shard;
 use gateway::state::tables::slot::Slots;
@@ -29,14 +30,14 @@ use jwt::entry;
 use serde_json::json;
 use support::{Fake, SECRET, TestSecrets, at};
 
-const DECISIONS: [Listed; 16] = [
+const DECISIONS: [Listed; 18] = [
     ("static_route_1k", || route(1_000, "/api/v1/service77/orders"), 1_000),
     ("static_route_100k", || route(100_000, "/api/v1/service77/orders"), 1_000),
     ("param_route_1k", || route(1_000, "/api/v1/service77/items/4711"), 1_000),
     ("param_route_100k", || route(100_000, "/api/v1/service77/items/4711"), 1_000),
     ("bucket_hot", bucket, 1_000),
-    ("pick_3", || pick(balancer::Algorithm::Adaptive, 3), 1_000),
-    ("pick_10k", || pick(balancer::Algorithm::Adaptive, 10_000), 1_000),
+    ("pick_3", || pick(3), 1_000),
+    ("pick_10k", || pick(10_000), 1_000),
     ("hs256_verify", hs256, 200),
     ("permission", permission, 1_000),
     ("breaker_allow_report", breaker_pair, 1_000),
@@ -44,22 +45,14 @@ const DECISIONS: [Listed; 16] = [
     ("access_open_route", || access("/api/v1/open"), 500),
     ("access_no_route", || access("/nowhere"), 500),
     ("full_chain", full_chain, 200),
+    ("cache_key_10_sorted", || cache_key("a=1&b=2&c=3&d=4&e=5&f=6&g=7&h=8&i=9&j=10"), 1_000),
+    (
+        "cache_key_10_mixed",
+        || cache_key("page=2&sort=name&q=shoes&size=42&color=red&brand=x&lang=de&from=0&to=99&id=7"),
+        1_000,
+    ),
     ("write_one_route_100k", write_one, 50),
     ("publish_one_change_100k", publish_one, 3),
-];
-
-/// Picks by the other algorithms: measured in time, not bound in instructions.
-const PICKS: [Listed; 10] = [
-    ("round_robin_3", || pick(balancer::Algorithm::RoundRobin, 3), 1_000),
-    ("round_robin_10k", || pick(balancer::Algorithm::RoundRobin, 10_000), 1_000),
-    ("least_conn_3", || pick(balancer::Algorithm::LeastConn, 3), 1_000),
-    ("least_conn_10k", || pick(balancer::Algorithm::LeastConn, 10_000), 1_000),
-    ("p2c_ewma_3", || pick(balancer::Algorithm::P2cEwma, 3), 1_000),
-    ("p2c_ewma_10k", || pick(balancer::Algorithm::P2cEwma, 10_000), 1_000),
-    ("hash_3", || pick(balancer::Algorithm::Hash, 3), 1_000),
-    ("hash_10k", || pick(balancer::Algorithm::Hash, 10_000), 1_000),
-    ("random_3", || pick(balancer::Algorithm::Random, 3), 1_000),
-    ("random_10k", || pick(balancer::Algorithm::Random, 10_000), 1_000),
 ];
 
 fn main() {
@@ -70,7 +63,7 @@ fn main() {
 
 fn report(filter: Option<&str>) {
     println!("{:<26} {:>12} {:>12}", "decision", "ns (best)", "ns (median)");
-    for (name, prepare, calls) in DECISIONS.into_iter().chain(PICKS) {
+    for (name, prepare, calls) in DECISIONS {
         if filter.is_some_and(|filter| !name.contains(filter)) {
             continue;
         }
@@ -148,24 +141,17 @@ fn bucket() -> Job {
     })
 }
 
-fn pick(algorithm: balancer::Algorithm, count: u32) -> Job {
-    let peers: &'static [AtomicU64] =
-        (0..2 * WIDTH * count.max(64) as usize).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
+fn pick(count: u32) -> Job {
+    let peers: &'static [AtomicU64] = (0..16 * count.max(64)).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
+    let words: &'static [AtomicU64] =
+        (0..PickTable::words(count)).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
     let peers = Peers::new(peers);
-    let policy = Policy { algorithm, ..Policy::default() };
-    let seats: Vec<Seat> =
-        (0..count).map(|n| Seat { weight: 1 + n % 3, priority: 0, slot: peers.claim(u64::from(n) + 1) }).collect();
-    let names: Vec<String> = (0..count).map(|n| format!("10.0.{}.{}:80", n >> 8, n & 255)).collect();
-    // A ring may weigh so much and no more.
-    let node = |(server, place)| Member { server, weight: 1, priority: 0, first: place, count: 1 };
-    let nodes: Vec<Member<'_>> = names.iter().map(String::as_str).zip(0..).map(node).collect();
-    let words: &'static [AtomicU64] = PickTable::lay(policy, &seats, &nodes).leak();
-    let table = PickTable::new(words, count).unwrap().under(policy);
+    let table = PickTable::new(words, count).unwrap();
+    let seats = (0..count).map(|n| Seat { weight: 1 + n % 3, priority: 0, slot: peers.claim(u64::from(n) + 1) });
     table.build(seats, &peers, at(0.0).mono);
-    let (mut rng, mut key) = (Rng::new(7), 0_u32);
+    let mut rng = Rng::new(7);
     Box::new(move || {
-        key = key.wrapping_add(0x9e37_79b9);
-        black_box(table.keyed(Some(key)).pick(&peers, &Tried::new(), &mut rng, at(0.0).mono)).unwrap();
+        black_box(table.pick(&peers, &Tried::new(), &mut rng, at(0.0).mono)).unwrap();
     })
 }
 
@@ -275,6 +261,25 @@ fn write_one() -> Job {
         let mut change = writer.begin();
         change.put_route(&name, &value, digest, &rules, Methods::ANY, 0, 0).unwrap();
         black_box(change.commit());
+    })
+}
+
+/// The key of a request with `query`: fields and digest as `access` has them, without a route's own choices.
+fn cache_key(query: &'static str) -> Job {
+    let all = rkyv::to_bytes::<rkyv::rancor::Error>(&Query::All).unwrap();
+    let (mut out, mut scratch) = (Vec::with_capacity(4_096), Vec::new());
+    Box::new(move || {
+        let rule = rkyv::access::<ArchivedQuery, rkyv::rancor::Error>(&all).unwrap();
+        out.clear();
+        let form = match canonical(black_box(query.as_bytes()), rule, &mut out, &mut scratch) {
+            Canonical::Written => &out,
+            _ => query.as_bytes(),
+        };
+        let mut key = KeyHasher::new([1, 2], 7);
+        key.field(Field::Scheme, b"https").field(Field::Host, b"api.example.com");
+        key.field(Field::Authority, b"api.example.com").field(Field::Path, black_box(b"/api/v1/service77/orders"));
+        key.field(Field::Query, form).generation(7, 1).generation(8, 1);
+        black_box(key.finish());
     })
 }
 

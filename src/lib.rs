@@ -13,6 +13,7 @@ pub mod types;
 pub mod auth;
 pub mod balancer;
 pub mod breaker;
+pub mod cache;
 pub mod canary;
 pub mod cors;
 pub mod limiter;

@@ -17,11 +17,11 @@ $ENV{JWT_SECRET} = $ENV{DEMO_JWT_SECRET} = join '', map { chr(97 + int rand 26) 
 
 for my $file (glob "$root/conf/*.conf") {
     my $dir = tempdir(CLEANUP => 1);
-    mkdir "$dir/$_" for qw(conf modules logs);
+    mkdir "$dir/$_" for qw(conf modules logs cache);
     symlink $module, "$dir/modules/ngx_http_gateway_module.so" or die "$!\n";
     copy("$root/conf/gateway.yaml", "$dir/conf/gateway.yaml");
     # What needs root or another machine: the log's folder, and an address that everybody reaches.
-    copy($file, "$dir/conf/nginx.conf", sub { s{/var/log/nginx/}{$dir/logs/}g; s{listen 8080}{listen 127.0.0.1:8080}g; $_ });
+    copy($file, "$dir/conf/nginx.conf", sub { s{/var/log/nginx/}{$dir/logs/}g; s{/var/cache/nginx/}{$dir/cache/}g; s{listen 8080}{listen 127.0.0.1:8080}g; $_ });
 
     my $temp = join ' ', map { "${_}_temp_path $dir/$_;" } qw(client_body proxy fastcgi uwsgi scgi);
     copy("$dir/conf/nginx.conf", "$dir/conf/nginx.conf", sub { s/^http \{/http { $temp/m; $_ });

@@ -472,3 +472,71 @@ server {
 --- no_error_log
 [alert]
 [emerg]
+
+
+=== gzip: what a backend answers is compressed as nginx.conf says; a 401 is nothing that nginx compresses
+--- http_config
+server {
+    listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1;
+    location / { return 200 "one 0123456789012345678901234567890123456789 $http_accept_encoding\n"; }
+}
+--- config
+gzip on;
+gzip_types text/plain application/problem+json;
+gzip_min_length 20;
+gzip_proxied any;
+location / { gateway_pass gateway; }
+--- request eval
+["GET /a", "GET /a", "GET /private/"]
+--- more_headers eval
+["Accept-Encoding: gzip", "", "Accept-Encoding: gzip"]
+--- error_code eval
+[200, 200, 401]
+--- response_headers eval
+["Content-Encoding: gzip", "! Content-Encoding", "! Content-Encoding"]
+
+
+=== PROXY protocol: the address in front is the client's, for limits and for the backend
+--- http_config
+server {
+    listen 127.0.0.1:$TEST_NGINX_RAND_PORT_5 proxy_protocol;
+    set_real_ip_from 127.0.0.1;
+    real_ip_header proxy_protocol;
+    location / { gateway_pass gateway; }
+}
+--- gateway eval: $::Policy =~ s/burst: 3/burst: 1/r
+--- config
+location / { gateway_pass gateway; }
+--- request
+GET /headers
+--- after_request eval
+sub {
+    my $from = sub {
+        my ($address, $path) = @_;
+        return exchange("PROXY TCP4 $address 127.0.0.1 1000 80\r\nGET $path HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+            Test::Nginx::Util::expand_env_in_text('$TEST_NGINX_RAND_PORT_5', 'port', $Test::Nginx::Util::RandPorts));
+    };
+    like($from->('192.0.2.7', '/headers'), qr/xff=192\.0\.2\.7 /, 'the backend is told');
+    like($from->('192.0.2.7', '/limited/'), qr/^HTTP\/1\.1 200/, 'one passes');
+    like($from->('192.0.2.7', '/limited/'), qr/^HTTP\/1\.1 429/, 'no second');
+    like($from->('192.0.2.8', '/limited/'), qr/^HTTP\/1\.1 200/, 'another client has its own');
+}
+
+
+=== HTTP/2 in front: the same answers, :authority is the host
+--- http_config
+server { listen 127.0.0.1:$TEST_NGINX_RAND_PORT_5 http2; location / { gateway_pass gateway; } }
+--- config
+location / { gateway_pass gateway; }
+--- request
+GET /a
+--- after_request eval
+sub {
+    my $port = Test::Nginx::Util::expand_env_in_text('$TEST_NGINX_RAND_PORT_5', 'port', $Test::Nginx::Util::RandPorts);
+    my $curl = sub { scalar qx(curl -sk --http2-prior-knowledge -m 5 -w ' %{http_version} %{http_code}' @_ 2>&1) };
+    like($curl->("http://127.0.0.1:$port/a"), qr/^one GET \/a\n 2 200$/, 'forwarded');
+    like($curl->("-H 'Host: h.example' http://127.0.0.1:$port/headers"), qr/^host=h\.example /, 'the host');
+    like($curl->("http://127.0.0.1:$port/private/"), qr/"code":"auth\.missing".* 2 401$/s, 'refused');
+    like($curl->("-d body -H 'Expect: 100-continue' http://127.0.0.1:$port/limited/"), qr/^one POST \/limited\/\n 2 200$/, 'a body');
+    like($curl->("-I http://127.0.0.1:$port/a"), qr/^HTTP\/2 200/, 'HEAD');
+}

@@ -82,6 +82,30 @@ YAML
 ['^plain http$', '^a\.example TLSv1\.[23] localhost  #', '^b\.example TLSv1\.3 b\.example  #', '^b\.example TLSv1\.[23] localhost', '^plain http$']
 
 
+=== a fallback to an upstream that is spoken to in another way, after failed tries
+--- gateway eval
+<<"YAML"
+version: 1
+upstreams:
+  - {name: gone, nodes: [{host: 127.0.0.9, port: \$TEST_NGINX_RAND_PORT_1}], fallback: {upstream: b}}
+  - {name: b, host: b.example, tls: {ca: "\$file://$::Keys/ca.pem"}, nodes: [{host: 127.0.0.1, port: \$TEST_NGINX_RAND_PORT_1}]}
+  - {name: secret, tls: {sni: a.example, ca: "\$file://$::Keys/ca.pem"}, nodes: [{host: 127.0.0.9, port: \$TEST_NGINX_RAND_PORT_1}], fallback: {upstream: plain}}
+  - {name: plain, nodes: [{host: 127.0.0.1, port: \$TEST_NGINX_RAND_PORT_3}]}
+routes:
+  - {name: to-tls, paths: [/to-tls], upstream: gone}
+  - {name: to-plain, paths: [/to-plain], upstream: secret}
+YAML
+--- http_config eval
+::node(1, 'node') . 'server { listen 127.0.0.1:$TEST_NGINX_RAND_PORT_3; return 200 "plain $scheme $http_host"; }'
+--- request eval
+["GET /to-tls", "GET /to-plain", "GET /to-tls", "GET /to-plain"]
+--- response_body_like eval
+['^b\.example TLSv1\.[23] b\.example  #', '^plain http localhost$', '^b\.example TLSv1\.[23] b\.example  #', '^plain http localhost$']
+--- no_error_log
+[alert]
+[emerg]
+
+
 === who shows no certificate of a trusted authority is not spoken to
 --- gateway eval
 <<"YAML"

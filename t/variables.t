@@ -27,7 +27,7 @@ routes:
   - {name: policy, paths: ["/policy"]}
 YAML
     my $format = join ' ', map { "$_=\$gateway_$_" } @Names;
-    $block->set_value(http_config => "log_format all '\$request_uri $format';\n");
+    $block->set_value(http_config => "log_format all '\$request_uri $format';\n" . ($block->http_config // ''));
     $block->set_value(config => "access_log logs/access.log all;\n"
         . join('', map { 'add_header X-' . tr/_/-/r . " \"\$gateway_$_\" always;\n" } @Names)
         . <<'CONF') if !defined $block->config;
@@ -134,3 +134,39 @@ location / { gateway_pass gateway; add_header X-A $gateway_rout; }
 --- must_die
 --- error_log
 unknown "gateway_rout" variable
+
+
+=== claims that nginx.conf names, and what our decisions cost
+--- config
+location / {
+    gateway_pass gateway;
+    add_header X-Sub "[$gateway_claim_sub]" always;
+    add_header X-Client "[$gateway_claim_client]" always;
+    add_header X-Deep "[$gateway_claim_org__unit]" always;
+    add_header X-None "[$gateway_claim_nothing]" always;
+    add_header X-Time "[$gateway_time]" always;
+}
+location = /off { return 200; add_header X-Time "[$gateway_time]" always; add_header X-Sub "[$gateway_claim_sub]" always; }
+--- request eval
+["GET /full", "GET /full", "GET /nowhere", "GET /off"]
+--- more_headers eval
+['Authorization: Bearer ' . jwt({iss => 'i', aud => 'a', sub => 'ada', client => 'acme', org => {unit => 7}}, $::Secret), "", "", ""]
+--- error_code eval
+[200, 200, 404, 200]
+--- response_headers_like eval
+["X-Sub: \\[ada\\]\nX-Client: \\[acme\\]\nX-Deep: \\[7\\]\nX-None: \\[\\]\nX-Time: \\[0\\.0[0-9]{5}\\]",
+ "X-Sub: \\[\\]\nX-Client: \\[\\]\nX-Time: \\[0\\.0[0-9]{5}\\]", "X-Sub: \\[\\]\nX-Time: \\[0\\.0[0-9]{5}\\]", "X-Time: \\[\\]\nX-Sub: \\[\\]"]
+
+
+=== a route's header with what its decision cost
+--- gateway
+version: 1
+upstreams: [{name: up, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}]
+routes: [{name: timed, paths: ["/*"], upstream: up, headers: {X-Gateway-Time: "$gateway_time"}}]
+--- http_config
+server { listen 127.0.0.1:$TEST_NGINX_RAND_PORT_1; location / { return 200 "time=$http_x_gateway_time.\n"; } }
+--- request
+GET /a
+--- more_headers
+X-Gateway-Time: forged
+--- response_body_like: ^time=0\.0[0-9]{5}\.$

@@ -83,6 +83,7 @@ routes:
   - {name: asked, paths: ["/asked"], match: [{header: X-A, regex: "^a+$"}, {query: q, in: [a b, c]}, {cookie: d, equals: e, not: true}], upstream: u}
   - {name: told, paths: ["/told"], reply: {status: 404, body: {error: none}, headers: {X-B: c}}, cors: {origins: ["https://*.example"]}}
   - {name: moved, paths: ["/moved/{*rest}"], redirect: {to: "https://b.example/{rest}", status: 308}}
+  - {name: kept, paths: ["/kept/*"], strip_prefix: true, upstream: u, auth: [staff], cache: {zone: z, ttl: 1m, key: {query: {deny: ["utm_*"]}, headers: [accept], cookies: [a]}, tags: [t]}}
   - {name: near, paths: ["/near"], allow: [192.0.2.0/28, office], deny: [192.0.2.9], path_policy: strict}
 "#,
     );
@@ -119,6 +120,8 @@ fn run(gateway: &mut Gateway, request: &Fake, now: Now) -> &'static str {
         decision = worker.resume(answer, request, now, &mut ticket);
     }
     black_box(worker.forwarded_path());
+    black_box(worker.forwarded_query());
+    black_box(ticket.cache_key());
     black_box(worker.request_headers().count());
     black_box(worker.is_replaced(b"X-User"));
     black_box(worker.response_headers().count());
@@ -197,6 +200,7 @@ fn a_request_allocates_nothing_after_the_first_few() {
         ),
         (Fake::get("/moved/a/b"), "respond"),
         (Fake::get("/near"), "forward"),
+        (Fake::get("/kept/x?b=%7e&a=1&utm_x=2&a=%2f").bearer(&good).header("cookie", "a=b"), "forward"),
         (Fake::get("/near").client(9), "access.denied"),
         (Fake::get("/near").client(99), "access.denied"),
         (Fake { client: "203.0.113.7".parse().unwrap(), ..Fake::get("/near") }, "access.banned"),

@@ -114,6 +114,32 @@ fn breaker_sequences() {
 }
 
 #[test]
+fn a_process_whose_clock_is_behind_is_refused_as_all_others() {
+    // Event loops read their clocks once a turn, so what one process writes may lie further ahead for another.
+    const BEHIND: u64 = 3 * MILLISECOND;
+    let settings = Breaker { failures: 1, probes: 1, ..USUAL };
+    let (words, now) = (words(), 100 * SECOND);
+    let slot = slot(&words, 1);
+    call(slot, &settings, false, now);
+    assert!(allow(slot, &settings, 2, now - BEHIND).is_err(), "open");
+    assert_eq!(state(slot, &settings, now - BEHIND), State::Open);
+
+    let later = now + 31 * SECOND;
+    let probe = allow(slot, &settings, 1, later).unwrap();
+    assert!(allow(slot, &settings, 2, later - BEHIND).is_err(), "the only place is taken");
+    assert_eq!(report(slot, &settings, probe, false, later - BEHIND), Some(Transition::Opened));
+    assert!(allow(slot, &settings, 3, later - 2 * BEHIND).is_err());
+
+    // It has not been closed for a window by a clock that is behind, so it goes on growing.
+    let growing = Breaker { open_for_max: 120 * SECOND, closes_after: 1, ..settings };
+    let again = later + 31 * SECOND;
+    let probe = allow(slot, &growing, 1, again).unwrap();
+    assert_eq!(report(slot, &growing, probe, true, again), Some(Transition::Closed));
+    call(slot, &growing, false, again - BEHIND);
+    assert!(allow(slot, &growing, 1, again + 100 * SECOND).is_err(), "opened for the third time in a row");
+}
+
+#[test]
 fn half_open_counts_and_closes() {
     let words = words();
     let slot = slot(&words, 1);

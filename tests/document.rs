@@ -32,8 +32,8 @@ roles: [{name: r, permissions: ["a:*"]}]
 consumers: [{name: c, roles: [r], labels: {b: x, a: y}}]
 lists: [{name: l, cidrs: [10.0.0.0/9, "::/0", 192.168.0.1, 192.168.0.2]}, {name: f, file: /x}]
 bans: [{cidr: "::/0", until: "2026-12-31T23:59:59Z", reason: r}, {cidr: 10.0.0.1}, {cidr: "2001:db8::/32"}]
-upstreams: [{name: u, nodes: [{host: a, port: 1, labels: {z: a}}], breaker: {window: 250ms, failure_ratio: 2.5%, slow_call: 1s, open_for_max: 1m, jitter: 5%}, timeouts: {read: 1500ms}, algorithm: p2c_ewma, slow_start: 5s, max_in_flight: 3},
-  {name: v, nodes: [{host: a, port: 1}], algorithm: hash, hash_on: [cookie:Sid, "claim:org.id"]}]
+upstreams: [{name: u, nodes: [{host: a, port: 1, labels: {z: a}}], breaker: {window: 250ms, failure_ratio: 2.5%, slow_call: 1s, open_for_max: 1m, jitter: 5%}, timeouts: {read: 1500ms}, fallback: {upstream: w}, algorithm: p2c_ewma, slow_start: 5s, max_in_flight: 3},
+  {name: v, nodes: [{host: a, port: 1}], algorithm: hash, hash_on: [cookie:Sid, "claim:org.id"]}, {name: w, nodes: [{host: b, port: 1}], fallback: {stale: true}}]
 routes:
   - name: a
     hosts: [a.example, "*.b.example"]
@@ -49,7 +49,9 @@ routes:
     deny: [0.0.0.0/0]
     path_policy: strict
     protocols: [http]
+    fallback: {body: {b: 1}, headers: {X-A: b}}
     cors: {origins: ["https://a.example"], credentials: true, max_age: 0s}
+    cache: {zone: api, ttl: {200: 5m, any: 1s}, key: {query: {allow: [q, "a_*"]}, headers: [X-L], cookies: [c], consumer: shared}, methods: [HEAD], stale_if_error: 1h, lock: 250ms, tags: [b, a]}
   - name: v
     paths: [/v]
     upstream: {nodes: [{host: b, port: 2}], timeouts: {send: 2s}}
@@ -59,6 +61,7 @@ routes:
       overrides: {header: X-A, cookie: "c=d", users: [b, a]}
       key: "header:X-B"
   - {name: b, paths: [/b], limits: [{key: [global], rate: 5/h, mode: shadow}], upstream: {nodes: [{host: "::1", port: 2}]}}
+  - {name: e, paths: [/e], upstream: u, cache: {zone: api, ttl: 5m, stale_while_revalidate: 1s}}
   - {name: c, paths: [/c], limits: [], reply: {status: 418, headers: {X-A: b}, body: {b: 1, a: [2]}}}
   - {name: d, paths: ["/d/{*rest}"], redirect: {to: "https://x.example/{rest}"}, enabled: false, priority: -1}
 "#;

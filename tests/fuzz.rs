@@ -61,6 +61,11 @@ fn signature() {
 }
 
 #[test]
+fn cache_control() {
+    replay("cache_control");
+}
+
+#[test]
 fn permission() {
     replay("permission");
 }

@@ -16,6 +16,8 @@ mod entries;
 mod events;
 #[path = "gateway/explain.rs"]
 mod explain;
+#[path = "gateway/fallback.rs"]
+mod fallback;
 #[allow(dead_code, reason = "shared with tests/router.rs")]
 #[path = "router/vectors.rs"]
 mod files;
@@ -35,6 +37,8 @@ mod passwords;
 mod revocation;
 #[path = "gateway/routing.rs"]
 mod routing;
+#[path = "gateway/terms.rs"]
+mod terms;
 #[path = "gateway/tries.rs"]
 mod tries;
 #[path = "gateway/vectors.rs"]

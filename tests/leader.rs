@@ -128,3 +128,22 @@ fn the_document_is_followed_and_a_broken_one_changes_nothing() {
     assert!(matches!(access(&mut worker, at(5.0)).0, Decision::Reply(_)));
     let _ = fs::remove_file(&path);
 }
+
+#[test]
+fn what_a_worker_left_that_was_killed_in_a_generation_is_found_after_an_edit() {
+    let memory = SharedRegion::new(8 << 20, [1, 2]).unwrap();
+    let mut leader = Leader::take(memory.region(), Identity::current()).unwrap().unwrap();
+    let load = |leader: &mut Leader, text: &str, now: Now| {
+        leader.publish(&config::parse(text, "d", &TestSecrets).unwrap().document, now).unwrap();
+    };
+    load(&mut leader, DOCUMENT, at(0.0));
+    let mut dead = Worker::start(memory.region(), Identity::current(), [1, 2]).unwrap();
+    let mut worker = Worker::start(memory.region(), Identity::current(), [3, 4]).unwrap();
+    assert_eq!(access(&mut dead, at(0.0)).0, Decision::Forward);
+    dead.die(true);
+    // Its generation goes, and with that nobody is asked any more who was in it.
+    load(&mut leader, &DOCUMENT.replace("/*", "/only"), at(1.0));
+    leader.tick(at(2.0), &mut |_| ());
+    assert_eq!(leader.stats().waiting, 0);
+    assert!(worker.metrics(at(2.0)).contains("gateway_active_connections 0"));
+}

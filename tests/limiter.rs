@@ -224,11 +224,8 @@ fn a_million_random_keys_cost_the_honest_nothing() {
         let _ = table.take(key(&format!("more {turn}")), &quota, 1, now);
         taken += u64::from(matches!(table.take(greedy, &quota, 1, now), Outcome::Taken(_)));
     }
-    let allowed = 10 + 5;
-    assert!(
-        taken * 100 <= allowed * 105 && taken * 100 >= allowed * 95,
-        "{taken} for the greedy, {allowed} are its own"
-    );
+    // Its burst, and what comes back in half a second less an instant.
+    assert_eq!(taken, 10 + 4);
 }
 
 proptest! {

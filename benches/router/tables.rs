@@ -110,9 +110,13 @@ pub fn object() -> Route {
         deny: None,
         allow: None,
         canary: None,
+        cache: None,
         cors: None,
         answer: None,
+        fallback: None,
         rewrite: None,
+        max_body: None,
+        location: None,
         headers: Vec::new(),
         labels: Vec::new(),
     }

@@ -1,24 +1,26 @@
 //! The access phase decides, the log phase completes.
 
 use gateway::gateway::{Decision, Entry, Outcome, Reply, Respond};
-use gateway::types::{Header, Reason};
+use gateway::types::{Header, Reason, Request, Terms};
 use nginx_sys::{
     NGX_HTTP_SATISFY_ANY, ngx_array_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_finalize_request,
     ngx_http_request_t, ngx_http_upstream_state_t, ngx_int_t, ngx_uint_t,
 };
 
+use crate::answer::Kept;
+use crate::conf::{LocConf, mode};
 use crate::context::{self, Context};
 use crate::process::{now, recent, with_worker};
-use crate::raw::{self, Level, fence, rc};
+use crate::raw::{self, Level, bytes, fence, rc};
 use crate::view::View;
-use crate::{answer, ask, body, conf, forward, reply, variable};
+use crate::{answer, ask, body, conf, forward, process, reply, variable};
 
 pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     fence("access", 500, || {
         // SAFETY: nginx calls phase handlers with a live request.
         unsafe {
             match conf::loc_conf(r) {
-                Some(conf) if conf.enable == 1 => access(r),
+                Some(conf) if conf.mode != mode::OFF => access(r, conf),
                 _ => rc::DECLINED,
             }
         }
@@ -28,7 +30,7 @@ pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
 /// # Safety
 ///
 /// `r` is a live main request.
-unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
+unsafe fn access(r: *mut ngx_http_request_t, conf: &LocConf) -> ngx_int_t {
     // SAFETY: the caller's promise; `r` outlives the view, and nothing changes it while the library reads it.
     unsafe {
         let Some(context) = context::obtain(r) else { return 500 };
@@ -40,10 +42,10 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
             Some(Ok(rc)) => return rc,
             Some(Err(reason)) => return refuse(r, context, Reply::new(reason)),
         }
-        let again = context.decided.len != 0;
+        let terms = conf.terms();
         // try_files, error_page and named locations come here again: what was left of a URI has been decided, another
         // is routed anew, and in no case is a limit taken twice.
-        if again && is_decided(r, context) {
+        if is_decided(r, context) && holds(context, terms) {
             // Another location's content is not the route's answer.
             if answer::is_kept(context) {
                 answer::at_content(r);
@@ -54,26 +56,37 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
                 None => {}
             }
         }
-        if again && !forward::undo(r, context) {
+        if !forward::undo(r, context) {
             return 500;
         }
+        let again = context.ticket.is_counted();
         // Before the client's own is stripped with the other headers that only we set.
         variable::request_id(r, context);
         let view = View::new(r);
         let entry = if again { Entry::Again } else { Entry::First };
         let answer = context.answer.take();
         if std::mem::take(&mut context.gave_up) {
+            if terms.shadow {
+                context.decided = (*r).uri;
+                return rc::DECLINED;
+            }
             return refuse(r, context, Reply::later(Reason::AuthBusy, 1));
         }
         let mut question = None;
+        let now = now();
+        context.began = now.mono;
         let decision = with_worker(|worker| {
             let decision = match answer {
-                Some(answer) => worker.resume(answer, &view, now(), &mut context.ticket),
-                None => worker.access(&view, entry, now(), &mut context.ticket),
+                Some(answer) => worker.resume(answer, &view, now, &mut context.ticket),
+                None => worker.access(&view, entry, now, &mut context.ticket),
             };
+            variable::keep_claims(r, context, worker);
             if let Decision::Ask(_) = decision {
                 // Nothing is decided: what the client sent is looked at once more.
                 question = worker.question();
+                return decision;
+            }
+            if terms.shadow || passes_by(conf, &decision) {
                 return decision;
             }
             // With `satisfy any` another module may let in whom we refuse; then the request goes the same way.
@@ -92,17 +105,34 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
                 && answer::keep(r, context, worker, responds);
             if ready { decision } else { Decision::Reply(Reply::new(Reason::Internal)) }
         });
+        if process::is_timed() {
+            context.spent += process::now().mono.saturating_sub(now.mono);
+        }
         if let Some(Decision::Ask(ask)) = decision {
             return match ask::wait(r, ask, question) {
                 Some(id) => {
                     context.waiting = id;
                     rc::AGAIN
                 }
+                None if terms.shadow => rc::DECLINED,
                 None => refuse(r, context, Reply::new(Reason::Internal)),
             };
         }
         // What is stripped or rewritten is not to be routed by what is left of it.
-        context.decided = (*r).uri;
+        (context.decided, context.route) = ((*r).uri, terms.route.map_or(raw::text(b""), |_| conf.route));
+        if terms.shadow {
+            (context.kept, context.weighed) = (Kept::NOTHING, None);
+            return rc::DECLINED;
+        }
+        if let Some(decision) = &decision
+            && passes_by(conf, decision)
+        {
+            with_worker(|worker| worker.pass_by(&mut context.ticket, entry));
+            (context.kept, context.weighed) = (Kept::NOTHING, None);
+            // A named location may want a decision of its own.
+            context.decided = raw::text(b"");
+            return rc::DECLINED;
+        }
         if answer::is_kept(context) {
             answer::at_content(r);
         }
@@ -115,12 +145,33 @@ unsafe fn access(r: *mut ngx_http_request_t) -> ngx_int_t {
                     _ => rc,
                 }
             }
-            Some(Decision::Reply(answer)) => refuse(r, context, answer),
+            Some(Decision::Reply(answer)) => {
+                if answer.reason == Reason::RouteGone {
+                    let name = conf::shown(conf.route);
+                    let text =
+                        format!("\"gateway_route\" names \"{name}\", which is no route of the document any more");
+                    raw::log(Level::Error, (*(*r).connection).log, &text);
+                }
+                refuse(r, context, answer)
+            }
             // Dealt with above.
             Some(Decision::Ask(_)) => rc::AGAIN,
             None => refuse(r, context, Reply::new(Reason::PolicyNone)),
         }
     }
+}
+
+/// Whether the location takes what has no route for its own.
+fn passes_by(conf: &LocConf, decision: &Decision) -> bool {
+    conf.mode == mode::OPTIONAL && matches!(decision, Decision::Reply(Reply { reason: Reason::RouteNone, .. }))
+}
+
+/// Whether what was decided elsewhere on the same URI counts where `terms` are: by the same route, and not in a shadow
+/// where it is meant in earnest.
+fn holds(context: &Context, terms: Terms<'_>) -> bool {
+    // SAFETY: the name of a directive, which lives as long as the cycle.
+    let named = unsafe { bytes(context.route) };
+    named == terms.route.unwrap_or_default().as_bytes() && (terms.shadow || !context.ticket.is_shadow())
 }
 
 /// Subrequests skip the access phase; where their location passes to the gateway, this one decides.
@@ -147,10 +198,10 @@ pub unsafe fn decide_subrequest(r: *mut ngx_http_request_t, late: bool) -> ngx_i
     unsafe {
         let main = context::find((*r).main).map(|context| context.ticket.passed());
         let Some(context) = context::obtain(r) else { return 500 };
-        if context.decided.len != 0 && is_decided(r, context) && !context.ticket.was_refused() {
+        let view = View::new(r);
+        if is_decided(r, context) && holds(context, view.terms()) && !context.ticket.was_refused() {
             return rc::DECLINED;
         }
-        let view = View::new(r);
         let entry = Entry::Subrequest(main.unwrap_or_default());
         let decision = with_worker(|worker| {
             let decision = worker.access(&view, entry, now(), &mut context.ticket);
@@ -167,6 +218,8 @@ pub unsafe fn decide_subrequest(r: *mut ngx_http_request_t, late: bool) -> ngx_i
             Decision::Reply(Reply::new(Reason::Internal))
         });
         context.decided = (*r).uri;
+        context.route =
+            conf::loc_conf(r).filter(|_| view.terms().route.is_some()).map_or(raw::text(b""), |conf| conf.route);
         match decision {
             Some(Decision::Forward) => rc::DECLINED,
             Some(Decision::Respond(_)) => {
@@ -200,7 +253,7 @@ pub unsafe fn decide_subrequest(r: *mut ngx_http_request_t, late: bool) -> ngx_i
 pub unsafe fn is_decided(r: *mut ngx_http_request_t, context: &Context) -> bool {
     // SAFETY: the caller's promise.
     let uri = unsafe { (*r).uri };
-    uri.data == context.decided.data && uri.len == context.decided.len
+    uri.len != 0 && uri.data == context.decided.data && uri.len == context.decided.len
 }
 
 /// # Safety
@@ -278,6 +331,18 @@ pub unsafe extern "C" fn log_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
         }
         rc::OK
     })
+}
+
+/// Tells the library how a request that nobody logs has ended.
+///
+/// # Safety
+///
+/// The request of `context` is live, or its pool is about to go.
+pub unsafe fn complete(context: &mut Context) {
+    // SAFETY: the caller's promise.
+    let outcome = unsafe { outcome(context.request) };
+    let now = recent();
+    with_worker(|worker| worker.complete(&mut context.ticket, &outcome, now));
 }
 
 /// # Safety

@@ -1,6 +1,7 @@
-//! Bodies that must hash to what was signed (RFC 9530).
+//! Bodies: at most as large as the route says, and what was signed (RFC 9530).
 //!
-//! Such a body is read whole in the access phase, hashed piece by piece as nginx takes it in, and compared before
+//! A body with a length is refused by it before anything of it is read; of any other the bytes are counted as they come
+//! in, whoever reads it. A body that must hash to something is read whole in the access phase, hashed piece by piece as nginx takes it in, and compared before
 //! anything of it goes to an upstream: also with `proxy_request_buffering off`, as nobody can take back what a backend
 //! has begun to work on. nginx keeps it as it keeps any body, in memory or in a temporary file, which is never read for
 //! the sake of the hash.
@@ -13,6 +14,7 @@ use nginx_sys::{
 };
 
 use crate::context::{self, Context};
+use crate::process::with_worker;
 use crate::raw::{fence, rc};
 
 /// How far the comparison has come.
@@ -50,19 +52,34 @@ pub unsafe fn install() {
 
 /// Every piece comes by here once, before anybody writes it to a file.
 unsafe extern "C" fn filter(r: *mut ngx_http_request_t, chain: *mut ngx_chain_t) -> ngx_int_t {
-    fence("request body filter", (), || {
+    let taken = fence("request body filter", true, || {
         // SAFETY: nginx calls filters with a live request and a chain of buffers that ends in null.
         unsafe {
-            if let Some(context) = context::find(r)
-                && let Body::Reading { hasher, .. } = &mut context.body
+            let Some(context) = context::find(r) else { return true };
+            if let Some(most) = context.ticket.max_body()
+                && ((*r).headers_in.chunked() != 0 || (*r).headers_in.content_length_n < 0)
             {
+                each(chain, |buffer| {
+                    context.received = context.received.saturating_add(memory(buffer).len() as u64);
+                    true
+                });
+                if context.received > most {
+                    with_worker(|worker| worker.refused(&mut context.ticket, Reason::BodyTooLarge));
+                    return false;
+                }
+            }
+            if let Body::Reading { hasher, .. } = &mut context.body {
                 each(chain, |buffer| {
                     hasher.update(memory(buffer));
                     true
                 });
             }
         }
+        true
     });
+    if !taken {
+        return Reason::BodyTooLarge.status() as ngx_int_t;
+    }
     // SAFETY: set once by `install` before any request.
     match unsafe { NEXT } {
         // SAFETY: the next filter is nginx's own or another module's; `r` and `chain` are live.

@@ -5,15 +5,16 @@ use std::ffi::{c_char, c_void};
 use std::{mem, ptr};
 
 use gateway::config::{Document, Secrets, SystemSecrets};
+use gateway::types::Terms;
 use nginx_sys::{
-    NGX_CONF_FLAG, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
-    NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_UPS_CONF, ngx_array_push, ngx_buf_t,
-    ngx_command_t, ngx_conf_file_t, ngx_conf_full_name, ngx_conf_parse, ngx_conf_set_flag_slot, ngx_conf_t,
-    ngx_core_module, ngx_flag_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_handler_pt,
-    ngx_http_request_t, ngx_int_t, ngx_parse_size, ngx_shm_zone_t, ngx_str_t, ngx_uint_t,
+    NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF,
+    NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF, ngx_array_push,
+    ngx_buf_t, ngx_command_t, ngx_conf_file_t, ngx_conf_full_name, ngx_conf_parse, ngx_conf_t, ngx_core_module,
+    ngx_flag_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_request_t, ngx_int_t,
+    ngx_parse_size, ngx_shm_zone_t, ngx_str_t, ngx_uint_t,
 };
 
-use crate::raw::{self, CONF_ERROR, CONF_OK, bytes, conf_error, fence, text};
+use crate::raw::{self, CONF_ERROR, CONF_OK, DUPLICATE, bytes, conf_error, fence, text};
 use crate::{content, ngx_http_gateway_module, upstream, zone};
 
 const UNSET: ngx_flag_t = -1;
@@ -27,50 +28,104 @@ pub struct MainConf {
     pub document: ngx_str_t,
     /// The document as it was read at this start or reload; freed with the cycle's pool.
     pub checked: *mut Document,
+    /// What directives name of the document, the latest first; looked up once it is read.
+    pub named: *mut Named,
+    /// The claims that variables name.
+    pub claims: *mut Claim,
+    /// Whether a variable says what our decisions cost.
+    pub is_timed: bool,
     /// The first directive that needs a region, for the error message when there is none.
     pub needed_by: *const c_char,
+}
+
+/// One a block `upstream {}`; nginx makes one for each `server {}` too, where nothing is said.
+#[repr(C)]
+pub struct SrvConf {
+    /// The document's upstream that `gateway_balancer` names; empty where it is the route's.
+    pub upstream: ngx_str_t,
+}
+
+/// A claim that a variable of nginx.conf names.
+#[repr(C)]
+pub struct Claim {
+    pub next: *mut Claim,
+    /// The variable's name.
+    pub variable: ngx_str_t,
+    /// The claim's dotted path.
+    pub path: ngx_str_t,
 }
 
 /// One a location.
 #[repr(C)]
 pub struct LocConf {
-    /// `gateway on|off`.
-    pub enable: ngx_flag_t,
+    /// One of [`mode`].
+    pub mode: ngx_flag_t,
+    /// The route that takes the requests of this location; empty where it is looked for, null where nothing is said.
+    pub route: ngx_str_t,
     /// Whether the location itself has `gateway_pass`; like `proxy_pass`, not inherited.
     pub passes: ngx_flag_t,
+    /// `gateway_debug_headers`.
+    pub debug: ngx_flag_t,
+}
+
+/// What `gateway` may say.
+pub mod mode {
+    use super::ngx_flag_t;
+    pub const OFF: ngx_flag_t = 0;
+    pub const ON: ngx_flag_t = 1;
+    /// On for what has a route, off for what has none.
+    pub const OPTIONAL: ngx_flag_t = 2;
+    /// Decides and enforces nothing.
+    pub const SHADOW: ngx_flag_t = 3;
+}
+
+const MODES: [(&str, ngx_flag_t); 4] =
+    [("on", mode::ON), ("off", mode::OFF), ("optional", mode::OPTIONAL), ("shadow", mode::SHADOW)];
+
+/// A name that has to stand in the document, and the directive's place.
+#[repr(C)]
+pub struct Named {
+    next: *mut Named,
+    /// The directive, which says what kind of thing is named.
+    directive: ngx_str_t,
+    name: ngx_str_t,
+    file: ngx_str_t,
+    line: ngx_uint_t,
 }
 
 /// The directives, documented in the README in nginx's own form.
-pub static mut COMMANDS: [ngx_command_t; 8] = [
-    command(c"gateway_zone", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE2, set_zone, MAIN, 0),
-    command(c"gateway_config", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_config, MAIN, 0),
+pub static mut COMMANDS: [ngx_command_t; 10] = [
+    command(c"gateway_zone", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE2, set_zone, MAIN),
+    command(c"gateway_config", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_config, MAIN),
+    command(c"gateway", NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_gateway, LOC),
+    command(c"gateway_route", NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_route, LOC),
+    command(c"gateway_pass", NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_pass, LOC),
+    command(c"gateway_balancer", NGX_HTTP_UPS_CONF | NGX_CONF_NOARGS | NGX_CONF_TAKE1, upstream::set, SRV),
     command(
-        c"gateway",
-        NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_FLAG,
-        set_gateway,
+        c"gateway_debug_headers",
+        NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1,
+        set_debug,
         LOC,
-        mem::offset_of!(LocConf, enable),
     ),
-    command(c"gateway_pass", NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_pass, LOC, 0),
-    command(c"gateway_balancer", NGX_HTTP_UPS_CONF | NGX_CONF_NOARGS, upstream::set, MAIN, 0),
-    command(c"gateway_metrics", NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_metrics, LOC, 0),
-    command(c"gateway_health", NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_health, LOC, 0),
+    command(c"gateway_metrics", NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_metrics, LOC),
+    command(c"gateway_health", NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_health, LOC),
     END,
 ];
 
 const MAIN: usize = NGX_HTTP_MAIN_CONF_OFFSET;
+const SRV: usize = NGX_HTTP_SRV_CONF_OFFSET;
 const LOC: usize = NGX_HTTP_LOC_CONF_OFFSET;
 
 type Setter = unsafe extern "C" fn(*mut ngx_conf_t, *mut ngx_command_t, *mut c_void) -> *mut c_char;
 
-const fn command(name: &'static std::ffi::CStr, kind: u32, set: Setter, conf: usize, offset: usize) -> ngx_command_t {
+const fn command(name: &'static std::ffi::CStr, kind: u32, set: Setter, conf: usize) -> ngx_command_t {
     // nginx compares the names of directives as C strings.
     ngx_command_t {
         name: text(name.to_bytes()),
         type_: kind as ngx_uint_t,
         set: Some(set),
         conf,
-        offset,
+        offset: 0,
         post: ptr::null_mut(),
     }
 }
@@ -83,12 +138,18 @@ pub unsafe extern "C" fn create_main(cf: *mut ngx_conf_t) -> *mut c_void {
     unsafe { raw::zeroed::<MainConf>((*cf).pool).cast() }
 }
 
+pub unsafe extern "C" fn create_srv(cf: *mut ngx_conf_t) -> *mut c_void {
+    // SAFETY: nginx calls this with a valid `cf`; an all-zero SrvConf is valid.
+    unsafe { raw::zeroed::<SrvConf>((*cf).pool).cast() }
+}
+
 pub unsafe extern "C" fn create_loc(cf: *mut ngx_conf_t) -> *mut c_void {
     // SAFETY: nginx calls this with a valid `cf`; an all-zero LocConf is valid.
     let conf: *mut LocConf = unsafe { raw::zeroed((*cf).pool) };
     // SAFETY: null when there was no memory, else ours alone.
     if let Some(conf) = unsafe { conf.as_mut() } {
-        conf.enable = UNSET;
+        conf.mode = UNSET;
+        conf.debug = UNSET;
         conf.passes = UNSET;
     }
     conf.cast()
@@ -101,14 +162,34 @@ pub unsafe extern "C" fn merge_loc(cf: *mut ngx_conf_t, parent: *mut c_void, chi
     else {
         return CONF_ERROR;
     };
-    if child.enable == UNSET {
-        child.enable = if parent.enable == UNSET { 0 } else { parent.enable };
+    if child.mode == UNSET {
+        let inherited = if parent.mode == UNSET { mode::OFF } else { parent.mode };
+        // Who names a route here wants it to be asked here.
+        child.mode = if inherited == mode::OFF && child.route.len != 0 { mode::ON } else { inherited };
+    }
+    if child.route.data.is_null() {
+        child.route = parent.route;
+    }
+    if child.debug == UNSET {
+        child.debug = parent.debug.max(0);
     }
     if child.passes == UNSET {
         // An `if` is a location of its own, without a name, and passes on what the one around it does.
         child.passes = if core_conf(cf).is_some_and(|core| core.noname() == 1) { parent.passes.max(0) } else { 0 };
     }
     CONF_OK
+}
+
+impl LocConf {
+    /// On which terms requests are decided on here.
+    pub fn terms(&self) -> Terms<'_> {
+        if self.mode == mode::OFF || self.route.len == 0 && self.mode != mode::SHADOW {
+            return Terms::default();
+        }
+        // SAFETY: `remember` has looked whether the name is text; it lives as long as the cycle.
+        let route = (self.route.len != 0).then(|| unsafe { std::str::from_utf8_unchecked(bytes(self.route)) });
+        Terms { route, shadow: self.mode == mode::SHADOW }
+    }
 }
 
 /// The main configuration while the file is being read.
@@ -139,7 +220,7 @@ fn arguments<'a>(cf: *mut ngx_conf_t) -> &'a [ngx_str_t] {
     }
 }
 
-fn argument(cf: *mut ngx_conf_t, index: usize) -> ngx_str_t {
+pub fn argument(cf: *mut ngx_conf_t, index: usize) -> ngx_str_t {
     arguments(cf).get(index).copied().unwrap_or(text(b""))
 }
 
@@ -150,7 +231,7 @@ pub fn shown(value: ngx_str_t) -> String {
 }
 
 /// Remembers which directive first needs a region and a document.
-fn need(cf: *mut ngx_conf_t, directive: &'static std::ffi::CStr) {
+pub fn need(cf: *mut ngx_conf_t, directive: &'static std::ffi::CStr) {
     if let Some(conf) = main_conf(cf)
         && conf.needed_by.is_null()
     {
@@ -198,10 +279,129 @@ unsafe extern "C" fn set_config(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf
     })
 }
 
-unsafe extern "C" fn set_gateway(cf: *mut ngx_conf_t, cmd: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {
-    need(cf, c"gateway");
-    // SAFETY: the arguments are those that nginx handed to us.
-    unsafe { ngx_conf_set_flag_slot(cf, cmd, conf) }
+unsafe extern "C" fn set_gateway(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {
+    fence("gateway", CONF_ERROR, || {
+        need(cf, c"gateway");
+        // SAFETY: nginx hands over this module's location configuration.
+        let Some(location) = (unsafe { conf.cast::<LocConf>().as_mut() }) else { return CONF_ERROR };
+        let word = shown(argument(cf, 1));
+        let Some((_, mode)) = MODES.into_iter().find(|(name, _)| *name == word) else {
+            let text = "it must be \"on\", \"off\", \"optional\" or \"shadow\"";
+            return conf_error(cf, &format!("invalid value \"{word}\" in \"gateway\" directive, {text}"));
+        };
+        if location.passes == 1 {
+            return if mode == mode::ON { CONF_OK } else { beside_pass(cf, &word) };
+        }
+        if location.mode != UNSET {
+            return DUPLICATE;
+        }
+        location.mode = mode;
+        CONF_OK
+    })
+}
+
+fn beside_pass(cf: *mut ngx_conf_t, word: &str) -> *mut c_char {
+    let text = "which is \"gateway on\" and leaves the location nowhere else to go: use \"proxy_pass\" there";
+    conf_error(cf, &format!("\"gateway {word}\" stands beside \"gateway_pass\", {text}"))
+}
+
+unsafe extern "C" fn set_debug(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {
+    fence("gateway_debug_headers", CONF_ERROR, || {
+        need(cf, c"gateway_debug_headers");
+        // SAFETY: nginx hands over this module's location configuration.
+        let Some(location) = (unsafe { conf.cast::<LocConf>().as_mut() }) else { return CONF_ERROR };
+        if location.debug != UNSET {
+            return DUPLICATE;
+        }
+        location.debug = match shown(argument(cf, 1)).as_str() {
+            "on" => 1,
+            "off" => 0,
+            word => {
+                let text = "directive, it must be \"on\" or \"off\"";
+                return conf_error(cf, &format!("invalid value \"{word}\" in \"gateway_debug_headers\" {text}"));
+            }
+        };
+        CONF_OK
+    })
+}
+
+unsafe extern "C" fn set_route(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: *mut c_void) -> *mut c_char {
+    fence("gateway_route", CONF_ERROR, || {
+        need(cf, c"gateway_route");
+        // SAFETY: nginx hands over this module's location configuration.
+        let Some(location) = (unsafe { conf.cast::<LocConf>().as_mut() }) else { return CONF_ERROR };
+        if !location.route.data.is_null() {
+            return DUPLICATE;
+        }
+        let name = argument(cf, 1);
+        location.route = match shown(name).as_str() {
+            "off" => text(b""),
+            _ => match remember(cf, name) {
+                Ok(()) => name,
+                Err(error) => return error,
+            },
+        };
+        CONF_OK
+    })
+}
+
+/// Keeps that the directive being read names `name`, to look for it once the document is read.
+pub fn remember(cf: *mut ngx_conf_t, name: ngx_str_t) -> Result<(), *mut c_char> {
+    let (directive, shown) = (argument(cf, 0), shown(name));
+    // SAFETY: the argument is valid.
+    if shown.is_empty() || shown.contains('$') || std::str::from_utf8(unsafe { bytes(name) }).is_err() {
+        let directive = self::shown(directive);
+        return Err(conf_error(cf, &format!("invalid name \"{shown}\" in \"{directive}\": it takes no variables")));
+    }
+    let Some(main) = main_conf(cf) else { return Err(CONF_ERROR) };
+    // SAFETY: nginx calls a directive's handler with the file that is being read; the record lives in the cycle's pool.
+    unsafe {
+        let (named, file) = (raw::zeroed::<Named>((*cf).pool), (*cf).conf_file);
+        let Some(place) = named.as_mut() else { return Err(CONF_ERROR) };
+        *place = Named { next: main.named, directive, name, file: (*file).file.name, line: (*file).line };
+        main.named = named;
+    }
+    Ok(())
+}
+
+/// Whether everything that directives name stands in `document`; complains of what does not.
+fn check_names(cf: *mut ngx_conf_t, main: &MainConf, document: &Document) -> bool {
+    let mut complaints = Vec::new();
+    let mut named = main.named;
+    // SAFETY: the records live as long as the cycle.
+    while let Some(entry) = unsafe { named.as_ref() } {
+        named = entry.next;
+        let (directive, name) = (shown(entry.directive), shown(entry.name));
+        let path = shown(main.document);
+        let complaint = if directive == "gateway_route" {
+            match document.routes.iter().find(|route| route.name == name) {
+                Some(route) if route.enabled => continue,
+                Some(_) => format!("route \"{name}\" of {path} is not enabled"),
+                None => format!("there is no route \"{name}\" in {path}"),
+            }
+        } else if document.upstreams.iter().any(|upstream| upstream.name == name) {
+            continue;
+        } else {
+            format!("there is no upstream \"{name}\" in {path}")
+        };
+        complaints.push((entry, format!("\"{directive}\": {complaint}")));
+    }
+    for (entry, text) in complaints.iter().rev() {
+        conf_error_at(cf, entry.file, entry.line, text);
+    }
+    complaints.is_empty()
+}
+
+/// Reports a mistake that shows when the directive's block is long read; nginx adds `file` and `line`.
+pub fn conf_error_at(cf: *mut ngx_conf_t, file: ngx_str_t, line: ngx_uint_t, text: &str) {
+    // SAFETY: nginx reads name and line of the structure, and that its descriptor is one; `cf.conf_file` is put back.
+    unsafe {
+        let mut place: ngx_conf_file_t = mem::zeroed();
+        (place.file.name, place.line) = (file, line);
+        let outer = mem::replace(&mut (*cf).conf_file, &raw mut place);
+        conf_error(cf, text);
+        (*cf).conf_file = outer;
+    }
 }
 
 /// `gateway_pass NAME;` is `gateway on` and a `proxy_pass` with all that has to go with it.
@@ -220,7 +420,11 @@ unsafe extern "C" fn set_pass(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: 
                 "\"gateway_pass\" is duplicate, or stands beside what answers this location already",
             );
         }
-        location.enable = 1;
+        if location.mode != UNSET && location.mode != mode::ON {
+            let word = MODES.into_iter().find(|(_, mode)| *mode == location.mode).map_or("", |(word, _)| word);
+            return beside_pass(cf, word);
+        }
+        location.mode = mode::ON;
         location.passes = 1;
         if parse_lines(cf, &expansion(&name)) != CONF_OK {
             // What nginx said names no file and no line.
@@ -353,6 +557,9 @@ pub fn check(cf: *mut ngx_conf_t) -> Result<(), ()> {
             for warning in &checked.warnings {
                 raw::conf_log(cf, raw::Level::Warning, &format!("gateway: {warning}"));
             }
+            if !check_names(cf, main, &checked.document) || !cache_zones(cf, &path, &checked.document) {
+                return Err(());
+            }
             let document = Box::into_raw(Box::new(checked.document));
             main.checked = document;
             // SAFETY: the pool is the cycle's; the record frees the document with it.
@@ -372,6 +579,55 @@ pub fn check(cf: *mut ngx_conf_t) -> Result<(), ()> {
             Err(())
         }
     }
+}
+
+/// Whether nginx has the zone of each route with `cache`; says of each that it has not.
+fn cache_zones(cf: *mut ngx_conf_t, path: &str, document: &Document) -> bool {
+    let mut right = true;
+    for route in &document.routes {
+        let Some(cache) = &route.cache else { continue };
+        if !has_cache(cf, &cache.zone) {
+            let (name, zone) = (&route.name, &cache.zone);
+            let message = format!(
+                "gateway: {path}: route \"{name}\": cache.zone: there is no \"proxy_cache_path\" with \"keys_zone={zone}:...\""
+            );
+            raw::conf_log(cf, raw::Level::Emergency, &message);
+            right = false;
+        }
+    }
+    right
+}
+
+/// Whether one of nginx's modules that pass requests on has a cache in the zone `name`.
+fn has_cache(cf: *mut ngx_conf_t, name: &str) -> bool {
+    const MODULES: [&[u8]; 4] =
+        [b"ngx_http_proxy_module", b"ngx_http_fastcgi_module", b"ngx_http_uwsgi_module", b"ngx_http_scgi_module"];
+    // SAFETY: the cycle's lists of zones and modules are complete by now; the latter ends in null. A zone's tag is the
+    // module that asked for it.
+    unsafe {
+        let cycle = &*(*cf).cycle;
+        let mut part = &raw const cycle.shared_memory.part;
+        while let Some(current) = part.as_ref() {
+            let zones = current.elts.cast::<ngx_shm_zone_t>();
+            for index in 0..current.nelts {
+                let zone = &*zones.add(index);
+                if bytes(zone.shm.name) != name.as_bytes() {
+                    continue;
+                }
+                let mut modules = cycle.modules;
+                while let Some(module) = (*modules).as_ref() {
+                    let named =
+                        !module.name.is_null() && MODULES.contains(&std::ffi::CStr::from_ptr(module.name).to_bytes());
+                    if named && ptr::eq(ptr::from_ref(module).cast::<c_void>(), zone.tag) {
+                        return true;
+                    }
+                    modules = modules.add(1);
+                }
+            }
+            part = current.next;
+        }
+    }
+    false
 }
 
 /// Reads secrets as usual and remembers which names of the environment the document refers to: nginx clears the

@@ -5,13 +5,13 @@ use std::ptr;
 
 use gateway::gateway::{Answer, Ticket};
 use gateway::types::Reason;
-use nginx_sys::{ngx_http_request_t, ngx_pool_cleanup_add, ngx_str_t};
+use nginx_sys::{ngx_http_request_t, ngx_http_upstream_conf_t, ngx_int_t, ngx_pool_cleanup_add, ngx_str_t};
 
-use crate::answer::Kept;
+use crate::answer::{Kept, LastWord};
 use crate::body::Body;
 use crate::forward::Changes;
 use crate::raw::{self, fence};
-use crate::{ask, ngx_http_gateway_module, process};
+use crate::{access, ask, ngx_http_gateway_module, process};
 
 /// One request's (or subrequest's) record.
 #[repr(C)]
@@ -22,12 +22,27 @@ pub struct Context {
     pub ticket: Ticket,
     /// The URI as it was left when it was decided on; access runs again after internal redirects.
     pub decided: ngx_str_t,
+    /// The route that the place named where it was decided on; empty where none was.
+    pub route: ngx_str_t,
+    /// The claims that variables name, as many as there are; null where the caller is not known.
+    pub claims: *const ngx_str_t,
+    /// When it was looked at last, and how long our decisions have taken where a variable asks; microseconds.
+    pub began: u64,
+    pub spent: u64,
     /// Whether `complete` was called.
     pub completed: bool,
     /// The body of an answer of ours was sent; the header filter leaves it alone.
     pub replied: bool,
+    /// What is said instead of the page that nginx is about to send.
+    pub last_word: Option<LastWord>,
+    /// nginx's own callback for the end of its upstream, where ours stands in its place.
+    pub finalize: Option<unsafe extern "C" fn(*mut ngx_http_request_t, ngx_int_t)>,
     /// How far the comparison of the body with what was signed has come.
     pub body: Body,
+    /// The configuration of the location that passes it on, once its route has named another one.
+    pub switched: *mut *mut c_void,
+    /// So many bytes of a body without a length have come.
+    pub received: u64,
     /// What the library said of the answer.
     pub kept: Kept,
     /// What the route made of the client's headers.
@@ -40,6 +55,10 @@ pub struct Context {
     pub answer: Option<Answer>,
     /// … or that it has waited too long.
     pub gave_up: bool,
+    /// The copy of the location's settings that its upstream uses; null = none was made.
+    pub own_conf: *mut ngx_http_upstream_conf_t,
+    /// Whether it fetches a new answer for the cache while an old one is given.
+    pub refreshes: bool,
     /// Made once, when something asks for it.
     pub request_id: ngx_str_t,
 }
@@ -97,15 +116,25 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
             request: r,
             ticket: Ticket::new(),
             decided: raw::text(b""),
+            route: raw::text(b""),
+            claims: ptr::null(),
+            began: 0,
+            spent: 0,
             completed: false,
             replied: false,
+            last_word: None,
+            finalize: None,
             body: Body::Unread,
+            received: 0,
+            switched: ptr::null_mut(),
             kept: Kept::NOTHING,
             changes: Changes::new(),
             weighed: None,
             waiting: 0,
             answer: None,
             gave_up: false,
+            own_conf: ptr::null_mut(),
+            refreshes: false,
             request_id: raw::text(b""),
         });
         record.handler = Some(release);
@@ -128,7 +157,12 @@ unsafe extern "C" fn release(data: *mut c_void) {
                 && !context.completed
             {
                 context.completed = true;
-                process::with_worker(|worker| worker.abandon(&mut context.ticket));
+                if context.refreshes {
+                    // Nobody logs a subrequest.
+                    access::complete(context);
+                } else {
+                    process::with_worker(|worker| worker.abandon(&mut context.ticket));
+                }
             }
             place.drop_in_place();
         }

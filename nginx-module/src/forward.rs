@@ -13,6 +13,7 @@ use nginx_sys::{
 
 use crate::context::{self, Context};
 use crate::raw::{self, bytes, headers, rc, text};
+use crate::{process, variable};
 
 /// A header that we set on every forwarded request, after the client's copies are dropped.
 struct Own {
@@ -88,10 +89,11 @@ unsafe fn is_set(changes: &Changes, element: &ngx_table_elt_t) -> bool {
 pub unsafe fn undo(r: *mut ngx_http_request_t, context: &mut Context) -> bool {
     // SAFETY: the caller's promise; the lines live as long as the request.
     unsafe {
-        let changes = std::mem::replace(&mut context.changes, Changes::new());
-        if changes.set.part.elts.is_null() {
+        if context.changes.set.part.elts.is_null() {
+            context.changes.dropped = std::mem::zeroed();
             return true;
         }
+        let changes = std::mem::replace(&mut context.changes, Changes::new());
         copy_headers(r, |element| !is_set(&changes, element))
             && headers(&changes.dropped).all(|element| {
                 let list = &raw mut (*r).headers_in.headers;
@@ -167,7 +169,9 @@ pub unsafe fn own_headers(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
 pub unsafe fn changes(r: *mut ngx_http_request_t, worker: &Worker) -> bool {
     // SAFETY: the caller's promise.
     let uri = unsafe { bytes((*r).uri) };
-    worker.forwarded_path().is_some_and(|path| path != uri) || worker.request_headers().next().is_some()
+    worker.forwarded_query().is_some()
+        || worker.forwarded_path().is_some_and(|path| path != uri)
+        || worker.request_headers().next().is_some()
 }
 
 /// Replaces the list of the request's headers by one with those that `keeps` names. Entries are copied: nginx's own
@@ -209,6 +213,15 @@ pub unsafe fn apply(r: *mut ngx_http_request_t, context: &mut Context, worker: &
     // SAFETY: the caller's promise.
     unsafe {
         for (name, value) in worker.request_headers() {
+            let time;
+            let value = match value {
+                // The one value that only we know.
+                b"$gateway_time" => {
+                    time = variable::seconds(process::now().mono.saturating_sub(context.began));
+                    time.as_bytes()
+                }
+                value => value,
+            };
             let (Some(key), Some(lower), Some(value)) =
                 (raw::copy((*r).pool, name), raw::copy((*r).pool, name), raw::copy((*r).pool, value))
             else {
@@ -230,6 +243,10 @@ pub unsafe fn apply(r: *mut ngx_http_request_t, context: &mut Context, worker: &
             // Without both, nginx would send the target as it came, or the new path unescaped (NGINX.md k1).
             (*r).set_valid_unparsed_uri(0);
             (*r).set_quoted_uri(1);
+        }
+        if let Some(query) = worker.forwarded_query() {
+            let Some(copy) = raw::copy((*r).pool, query) else { return false };
+            (*r).args = copy;
         }
     }
     true

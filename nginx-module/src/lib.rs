@@ -2,19 +2,22 @@
 //!
 //! nginx keeps the I/O; this crate turns its callbacks into the library's three calls and their results into nginx's.
 //! One feature a file: [`conf`] directives, [`zone`] the region, [`process`] what a worker has, [`access`] the phases,
-//! [`ask`] what they wait for, [`upstream`] the balancer, `tls` its encrypted connections, [`forward`] what goes to a peer, [`answer`] what a route answers
-//! by itself, [`filter`] the response's header, [`body`] the request's body, [`variable`], [`content`], [`reply`]; [`raw`]
+//! [`ask`] what they wait for, [`upstream`] the balancer, `tls` its encrypted connections, [`forward`] what goes to a
+//! peer, [`location`] who passes it on, [`answer`] what a route answers by itself, [`filter`] the response's header, [`cache`] nginx's cache, [`body`] the
+//! request's body, [`variable`], [`content`], [`reply`]; [`raw`]
 //! is the thin layer over C. Every function that nginx calls is fenced against panics.
 
 mod access;
 mod answer;
 mod ask;
 mod body;
+mod cache;
 mod conf;
 mod content;
 mod context;
 mod filter;
 mod forward;
+mod location;
 mod process;
 mod raw;
 mod reply;
@@ -31,7 +34,8 @@ use std::ptr;
 use nginx_sys::{
     NGX_HTTP_MODULE, NGX_RS_MODULE_SIGNATURE, nginx_version, ngx_array_push, ngx_conf_t, ngx_http_core_main_conf_t,
     ngx_http_core_module, ngx_http_handler_pt, ngx_http_module_t, ngx_http_phases_NGX_HTTP_ACCESS_PHASE,
-    ngx_http_phases_NGX_HTTP_LOG_PHASE, ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, ngx_int_t, ngx_module_t, ngx_uint_t,
+    ngx_http_phases_NGX_HTTP_LOG_PHASE, ngx_http_phases_NGX_HTTP_PREACCESS_PHASE,
+    ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, ngx_int_t, ngx_module_t, ngx_uint_t,
 };
 
 use raw::{fence, rc};
@@ -46,7 +50,7 @@ static CONTEXT: ngx_http_module_t = ngx_http_module_t {
     postconfiguration: Some(after),
     create_main_conf: Some(conf::create_main),
     init_main_conf: None,
-    create_srv_conf: None,
+    create_srv_conf: Some(conf::create_srv),
     merge_srv_conf: None,
     create_loc_conf: Some(conf::create_loc),
     merge_loc_conf: Some(conf::merge_loc),
@@ -113,8 +117,12 @@ unsafe extern "C" fn after(cf: *mut ngx_conf_t) -> ngx_int_t {
         unsafe {
             let added = push_handler(cf, ngx_http_phases_NGX_HTTP_PREACCESS_PHASE, Some(access::subrequest))
                 && push_handler(cf, ngx_http_phases_NGX_HTTP_ACCESS_PHASE, Some(access::handler))
+                && push_handler(cf, ngx_http_phases_NGX_HTTP_PRECONTENT_PHASE, Some(location::handler))
                 && push_handler(cf, ngx_http_phases_NGX_HTTP_LOG_PHASE, Some(access::log_handler));
             if !added {
+                return rc::ERROR;
+            }
+            if !variable::note_used(cf) {
                 return rc::ERROR;
             }
             filter::install();

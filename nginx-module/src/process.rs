@@ -15,7 +15,7 @@ use nginx_sys::{
     ngx_terminate,
 };
 
-use crate::conf::{MainConf, shown};
+use crate::conf::{Claim, MainConf, shown};
 use crate::raw::{self, Level, fence, rc};
 use crate::{ngx_http_gateway_module, zone};
 
@@ -28,6 +28,8 @@ thread_local! {
     static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
     static LEADER: RefCell<Option<Leader>> = const { RefCell::new(None) };
     static LAST: Cell<(ngx_msec_t, Now)> = const { Cell::new((0, Now { mono: 0, wall: 0 })) };
+    /// The claims that variables name, and whether one says what our decisions cost.
+    static USED: Cell<(*const Claim, bool)> = const { Cell::new((ptr::null(), false)) };
     static REGION: Cell<Option<Region>> = const { Cell::new(None) };
     /// The region and the worker slot in which this process counts.
     static PLACE: Cell<Option<(Region, u32)>> = const { Cell::new(None) };
@@ -61,6 +63,22 @@ pub fn recent() -> Now {
     let (msec, last) = LAST.get();
     // SAFETY: a global of nginx.
     if msec == unsafe { ngx_current_msec } && last.mono != 0 { last } else { now() }
+}
+
+/// The claims that variables of nginx.conf name.
+pub fn claims() -> impl Iterator<Item = &'static Claim> {
+    let mut next = USED.get().0;
+    std::iter::from_fn(move || {
+        // SAFETY: the records live as long as the cycle, and so as long as this process serves anybody.
+        let claim = unsafe { next.as_ref() }?;
+        next = claim.next;
+        Some(claim)
+    })
+}
+
+/// Whether a variable says what our decisions cost.
+pub fn is_timed() -> bool {
+    USED.get().1
 }
 
 /// A secret for keyed hashes, from the kernel.
@@ -106,6 +124,7 @@ pub unsafe extern "C" fn init(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             return rc::ERROR;
         };
         REGION.set(Some(region));
+        USED.set((main.claims, main.is_timed));
         // SAFETY: a global of nginx, set before modules are initialised.
         let process = unsafe { ngx_process };
         if process == NGX_PROCESS_WORKER as usize || process == NGX_PROCESS_SINGLE as usize {

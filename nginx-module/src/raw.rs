@@ -27,6 +27,8 @@ pub mod rc {
 /// What a directive's handler returns.
 pub const CONF_OK: *mut c_char = ptr::null_mut();
 pub const CONF_ERROR: *mut c_char = usize::MAX as *mut c_char;
+/// nginx names directive, file and line.
+pub const DUPLICATE: *mut c_char = c"is duplicate".as_ptr().cast_mut();
 
 #[derive(Clone, Copy)]
 pub enum Level {

@@ -32,8 +32,38 @@ pub unsafe fn refuse(r: *mut ngx_http_request_t, answer: &Reply, context: &mut C
         }
         // An error page that is itself refused answers with the refusal's status, as nginx's own refusals do.
         (*r).err_status = 0;
+        let Some(Written { status, content_type, body }) = write(r, answer, context) else { return 500 };
+        let mut ok = true;
+        let mut limit = [0u8; 512];
+        for (name, value) in context.ticket.limit_headers(&mut limit) {
+            ok &= set(r, name, value);
+        }
+        if !(ok && answer::add_lines(r, context)) {
+            return 500;
+        }
+        let rc = send(r, status, raw::text(content_type), &body);
+        ngx_http_finalize_request(r, rc);
+        rc::DONE
+    }
+}
+
+/// What a refusal says beside its header lines.
+pub struct Written {
+    pub status: u16,
+    pub content_type: &'static [u8],
+    pub body: Vec<u8>,
+}
+
+/// Sets the header lines of the refusal, apart from those of any answer; `None` when there was no memory.
+///
+/// # Safety
+///
+/// `r` is a live request whose header was not sent yet.
+pub unsafe fn write(r: *mut ngx_http_request_t, answer: &Reply, context: &mut Context) -> Option<Written> {
+    // SAFETY: the caller's promise, here and below.
+    unsafe {
         let view = View::new(r);
-        let Some((status, kind, body)) = form(&view, answer, variable::request_id(r, context)) else { return 500 };
+        let (status, kind, body) = form(&view, answer, variable::request_id(r, context))?;
         let mut ok = true;
         if let Some(grpc) = kind.grpc_status {
             ok &= set(r, b"grpc-status", grpc.as_bytes()) && set(r, b"grpc-message", answer.reason.public().as_bytes());
@@ -50,16 +80,7 @@ pub unsafe fn refuse(r: *mut ngx_http_request_t, answer: &Reply, context: &mut C
                 ok &= set(r, b"WWW-Authenticate", challenge.as_bytes());
             }
         }
-        let mut limit = [0u8; 512];
-        for (name, value) in context.ticket.limit_headers(&mut limit) {
-            ok &= set(r, name, value);
-        }
-        if !(ok && answer::add_lines(r, context)) {
-            return 500;
-        }
-        let rc = send(r, status, raw::text(kind.content_type), &body);
-        ngx_http_finalize_request(r, rc);
-        rc::DONE
+        ok.then_some(Written { status, content_type: kind.content_type, body })
     }
 }
 
@@ -119,18 +140,42 @@ pub unsafe fn set(r: *mut ngx_http_request_t, name: &'static [u8], value: &[u8])
 ///
 /// `r` is a live request whose header was not sent yet.
 pub unsafe fn send(r: *mut ngx_http_request_t, status: u16, kind: ngx_str_t, body: &[u8]) -> ngx_int_t {
-    // SAFETY: the caller's promise; buffer and chain live in the request's pool, the link only during the call, as
-    // nginx's filters copy what they keep.
+    // SAFETY: the caller's promise.
     unsafe {
-        (*r).headers_out.status = status.into();
-        (*r).headers_out.content_length_n = body.len() as nginx_sys::off_t;
-        (*r).headers_out.content_type = kind;
-        (*r).headers_out.content_type_len = bytes(kind).split(|&byte| byte == b';').next().map_or(0, <[u8]>::len);
-        (*r).headers_out.last_modified_time = -1;
+        prepare(r, status, kind, body.len());
         let sent = ngx_http_send_header(r);
         if sent == rc::ERROR || sent > rc::OK || (*r).header_only() != 0 {
             return sent;
         }
+        send_body(r, body)
+    }
+}
+
+/// Says in the header what is sent.
+///
+/// # Safety
+///
+/// `r` is a live request whose header was not sent yet.
+pub unsafe fn prepare(r: *mut ngx_http_request_t, status: u16, kind: ngx_str_t, length: usize) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        (*r).headers_out.status = status.into();
+        (*r).headers_out.content_length_n = length as nginx_sys::off_t;
+        (*r).headers_out.content_type = kind;
+        (*r).headers_out.content_type_len = bytes(kind).split(|&byte| byte == b';').next().map_or(0, <[u8]>::len);
+        (*r).headers_out.last_modified_time = -1;
+    }
+}
+
+/// Sends a whole body from memory.
+///
+/// # Safety
+///
+/// `r` is a live request whose header was sent.
+pub unsafe fn send_body(r: *mut ngx_http_request_t, body: &[u8]) -> ngx_int_t {
+    // SAFETY: the caller's promise; buffer and chain live in the request's pool, the link only during the call, as
+    // nginx's filters copy what they keep.
+    unsafe {
         let buffer: *mut ngx_buf_t = raw::zeroed((*r).pool);
         let Some(content) = raw::copy((*r).pool, body) else { return 500 };
         let Some(data) = buffer.as_mut() else { return 500 };

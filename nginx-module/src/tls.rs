@@ -109,6 +109,14 @@ pub unsafe fn apply(
     true
 }
 
+/// Undoes [`apply`] where the next try goes to an upstream that is spoken to in clear.
+pub fn end(u: &mut ngx_http_upstream_t) {
+    u.set_ssl(0);
+    // SAFETY: a request's upstream has a configuration.
+    let is_grpc = unsafe { u.conf.as_ref() }.is_some_and(|conf| unsafe { bytes(conf.module) } == b"grpc");
+    u.schema = if is_grpc { text(b"grpc://") } else { text(b"http://") };
+}
+
 unsafe extern "C" fn forget(data: *mut c_void) {
     // SAFETY: the record holds a reference of its own.
     unsafe { SSL_CTX_free(data.cast()) };

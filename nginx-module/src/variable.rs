@@ -2,12 +2,14 @@
 
 use gateway::gateway::Worker;
 use nginx_sys::{
-    NGX_HTTP_VAR_NOCACHEABLE, ngx_conf_t, ngx_http_add_variable, ngx_http_request_t, ngx_http_variable_value_t,
-    ngx_int_t, ngx_str_t, ngx_uint_t,
+    NGX_HTTP_VAR_NOCACHEABLE, NGX_HTTP_VAR_PREFIX, ngx_conf_t, ngx_http_add_variable, ngx_http_request_t,
+    ngx_http_variable_value_t, ngx_int_t, ngx_str_t, ngx_uint_t,
 };
 
+use crate::cache;
+use crate::conf::{self, Claim};
 use crate::context::{self, Context};
-use crate::process::{now, recent, secret, with_worker};
+use crate::process::{self, now, recent, secret, with_worker};
 use crate::raw::{self, bytes, fence, rc, text};
 use crate::view::View;
 use gateway::types::{Header, Protocol, Request};
@@ -29,9 +31,12 @@ enum Variable {
     Variant,
     RequestId,
     Asks,
+    Time,
+    Cache,
+    CacheKey,
 }
 
-const VARIABLES: [(&[u8], Variable); 13] = [
+const VARIABLES: [(&[u8], Variable); 16] = [
     (b"gateway_route", Variable::Route),
     (b"gateway_upstream", Variable::Upstream),
     (b"gateway_peer", Variable::Peer),
@@ -45,6 +50,9 @@ const VARIABLES: [(&[u8], Variable); 13] = [
     (b"gateway_variant", Variable::Variant),
     (b"gateway_request_id", Variable::RequestId),
     (b"gateway_asks", Variable::Asks),
+    (b"gateway_time", Variable::Time),
+    (b"gateway_cache", Variable::Cache),
+    (b"gateway_cache_key", Variable::CacheKey),
 ];
 
 /// Declares the variables before the configuration is read.
@@ -53,6 +61,11 @@ const VARIABLES: [(&[u8], Variable); 13] = [
 ///
 /// `cf` is the configuration being read.
 pub unsafe fn add(cf: *mut ngx_conf_t) -> bool {
+    let mut prefix = text(CLAIM);
+    let flags = (NGX_HTTP_VAR_NOCACHEABLE | NGX_HTTP_VAR_PREFIX) as ngx_uint_t;
+    // SAFETY: the caller's promise; the name is static.
+    let Some(entry) = (unsafe { ngx_http_add_variable(cf, &raw mut prefix, flags).as_mut() }) else { return false };
+    entry.get_handler = Some(claim);
     VARIABLES.into_iter().all(|(name, variable)| {
         let mut name = text(name);
         // SAFETY: the caller's promise; the name is static.
@@ -65,6 +78,96 @@ pub unsafe fn add(cf: *mut ngx_conf_t) -> bool {
             None => false,
         }
     })
+}
+
+/// The beginning of `$gateway_claim_NAME`.
+const CLAIM: &[u8] = b"gateway_claim_";
+
+/// Notes which variables nginx.conf uses whose value has to be kept while a request is decided on: nobody pays for the
+/// others. False when there was no memory.
+///
+/// # Safety
+///
+/// `cf` is the configuration, read to its end.
+pub unsafe fn note_used(cf: *mut ngx_conf_t) -> bool {
+    let Some(main) = conf::main_conf(cf) else { return false };
+    // SAFETY: the core module's list of the variables that have an index, which live as long as the cycle.
+    unsafe {
+        let context: *mut nginx_sys::ngx_http_conf_ctx_t = (*cf).ctx.cast();
+        let core = raw::slot((*context).main_conf, nginx_sys::ngx_http_core_module.ctx_index);
+        let Some(core) = core.cast::<nginx_sys::ngx_http_core_main_conf_t>().as_ref() else { return false };
+        let all = &core.variables;
+        if all.elts.is_null() {
+            return true;
+        }
+        let used = std::slice::from_raw_parts(all.elts.cast::<nginx_sys::ngx_http_variable_t>(), all.nelts);
+        main.is_timed = used.iter().any(|variable| bytes(variable.name).eq_ignore_ascii_case(b"gateway_time"));
+        for variable in used {
+            let Some(name) = bytes(variable.name).strip_prefix(CLAIM) else { continue };
+            let path = String::from_utf8_lossy(name).replace("__", ".");
+            let claim: *mut Claim = raw::zeroed((*cf).pool);
+            let (Some(claim), Some(path)) = (claim.as_mut(), raw::copy((*cf).pool, path.as_bytes())) else {
+                return false;
+            };
+            *claim = Claim { next: main.claims, variable: variable.name, path };
+            main.claims = claim;
+        }
+    }
+    true
+}
+
+/// Keeps the claims that variables name of who sent the request that `worker` has just looked at.
+///
+/// # Safety
+///
+/// `r` is a live request, and `context` is its record.
+pub unsafe fn keep_claims(r: *mut ngx_http_request_t, context: &mut Context, worker: &Worker) {
+    context.claims = std::ptr::null();
+    let count = process::claims().count();
+    if count == 0 || !context.ticket.is_authenticated() {
+        return;
+    }
+    // SAFETY: the caller's promise; the array has room for each that is written.
+    unsafe {
+        let kept: *mut ngx_str_t = nginx_sys::ngx_palloc((*r).pool, count * size_of::<ngx_str_t>()).cast();
+        if kept.is_null() {
+            return;
+        }
+        for (index, claim) in process::claims().enumerate().take(count) {
+            let path = std::str::from_utf8(bytes(claim.path)).unwrap_or_default();
+            let value = worker.claim(&context.ticket, path).and_then(|value| raw::copy((*r).pool, value.as_bytes()));
+            kept.add(index).write(value.unwrap_or(text(b"")));
+        }
+        context.claims = kept;
+    }
+}
+
+unsafe extern "C" fn claim(r: *mut ngx_http_request_t, v: *mut ngx_http_variable_value_t, data: usize) -> ngx_int_t {
+    fence("variable", rc::ERROR, || {
+        // SAFETY: nginx passes a live request, the value to fill, and the variable's name for what begins with a prefix.
+        let (Some(slot), Some(name)) = (unsafe { (v.as_mut(), (data as *const ngx_str_t).as_ref()) }) else {
+            return rc::ERROR;
+        };
+        // SAFETY: `keep_claims` wrote one value for each of the claims.
+        let value = unsafe {
+            let index = process::claims().position(|claim| bytes(claim.variable).eq_ignore_ascii_case(bytes(*name)));
+            let kept = context::find(r).map_or(std::ptr::null(), |context| context.claims);
+            index.filter(|_| !kept.is_null()).map(|index| *kept.add(index))
+        };
+        match value.filter(|value| value.len != 0) {
+            Some(value) => {
+                slot.data = value.data;
+                set_flags(slot, value.len as u32 & LENGTH | VALID | NO_CACHEABLE);
+            }
+            None => set_flags(slot, NOT_FOUND),
+        }
+        rc::OK
+    })
+}
+
+/// Microseconds as nginx writes times: seconds, with all six digits.
+pub fn seconds(micros: u64) -> String {
+    format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
 }
 
 unsafe extern "C" fn get(r: *mut ngx_http_request_t, v: *mut ngx_http_variable_value_t, data: usize) -> ngx_int_t {
@@ -105,6 +208,8 @@ unsafe fn value(r: *mut ngx_http_request_t, variable: Variable) -> Option<ngx_st
     unsafe {
         match variable {
             Variable::Connection => return Some(connection(r)),
+            Variable::Cache => return Some(cache::zone(r)),
+            Variable::CacheKey => return cache::key(r),
             Variable::RequestId => {
                 let context = context::obtain(r)?;
                 request_id(r, context);
@@ -135,11 +240,13 @@ unsafe fn value(r: *mut ngx_http_request_t, variable: Variable) -> Option<ngx_st
             Variable::LimitStatus => copied(ticket?.limit_status()),
             Variable::Variant => copied(ticket?.variant()),
             Variable::Asks => copied(&ticket?.asks().to_string()),
+            Variable::Time if context.as_ref()?.began == 0 => None,
+            Variable::Time => copied(&seconds(context.as_ref()?.spent)),
             Variable::BreakerState => {
                 let ticket = ticket?;
                 copied(with_worker(|worker: &mut Worker| worker.breaker_state(ticket, now()))?)
             }
-            Variable::Connection | Variable::RequestId => None,
+            Variable::Connection | Variable::RequestId | Variable::Cache | Variable::CacheKey => None,
         }
     }
 }

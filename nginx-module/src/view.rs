@@ -2,9 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use gateway::types::{Certificate, Header, Method, Protocol, Request};
+use gateway::types::{Certificate, Header, Method, Protocol, Request, Terms};
 use nginx_sys::{ngx_hash_key, ngx_http_get_variable, ngx_http_request_t, ngx_str_t};
 
+use crate::conf::{self, LocConf};
 use crate::raw::{self, bytes, headers};
 
 /// Borrows what nginx already parsed; nothing is copied.
@@ -153,12 +154,21 @@ impl Request for View {
         }
     }
 
+    fn content_length(&self) -> Option<u64> {
+        u64::try_from(self.request().headers_in.content_length_n).ok()
+    }
+
     fn certificate(&self) -> Certificate<'_> {
         match self.variable(b"ssl_client_verify") {
             b"" | b"NONE" => Certificate::Absent,
             b"SUCCESS" => Certificate::Verified { subject: self.variable(b"ssl_client_s_dn") },
             _ => Certificate::Failed,
         }
+    }
+
+    fn terms(&self) -> Terms<'_> {
+        // SAFETY: a live request.
+        unsafe { conf::loc_conf(self.r) }.map_or_else(Terms::default, LocConf::terms)
     }
 
     fn certificate_pem(&self) -> &[u8] {

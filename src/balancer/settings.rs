@@ -99,6 +99,12 @@ pub struct RetryOn {
 impl RetryOn {
     /// The statuses that nginx can try again on, in the order of their bits.
     pub const STATUSES: [u16; 7] = [500, 502, 503, 504, 403, 404, 429];
+
+    /// Whether `status` is tried again.
+    #[must_use]
+    pub fn has(self, status: u16) -> bool {
+        Self::STATUSES.iter().enumerate().any(|(bit, other)| *other == status && self.statuses & 1 << bit != 0)
+    }
 }
 
 /// When and how often a request is tried again, checked: `attempts` is 1 to 16, the budget at most 100 %.
@@ -112,6 +118,8 @@ pub struct Retries {
     pub idempotent_only: bool,
     /// Retries per 1,000 requests, beside a small constant.
     pub budget: u16,
+    /// How long a try may take until the response header is there, microseconds; 0 = as the timeouts say.
+    pub per_try: u64,
 }
 
 impl Default for Retries {
@@ -122,6 +130,7 @@ impl Default for Retries {
             on: RetryOn { error: true, timeout: true, statuses: 0b0000_0110 },
             idempotent_only: true,
             budget: 200,
+            per_try: 0,
         }
     }
 }

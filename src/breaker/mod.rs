@@ -27,6 +27,8 @@ pub use settings::{ArchivedBreaker, Breaker};
 pub use tally::{TALLIES, Tally};
 pub use word::{Forced, State, Transition, Verdict, Word};
 
+use crate::types::MILLISECOND;
+
 /// The most probes that may be in flight at once.
 pub const PROBES_MAX: u32 = 16;
 
@@ -38,8 +40,12 @@ const fn time(micros: u64) -> u64 {
     micros & ((1 << TIME_BITS) - 1)
 }
 
+/// A process reads its clock once a turn of its event loop, so what another one has just written may lie so many
+/// microseconds further ahead of it than it was put.
+const LATE: u64 = 250 * MILLISECOND;
+
 /// Microseconds from `now` until `time`, both as words keep them; `None` if it is past, which everything is that lies
-/// more than `longest` ahead.
+/// more than `longest` ahead, and for as long as clocks may differ.
 fn until(when: u64, now: u64, longest: u64) -> Option<u64> {
-    Some(time(when.wrapping_sub(now))).filter(|ahead| (1..=longest).contains(ahead))
+    Some(time(when.wrapping_sub(now))).filter(|ahead| (1..=longest.saturating_add(LATE)).contains(ahead))
 }

@@ -1,4 +1,4 @@
-use super::{Breaker, TIME_BITS, time, until};
+use super::{Breaker, LATE, TIME_BITS, time, until};
 
 /// The state of a breaker, which is one word so that every process sees a change at once: 3 bits of state, 5 of how
 /// often it has been reopened, 14 of era, 42 of what the state needs (closed: since when; open: until when; half-open:
@@ -105,7 +105,10 @@ impl Word {
     /// again before it has been closed for a window stays open longer.
     #[must_use]
     pub const fn opened(self, settings: &Breaker, now: u64, random: u64) -> Self {
-        let calm = matches!(self.state(), State::Closed) && time(now.wrapping_sub(self.value())) >= settings.window;
+        let closed_for = time(now.wrapping_sub(self.value()));
+        // Whose clock is behind that of who closed it finds a time that has come around.
+        let is_past = closed_for < time(LATE.wrapping_neg());
+        let calm = matches!(self.state(), State::Closed) && is_past && closed_for >= settings.window;
         let times = if calm { 0 } else { self.times() };
         let more = if times < TIMES_MAX { times + 1 } else { times };
         self.next(State::Open, more, now.wrapping_add(settings.open_time(times, random)))

@@ -1,4 +1,4 @@
-//! What a route answers by itself: `reply` and `redirect`.
+//! What a route answers by itself: `reply` and `redirect`, and the answer of a `fallback`.
 
 use super::read::At;
 use super::template;
@@ -7,9 +7,9 @@ use crate::router::settings::{Part, Redirect, StaticReply, Template};
 /// The longest body of a `reply`, in bytes: the tree keeps an object in one block.
 const BODY_MAX: usize = 64 << 10;
 
-/// Reads a `reply` that the tables have checked.
-pub(super) fn reply(at: &At<'_>) -> StaticReply {
-    let status = at.number("status").unwrap_or(200);
+/// Reads an answer that the tables have checked; `usual` is its status where none is written.
+pub(super) fn reply(at: &At<'_>, usual: u16) -> StaticReply {
+    let status = at.number("status").unwrap_or(usual);
     let mut headers = at.labels("headers").unwrap_or_default();
     let written = at.get("body");
     let body = match &written {

@@ -1,10 +1,10 @@
 //! A route's `canary`.
 
-use super::document::{Canary, Variant};
+use super::document::{Canary, Fallback, Variant};
 use super::read::At;
 use super::shape::header;
 use super::upstream::{WrittenRetries, timeouts, timeouts_or};
-use super::{Context, scalar};
+use super::{Context, fallback, scalar};
 use crate::auth::Requirement;
 use crate::balancer::Timeouts;
 use crate::canary::{BUCKETS, Key, Mark, Overrides, Rules, Salt, VARIANTS_MAX};
@@ -26,6 +26,7 @@ struct WrittenVariant {
     upstream: Option<String>,
     timeouts: Timeouts,
     retries: WrittenRetries,
+    fallback: Option<Fallback>,
 }
 
 /// What a route says for all its variants, and what `defaults` do.
@@ -34,8 +35,10 @@ pub(super) struct Around<'a> {
     pub upstream: &'a str,
     pub timeouts: Timeouts,
     pub retries: &'a WrittenRetries,
+    pub fallback: Option<&'a Fallback>,
     pub default_timeouts: Timeouts,
     pub default_retries: &'a WrittenRetries,
+    pub default_fallback: Option<&'a Fallback>,
 }
 
 /// Reads what the tables have checked.
@@ -59,6 +62,7 @@ pub(super) fn read(at: &At<'_>, context: &Context<'_>) -> Written {
             upstream: upstream.and_then(|at| at.node.text().map(str::to_owned)),
             timeouts: item.get("timeouts").map(|at| timeouts(&at)).unwrap_or_default(),
             retries: item.get("retries").map(|at| WrittenRetries::read(&at)).unwrap_or_default(),
+            fallback: item.object("fallback").and_then(|at| fallback::read(&at, &context.names.upstreams)),
         });
     }
     weigh(list.as_ref().unwrap_or(at), &variants);
@@ -106,15 +110,20 @@ impl Written {
     pub(super) fn resolve(self, around: &Around<'_>, context: &Context<'_>) -> Canary {
         let variant = |variant: WrittenVariant| {
             let upstream = variant.upstream.unwrap_or_else(|| around.upstream.to_owned());
-            let (above_timeouts, above_retries) = context.upstreams.get(&upstream).cloned().unwrap_or_default();
-            let near = timeouts_or(variant.timeouts, around.timeouts);
-            let retries = variant.retries.or(around.retries).or(&above_retries).or(around.default_retries);
+            let above = context.upstreams.get(&upstream).cloned().unwrap_or_default();
+            let nearest = timeouts_or(variant.timeouts, around.timeouts);
+            let retries = variant.retries.or(around.retries).or(&above.retries).or(around.default_retries);
+            // A route may send all that fails to the one variant that is left; that one has nowhere to go.
+            let near = variant.fallback.as_ref().or(around.fallback);
+            let near = near.filter(|near| !matches!(near, Fallback::Upstream(other) if *other == upstream));
+            let fallback = fallback::resolve(&upstream, near, above.fallback.as_ref(), around.default_fallback);
             Variant {
                 name: variant.name,
                 weight: variant.weight,
                 upstream,
-                timeouts: timeouts_or(timeouts_or(near, above_timeouts), around.default_timeouts),
+                timeouts: timeouts_or(timeouts_or(nearest, above.timeouts), around.default_timeouts),
                 retries: retries.resolve(),
+                fallback,
             }
         };
         Canary {

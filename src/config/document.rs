@@ -1,9 +1,10 @@
 //! The document once it is checked: nothing here can be wrong, nothing is left to look up.
 
+use crate::cache::Cache;
 use crate::cors::Cors;
 use crate::lists::{Ban, List, Range};
 use crate::router::pattern::Rule;
-use crate::router::settings::{Answer, Condition, Template};
+use crate::router::settings::{Answer, Condition, StaticReply, Template};
 use crate::types::{Methods, Protocol};
 use crate::{auth, balancer, breaker, canary, limiter};
 
@@ -86,8 +87,22 @@ pub struct Upstream {
     pub retries: Option<balancer::Retries>,
     /// Timeouts as written here, microseconds; 0 = not written. Routes carry the resolved ones.
     pub timeouts: balancer::Timeouts,
+    /// The fallback as written here. Routes carry the resolved ones.
+    pub fallback: Option<Fallback>,
     /// TLS towards its nodes; `None` = plain HTTP.
     pub tls: Option<balancer::Tls>,
+}
+
+/// What a client gets where the upstream cannot serve: its breaker is open, no node is left, no try has come to an
+/// answer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Fallback {
+    /// This answer.
+    Reply(StaticReply),
+    /// What this upstream says, whose own fallback does not count.
+    Upstream(String),
+    /// What nginx's cache still has.
+    Stale,
 }
 
 /// The `Host` header that an upstream is sent.
@@ -120,12 +135,18 @@ pub struct Route {
     pub answer: Option<Answer>,
     /// The decoded path that is forwarded instead of the matched one; its parameters are those of each of `rules`.
     pub rewrite: Option<Template>,
+    /// The most bytes that a request's body may have; `None` = as the server says.
+    pub max_body: Option<u64>,
+    /// The named location of nginx.conf, `@name`, that passes its requests on.
+    pub location: Option<String>,
     /// Request headers to set: name as written, value; their parameters are those of each of `rules`.
     pub headers: Vec<(String, Template)>,
     /// Which variant serves a request; `None` = all go to `upstream`. Never without that.
     pub canary: Option<Canary>,
     /// What browsers of other origins may do; `None` = we add nothing.
     pub cors: Option<Cors>,
+    /// What is answered from what was answered before; `None` = nothing.
+    pub cache: Option<Cache>,
     /// Who may come; empty = everybody.
     pub allow: Sources,
     /// Who may not; it goes before `allow`.
@@ -142,6 +163,9 @@ pub struct Route {
     pub timeouts: balancer::Timeouts,
     /// By route, else upstream, else defaults, else built in; field by field.
     pub retries: balancer::Retries,
+    /// By route, else upstream, else defaults; `None` also where there is no upstream, or a canary, whose variants each
+    /// have their own.
+    pub fallback: Option<Fallback>,
     /// Whether the literal beginning of the path is taken off before it is forwarded.
     pub strip_prefix: bool,
     /// How strange paths are treated.
@@ -176,6 +200,8 @@ pub struct Variant {
     pub timeouts: balancer::Timeouts,
     /// Likewise, else built in; field by field.
     pub retries: balancer::Retries,
+    /// By variant, else route, else upstream, else defaults.
+    pub fallback: Option<Fallback>,
 }
 
 /// Addresses written out, and lists of them.

@@ -7,6 +7,7 @@
 
 mod answer;
 mod auth;
+mod cache;
 mod canary;
 mod condition;
 mod conflict;
@@ -14,6 +15,7 @@ mod consumer;
 mod cors;
 mod diff;
 mod document;
+mod fallback;
 mod jwks;
 mod limiter;
 mod lists;
@@ -38,8 +40,8 @@ use std::collections::HashMap;
 pub use condition::CONDITIONS_MAX;
 pub use diff::{Change, How, diff};
 pub use document::{
-    Canary, Consumer, Document, HostHeader, Labels, PathPolicy, Permissions, Protocols, Role, Route, Sources, Upstream,
-    Variant,
+    Canary, Consumer, Document, Fallback, HostHeader, Labels, PathPolicy, Permissions, Protocols, Role, Route, Sources,
+    Upstream, Variant,
 };
 pub use lists::{LIST_MAX, time};
 pub use problem::{Errors, Problem};
@@ -96,12 +98,20 @@ struct Context<'c> {
     names: &'c AllNames<'c>,
     document: Document,
     /// What routes inherit from their upstream, by its name.
-    upstreams: HashMap<String, (Timeouts, WrittenRetries)>,
+    upstreams: HashMap<String, Inherited>,
     /// What limiters count by, as far as not every route knows it, by the limiter's name.
     limiter_keys: HashMap<String, Vec<KeyPart>>,
     /// What limiters count that do not count requests, by the limiter's name.
     limiter_events: HashMap<String, Event>,
     rules: usize,
+}
+
+/// What routes inherit from their upstream where they are silent.
+#[derive(Clone, Default)]
+struct Inherited {
+    timeouts: Timeouts,
+    retries: WrittenRetries,
+    fallback: Option<Fallback>,
 }
 
 struct AllNames<'a> {
@@ -153,7 +163,11 @@ fn read_document(at: &At<'_>, secrets: &dyn Secrets) -> Option<Document> {
         context.keep_auth(at, entry);
     });
     each(at, "limiters", |at, name| context.keep_limiter(at, limiter::read(at, name)));
-    each(at, "upstreams", |at, name| context.keep_upstream(at, upstream::read(at, name, secrets)));
+    each(at, "upstreams", |at, name| {
+        let entry = upstream::read(at, name, &context);
+        context.keep_upstream(at, entry);
+    });
+    fallback::report(&context.document, at.get("upstreams").as_ref());
     each(at, "lists", |at, name| match lists::list(at, name, secrets) {
         Some(list) => context.document.lists.push(list),
         None => unread(at),
@@ -223,7 +237,8 @@ impl Context<'_> {
 
     fn keep_upstream(&mut self, at: &At<'_>, entry: Option<(Upstream, WrittenRetries)>) {
         let Some((entry, retries)) = entry else { return unread(at) };
-        self.upstreams.insert(entry.name.clone(), (entry.timeouts, retries));
+        let inherited = Inherited { timeouts: entry.timeouts, retries, fallback: entry.fallback.clone() };
+        self.upstreams.insert(entry.name.clone(), inherited);
         self.document.upstreams.push(entry);
     }
 

@@ -4,13 +4,16 @@ use std::collections::HashSet;
 use std::hash::Hash;
 
 use super::canary::Around;
-use super::document::{Labels, PathPolicy, Permissions, Protocols, Route, Sources};
+use super::document::{Fallback, Labels, PathPolicy, Permissions, Protocols, Route, Sources};
 use super::node::Entry;
 use super::problem::quote;
 use super::read::At;
 use super::upstream::{WrittenRetries, timeouts, timeouts_or};
-use super::{Context, answer, auth, canary, condition, cors, limiter, lists, template, upstream};
+use super::{
+    Context, answer, auth, cache, canary, condition, cors, fallback, limiter, lists, scalar, template, upstream,
+};
 use crate::balancer::Timeouts;
+use crate::cache::Cache;
 use crate::cors::Cors;
 use crate::limiter::{Event, KeyPart};
 use crate::router::pattern::{Host, Path, Rule, Segment};
@@ -37,9 +40,12 @@ pub(super) struct Fields {
     conditions: Option<Vec<Condition>>,
     target: Option<Target>,
     rewrite: Option<Template>,
+    max_body: Option<u64>,
+    location: Option<String>,
     headers: Option<Vec<(String, Template)>>,
     canary: Option<canary::Written>,
     cors: Option<Cors>,
+    cache: Option<Cache>,
     allow: Option<Sources>,
     deny: Option<Sources>,
     path_policy: Option<PathPolicy>,
@@ -49,6 +55,7 @@ pub(super) struct Fields {
     max_in_flight: Option<u32>,
     timeouts: Timeouts,
     retries: WrittenRetries,
+    fallback: Option<Fallback>,
     strip_prefix: Option<bool>,
     protocols: Option<Protocols>,
     labels: Option<Labels>,
@@ -77,9 +84,12 @@ impl Fields {
             conditions: at.get("match").map(|at| condition::read(&at)),
             target: target(at, owner, context),
             rewrite: at.parsed("rewrite", template::path),
+            max_body: at.get("max_body").and_then(|at| scalar::size(at.node.scalar()?).ok()),
+            location: at.text("location").map(str::to_owned),
             headers: at.get("headers").map(|at| headers(&at)),
             canary: at.object("canary").map(|at| canary::read(&at, context)),
             cors: at.object("cors").map(|at| cors::read(&at)),
+            cache: at.object("cache").map(|at| cache::read(&at)),
             allow: at.get("allow").map(|at| lists::sources(&at, &context.names.lists)),
             deny: at.get("deny").map(|at| lists::sources(&at, &context.names.lists)),
             path_policy: at.text("path_policy").map(|word| match word {
@@ -92,6 +102,7 @@ impl Fields {
             max_in_flight: at.number("max_in_flight"),
             timeouts: at.get("timeouts").map(|at| timeouts(&at)).unwrap_or_default(),
             retries: at.get("retries").map(|at| WrittenRetries::read(&at)).unwrap_or_default(),
+            fallback: at.object("fallback").and_then(|at| fallback::read(&at, &context.names.upstreams)),
             strip_prefix: at.bool("strip_prefix"),
             protocols: at.texts("protocols").map(|words| {
                 let has = |word: &str| words.iter().any(|other| other == word);
@@ -111,10 +122,7 @@ impl Fields {
         // Variants inherit from their own upstreams.
         let has_variants = upstream.is_some() && (self.canary.is_some() || defaults.canary.is_some());
         let above = upstream.as_deref().filter(|_| !has_variants).and_then(|name| context.upstreams.get(name));
-        let (above_timeouts, above_retries) = match above {
-            Some((timeouts, retries)) => (*timeouts, retries.clone()),
-            None => Default::default(),
-        };
+        let above = above.cloned().unwrap_or_default();
         // By `defaults` it is for routes that lead somewhere.
         let by_default = defaults.canary.clone().filter(|_| upstream.is_some());
         let written = self.canary.or(by_default);
@@ -134,11 +142,21 @@ impl Fields {
                 upstream,
                 timeouts: self.timeouts,
                 retries: &self.retries,
+                fallback: self.fallback.as_ref(),
                 default_timeouts: defaults.timeouts,
                 default_retries: &defaults.retries,
+                default_fallback: defaults.fallback.as_ref(),
             };
             written.resolve(&around, context)
         });
+        let fallback = match (&canary, upstream.as_deref()) {
+            // Each variant has its own.
+            (Some(_), _) => None,
+            (None, Some(name)) => {
+                fallback::resolve(name, self.fallback.as_ref(), above.fallback.as_ref(), defaults.fallback.as_ref())
+            }
+            (None, None) => self.fallback,
+        };
         let route = Route {
             rules: rules(
                 at,
@@ -151,19 +169,24 @@ impl Fields {
             enabled: self.enabled.or(defaults.enabled).unwrap_or(true),
             conditions: self.conditions.or_else(|| defaults.conditions.clone()).unwrap_or_default(),
             upstream,
-            answer,
             rewrite: self.rewrite.or_else(|| defaults.rewrite.clone()),
+            max_body: self.max_body.or(defaults.max_body),
+            location: self.location.or_else(|| defaults.location.clone()),
             headers: self.headers.or_else(|| defaults.headers.clone()).unwrap_or_default(),
             canary,
             cors: self.cors.or_else(|| defaults.cors.clone()),
+            // What the route answers by itself is not fetched from anybody.
+            cache: self.cache.or_else(|| defaults.cache.clone().filter(|_| answer.is_none())),
+            answer,
             allow: self.allow.or_else(|| defaults.allow.clone()).unwrap_or_default(),
             deny: self.deny.or_else(|| defaults.deny.clone()).unwrap_or_default(),
             auth: self.auth.or_else(|| defaults.auth.clone()).unwrap_or_default(),
             permissions: self.permissions.or_else(|| defaults.permissions.clone()),
             limits: self.limits.or_else(|| defaults.limits.clone()).unwrap_or_default(),
+            timeouts: timeouts_or(timeouts_or(self.timeouts, above.timeouts), defaults.timeouts),
+            retries: self.retries.or(&above.retries).or(&defaults.retries).resolve(),
+            fallback,
             max_in_flight: self.max_in_flight.or(defaults.max_in_flight),
-            timeouts: timeouts_or(timeouts_or(self.timeouts, above_timeouts), defaults.timeouts),
-            retries: self.retries.or(&above_retries).or(&defaults.retries).resolve(),
             strip_prefix: self.strip_prefix.or(defaults.strip_prefix).unwrap_or(false),
             path_policy: self.path_policy.or(defaults.path_policy).unwrap_or_default(),
             protocols: self.protocols.or(defaults.protocols).unwrap_or(Protocols::ALL),
@@ -188,6 +211,26 @@ fn agree(at: &At<'_>, route: &Route, context: &Context<'_>) {
     if route.rewrite.is_some() && route.strip_prefix {
         let place = at.get("rewrite").or_else(|| at.get("strip_prefix"));
         place.as_ref().unwrap_or(at).error("`rewrite` and `strip_prefix` exclude each other");
+    }
+    if route.answer.is_some()
+        && let Some(place) = at.get("location")
+    {
+        place.error("a route that answers by itself passes nothing on");
+    }
+    if let (Some(fallback), Some(place)) = (&route.fallback, at.get("fallback")) {
+        match (&route.upstream, fallback) {
+            (None, _) => place.error("is for what an `upstream` cannot serve, and the route has none"),
+            (Some(name), Fallback::Upstream(other)) if name == other => {
+                let place = place.get("upstream").unwrap_or(place);
+                place.error(format!("the route's upstream is {} already: it cannot fall back to itself", quote(name)));
+            }
+            _ => {}
+        }
+    }
+    if let (Some(place), Some(_)) = (at.get("cache"), &route.answer) {
+        place.error(
+            "has no meaning beside `reply` and `redirect`: what the route answers by itself is fetched from nobody",
+        );
     }
     templates(at, route);
     let written = at.get("limits");
@@ -323,7 +366,7 @@ fn target(at: &At<'_>, owner: &str, context: &mut Context<'_>) -> Option<Target>
         at.error(format!("has both `{first}` and `{second}`; a route has one of `upstream`, `reply` and `redirect`"));
     }
     let upstream = at.get("upstream").and_then(|at| upstream_name(&at, owner, context)).map(Target::Upstream);
-    let reply = at.object("reply").map(|at| Target::Answer(Answer::Reply(answer::reply(&at))));
+    let reply = at.object("reply").map(|at| Target::Answer(Answer::Reply(answer::reply(&at, 200))));
     let redirect = at.object("redirect").and_then(|at| answer::redirect(&at));
     upstream.or(reply).or(redirect.map(|redirect| Target::Answer(Answer::Redirect(redirect))))
 }
@@ -406,7 +449,7 @@ fn upstream_name(at: &At<'_>, owner: &str, context: &mut Context<'_>) -> Option<
         return context.names.upstreams.refer(at).then(|| name.to_owned());
     }
     let name = made_name(at, format!("{owner}/upstream")).filter(|_| at.is_object())?;
-    let entry = upstream::read(at, name.clone(), context.secrets);
+    let entry = upstream::read(at, name.clone(), context);
     context.keep_upstream(at, entry);
     Some(name)
 }

@@ -16,6 +16,9 @@ static DEFINED: &[(&str, &Resource)] = &[
     ("ban", &tables::BAN),
     ("basic", &tables::BASIC),
     ("breaker", &tables::BREAKER),
+    ("cache", &tables::CACHE),
+    ("cache-key", &tables::CACHE_KEY),
+    ("cache-query", &tables::CACHE_QUERY),
     ("canary", &tables::CANARY),
     ("certificate", &tables::CERTIFICATE),
     ("claims", &tables::CLAIMS),
@@ -35,6 +38,7 @@ static DEFINED: &[(&str, &Resource)] = &[
     ("permissions", &tables::PERMISSIONS),
     ("redirect", &tables::REDIRECT),
     ("reply", &tables::REPLY),
+    ("fallback", &tables::FALLBACK),
     ("retries", &tables::RETRIES),
     ("role", &tables::ROLE),
     ("route", &tables::ROUTE),
@@ -107,6 +111,15 @@ fn of(shape: &Shape) -> Value {
         }
         Shape::Duration { .. } => {
             json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$", "examples": ["250ms", "10s", "5m"]})
+        }
+        Shape::Size { min } => json!({"anyOf": [
+            {"type": "integer", "minimum": min},
+            {"type": "string", "pattern": "^[0-9]+[kKmMgG]?$", "examples": ["64k", "10m"]}
+        ]}),
+        Shape::Lifetimes => {
+            let duration = json!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h)$", "examples": ["10s", "5m"]});
+            let names = json!({"pattern": "^([2-5][0-9][0-9]|any)$"});
+            json!({"anyOf": [duration, {"type": "object", "propertyNames": names, "additionalProperties": duration}]})
         }
         Shape::Text(form) => text(form),
         Shape::Choice(built, _) => json!({"enum": built}),

@@ -3,7 +3,7 @@
 use super::node::Kind;
 use super::problem::quote;
 use super::read::At;
-use super::scalar;
+use super::{cache, scalar};
 use crate::types::SECOND;
 
 /// A kind of object in the document.
@@ -50,6 +50,13 @@ pub enum Shape {
         /// What it must be a multiple of.
         step: u64,
     },
+    /// A number of bytes.
+    Size {
+        /// The least.
+        min: u64,
+    },
+    /// A duration in whole seconds, or an object of statuses and such durations.
+    Lifetimes,
     /// A text of some form.
     Text(&'static Form),
     /// One of several words.
@@ -98,6 +105,8 @@ impl Shape {
             Self::Integer { .. } => "a whole number".to_owned(),
             Self::IntegerOr(_, _, form) => format!("a whole number or {}", form.words),
             Self::Duration { .. } => "a duration such as `10s`".to_owned(),
+            Self::Size { .. } => "a size such as `64k` or `10m`".to_owned(),
+            Self::Lifetimes => "a duration such as `5m`, or an object of statuses and durations".to_owned(),
             Self::Text(form) => form.words.to_owned(),
             Self::Choice(built, _) => match built {
                 [only] => format!("`{only}`"),
@@ -129,7 +138,7 @@ impl Shape {
             Self::Unbuilt => true,
             Self::Bool | Self::OnlyFalse => matches!(kind, Kind::Bool),
             Self::Integer { .. } => matches!(kind, Kind::Integer),
-            Self::IntegerOr(..) => matches!(kind, Kind::Integer | Kind::Text),
+            Self::IntegerOr(..) | Self::Size { .. } => matches!(kind, Kind::Integer | Kind::Text),
             Self::Duration { .. } | Self::Text(_) | Self::Choice(..) | Self::Secret => matches!(kind, Kind::Text),
             Self::List(..) => matches!(kind, Kind::List),
             Self::Secrets => matches!(kind, Kind::Text | Kind::List),
@@ -137,7 +146,9 @@ impl Shape {
                 matches!(kind, Kind::Map)
             }
             Self::ObjectOrFalse(_) => matches!(kind, Kind::Map | Kind::Bool),
-            Self::NameOr(_) | Self::Jwk | Self::TextOrObject => matches!(kind, Kind::Map | Kind::Text),
+            Self::NameOr(_) | Self::Jwk | Self::TextOrObject | Self::Lifetimes => {
+                matches!(kind, Kind::Map | Kind::Text)
+            }
         }
     }
 }
@@ -166,6 +177,11 @@ pub(super) fn check(at: &At<'_>, shape: &Shape) {
             None => integer(at, *min, *max),
         },
         Shape::Duration { min, max, step } => duration(at, *min, *max, *step),
+        Shape::Size { min } => match scalar::size(at.node.scalar().unwrap_or_default()) {
+            Ok(size) if size < *min => at.error(format!("must be at least {min}")),
+            Ok(_) => {}
+            Err(message) => at.error(message),
+        },
         Shape::Text(form) => {
             if let Some(Err(message)) = at.node.text().map(form.check) {
                 at.error(message);
@@ -187,6 +203,7 @@ pub(super) fn check(at: &At<'_>, shape: &Shape) {
         // That the name is somebody's is seen when all names are known.
         Shape::NameOr(_) | Shape::Secret | Shape::Jwk | Shape::TextOrObject => {}
         Shape::Secrets => at.items().for_each(|at| check(&at, &Shape::Secret)),
+        Shape::Lifetimes => lifetimes(at),
         Shape::Labels => labels(at),
         Shape::Headers => headers(at),
         Shape::HeaderTexts(form, reserved) => header_texts(at, form, reserved),
@@ -256,6 +273,24 @@ fn duration(at: &At<'_>, min: u64, max: u64, step: u64) {
         Some(Ok(micros)) if micros > max => at.error(format!("must be at most `{}`", shown(max))),
         Some(Ok(micros)) if step > 0 && !micros.is_multiple_of(step) => at.error("must be whole seconds"),
         _ => {}
+    }
+}
+
+fn lifetimes(at: &At<'_>) {
+    let check = |at: &At<'_>| duration(at, SECOND, cache::TTL_MAX, SECOND);
+    if at.node.kind() != Kind::Map {
+        return check(at);
+    }
+    for (entry, inner) in at.fields() {
+        if cache::status(&entry.key).is_none() {
+            let message =
+                format!("{} must be a status from 200 to 599 other than 206 and 304, or `any`", quote(&entry.key));
+            inner.error_in(entry.place, message);
+        }
+        match entry.node.kind() {
+            Kind::Text => check(&inner),
+            other => inner.error(format!("must be a duration such as `10s`, found {}", other.words())),
+        }
     }
 }
 

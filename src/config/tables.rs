@@ -1,6 +1,7 @@
 //! The fields of every resource, in the order of DOCUMENT.md. This is the one list of them.
 
 mod auth;
+mod cache;
 mod canary;
 mod limiter;
 mod lists;
@@ -9,16 +10,17 @@ mod signature;
 mod upstream;
 
 pub use auth::{API_KEY, AUTH, BASIC, CERTIFICATE, CLAIMS, CONSUMER, JWKS, JWT, KEY, MTLS, REVOCATION, ROLE};
+pub use cache::{CACHE, CACHE_KEY, CACHE_QUERY};
 pub use canary::{CANARY, OVERRIDES, VARIANT};
 pub use limiter::LIMITER;
 pub use lists::{BAN, LIST};
-pub use route::{CORS, MATCH, REDIRECT, REPLY};
+pub use route::{CORS, FALLBACK, MATCH, REDIRECT, REPLY};
 pub use signature::{SIGNATURE, SIGNATURE_KEY};
 pub use upstream::{BREAKER, NODE, RETRIES, TIMEOUTS, TLS, UPSTREAM};
 
 use super::scalar;
 use super::shape::Shape::{
-    Bool, Choice, Duration, HeaderTexts, Integer, Labels, List, NameOr, Nameless, Object, Text, Unbuilt,
+    Bool, Choice, Duration, HeaderTexts, Integer, Labels, List, NameOr, Nameless, Object, Size, Text, Unbuilt,
 };
 use super::shape::{Field, Form, REQUEST_RESERVED, Resource, Shape};
 use crate::router::pattern::{Host, Path};
@@ -76,7 +78,7 @@ pub static ROUTE: Resource = Resource {
         field("upstream", NameOr(&UPSTREAM)),
         field("reply", Object(&REPLY)),
         field("redirect", Object(&REDIRECT)),
-        field("location", Unbuilt),
+        field("location", Text(&route::LOCATION)),
         field("strip_prefix", Bool),
         field("rewrite", Text(&route::REWRITE)),
         field("auth", List(&NameOr(&AUTH), true)),
@@ -85,18 +87,18 @@ pub static ROUTE: Resource = Resource {
         field("cors", Object(&CORS)),
         field("allow", List(&Text(&lists::SOURCE), true)),
         field("deny", List(&Text(&lists::SOURCE), true)),
-        field("max_body", Unbuilt),
+        field("max_body", BODY_SIZE),
         field("max_in_flight", Integer { min: 1, max: 1_000_000 }),
         field("path_policy", Choice(&["normal", "strict"], &[])),
         field("canary", Object(&CANARY)),
         field("transform", Unbuilt),
         field("graphql", Unbuilt),
         field("version", Unbuilt),
-        field("cache", Unbuilt),
+        field("cache", Object(&CACHE)),
         field("timeouts", Object(&TIMEOUTS)),
         field("retries", Object(&RETRIES)),
         field("headers", HeaderTexts(&route::HEADER_VALUE, &REQUEST_RESERVED)),
-        field("fallback", Unbuilt),
+        field("fallback", Object(&FALLBACK)),
         field("protocols", List(&Choice(&["http", "websocket", "grpc"], &[]), false)),
         field("labels", Labels),
     ],
@@ -119,6 +121,9 @@ pub static ROUTE: Resource = Resource {
         ("regex_priority", "our word is `priority`"),
         ("status", "our word is `enabled`"),
         ("timeout", "our word is `timeouts`"),
+        ("allowed_payload_size", "our word is `max_body`"),
+        ("max_body_size", "our word is `max_body`"),
+        ("client_max_body_size", "our word is `max_body`"),
         ("tags", "our word is `labels`"),
         ("desc", "our word is `labels`"),
         ("id", "our word is `name`"),
@@ -132,6 +137,8 @@ pub static ROUTE: Resource = Resource {
         ("max_requests", "our word is `max_in_flight`"),
         ("rate", "our word is `limits`, with the names of `limiters`"),
         ("breaker", "a breaker belongs to its upstream"),
+        ("proxy_cache", "our word is `cache`"),
+        ("proxy-cache", "our word is `cache`"),
         ("roles", "a route requires `permissions`; `roles` grant them"),
         ("consumer_groups", "a route requires `permissions`; `roles` grant them"),
     ],
@@ -150,8 +157,11 @@ const NAME: Shape = Text(&Form { words: "text", check: scalar::name });
 const SOME_TEXT: Shape = Text(&Form { words: "text", check: some_text });
 const PRIORITY: Shape = Integer { min: i32::MIN as i64, max: i32::MAX as i64 };
 /// nginx counts in milliseconds.
+const BODY_SIZE: Shape = Size { min: 1 };
 const SPAN: Shape = Duration { min: MILLISECOND, max: DAY, step: 0 };
 const METHOD: Shape = Choice(&["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "CONNECT", "TRACE"], &[]);
+const METHOD_READ: Shape = Choice(&["GET", "HEAD"], &[]);
+const SOME_NAME: Shape = Text(&Form { words: "a name", check: scalar::name });
 const RETRY_ON: Shape = Choice(
     &["error", "timeout", "http_500", "http_502", "http_503", "http_504", "http_403", "http_404", "http_429"],
     &[],

@@ -6,8 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::document::{HostHeader, Labels, Upstream};
 use super::limiter::parse_key;
 use super::read::At;
-use super::scalar;
-use super::secrets::Secrets;
+use super::{Context, fallback, scalar};
 use crate::balancer::{Algorithm, Node, Policy, Retries, RetryOn, Timeouts, WEIGHT_MAX};
 use crate::breaker::Breaker;
 use crate::limiter::KeyPart;
@@ -20,7 +19,7 @@ pub(super) use tls::check_sni;
 
 /// Reads an upstream that the tables have checked, and its retries as they are written; `None` where something was
 /// reported.
-pub(super) fn read(at: &At<'_>, name: String, secrets: &dyn Secrets) -> Option<(Upstream, WrittenRetries)> {
+pub(super) fn read(at: &At<'_>, name: String, context: &Context<'_>) -> Option<(Upstream, WrittenRetries)> {
     let (nodes, node_labels) = nodes(at);
     let (policy, hash_on) = policy(at, &nodes);
     let written = at.get("retries").map(|at| WrittenRetries::read(&at));
@@ -37,7 +36,8 @@ pub(super) fn read(at: &At<'_>, name: String, secrets: &dyn Secrets) -> Option<(
         breaker: at.get("breaker").map(|at| breaker(&at)),
         retries: written.as_ref().map(|written| written.clone().resolve()),
         timeouts: at.get("timeouts").map(|at| timeouts(&at)).unwrap_or_default(),
-        tls: at.object("tls").and_then(|at| tls::read(&at, secrets)),
+        tls: at.object("tls").and_then(|at| tls::read(&at, context.secrets)),
+        fallback: at.object("fallback").and_then(|at| fallback::read(&at, &context.names.upstreams)),
     };
     tls::check_names(at, &upstream);
     Some((upstream, written.unwrap_or_default()))
@@ -164,6 +164,7 @@ pub(super) struct WrittenRetries {
     on: Option<RetryOn>,
     idempotent_only: Option<bool>,
     budget: Option<u16>,
+    per_try: Option<u64>,
 }
 
 impl WrittenRetries {
@@ -174,6 +175,7 @@ impl WrittenRetries {
             on: at.texts("on").map(|words| retry_on(&words)),
             idempotent_only: at.text("methods").map(|word| word == "idempotent"),
             budget: at.parsed("budget", scalar::percentage),
+            per_try: at.parsed("per_try_timeout", scalar::duration),
         }
     }
 
@@ -184,6 +186,7 @@ impl WrittenRetries {
             on: self.on.or(far.on),
             idempotent_only: self.idempotent_only.or(far.idempotent_only),
             budget: self.budget.or(far.budget),
+            per_try: self.per_try.or(far.per_try),
         }
     }
 
@@ -195,6 +198,7 @@ impl WrittenRetries {
             on: self.on.unwrap_or(default.on),
             idempotent_only: self.idempotent_only.unwrap_or(default.idempotent_only),
             budget: self.budget.unwrap_or(default.budget),
+            per_try: self.per_try.unwrap_or(default.per_try),
         }
     }
 }

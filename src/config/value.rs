@@ -6,11 +6,14 @@
 
 mod address;
 mod auth;
+mod cache;
 mod signature;
 
 use serde_json::{Map, Value, json};
 
-use super::document::{Canary, Consumer, Document, HostHeader, PathPolicy, Protocols, Role, Route, Sources, Upstream};
+use super::document::{
+    Canary, Consumer, Document, Fallback, HostHeader, PathPolicy, Protocols, Role, Route, Sources, Upstream,
+};
 use crate::balancer::{Algorithm, Policy, Retries, RetryOn, Timeouts, Tls, TlsVersion};
 use crate::breaker::Breaker;
 use crate::canary::{Key, Mark};
@@ -18,7 +21,7 @@ use crate::cors::{Cors, Origins};
 use crate::limiter::{Cost, Event, HeaderStyle, KeyPart, Limiter};
 use crate::lists::{Ban, List};
 use crate::router::pattern::{Host, Path};
-use crate::router::settings::{Answer, Condition, Field, Part, Template, Test};
+use crate::router::settings::{Answer, Condition, Field, Part, StaticReply, Template, Test};
 use crate::types::{MILLISECOND, Method, Methods, SECOND};
 
 pub use address::rfc3339;
@@ -270,8 +273,29 @@ pub(super) fn upstream(entry: &Upstream) -> Value {
         fields.put("retries", retries(written));
     }
     put_timeouts(&mut fields, entry.timeouts);
+    if let Some(written) = &entry.fallback {
+        fields.put("fallback", fallback(written));
+    }
     if let Some(settings) = &entry.tls {
         fields.put("tls", tls(settings));
+    }
+    fields.done()
+}
+
+fn fallback(fallback: &Fallback) -> Value {
+    match fallback {
+        Fallback::Reply(reply) => static_reply(reply),
+        Fallback::Upstream(name) => json!({"upstream": name}),
+        Fallback::Stale => json!({"stale": true}),
+    }
+}
+
+fn static_reply(reply: &StaticReply) -> Value {
+    let mut fields = Fields::default();
+    fields.put("status", reply.status);
+    fields.pairs("headers", &reply.headers);
+    if !reply.body.is_empty() {
+        fields.put("body", reply.body.as_str());
     }
     fields.done()
 }
@@ -338,7 +362,15 @@ fn retries(retries: &Retries) -> Value {
     let statuses = RetryOn::STATUSES.iter().enumerate().filter(|(bit, _)| retries.on.statuses & 1 << bit != 0);
     on.extend(statuses.map(|(_, status)| format!("http_{status}")));
     let methods = if retries.idempotent_only { "idempotent" } else { "all" };
-    json!({"attempts": retries.attempts, "on": on, "methods": methods, "budget": percentage(retries.budget)})
+    let mut fields = Fields::default();
+    fields.put("attempts", retries.attempts);
+    fields.put("on", on);
+    fields.put("methods", methods);
+    fields.put("budget", percentage(retries.budget));
+    if retries.per_try > 0 {
+        fields.put("per_try_timeout", duration(retries.per_try));
+    }
+    fields.done()
 }
 
 fn put_timeouts(fields: &mut Fields, timeouts: Timeouts) {
@@ -390,15 +422,7 @@ pub(super) fn route(entry: &Route) -> Value {
         fields.put("upstream", name.as_str());
     }
     match &entry.answer {
-        Some(Answer::Reply(reply)) => {
-            let mut inner = Fields::default();
-            inner.put("status", reply.status);
-            inner.pairs("headers", &reply.headers);
-            if !reply.body.is_empty() {
-                inner.put("body", reply.body.as_str());
-            }
-            fields.put("reply", inner.done());
-        }
+        Some(Answer::Reply(reply)) => fields.put("reply", static_reply(reply)),
         Some(Answer::Redirect(redirect)) => {
             fields.put("redirect", json!({"to": template(&redirect.to, false), "status": redirect.status}));
         }
@@ -409,6 +433,12 @@ pub(super) fn route(entry: &Route) -> Value {
     }
     if let Some(rewrite) = &entry.rewrite {
         fields.put("rewrite", template(rewrite, true));
+    }
+    if let Some(most) = entry.max_body {
+        fields.put("max_body", most);
+    }
+    if let Some(location) = &entry.location {
+        fields.put("location", location.as_str());
     }
     fields.texts("auth", &entry.auth);
     if let Some(permissions) = &entry.permissions {
@@ -425,6 +455,9 @@ pub(super) fn route(entry: &Route) -> Value {
     if let Some(settings) = &entry.cors {
         fields.put("cors", cors(settings));
     }
+    if let Some(settings) = &entry.cache {
+        fields.put("cache", cache::cache(settings));
+    }
     put_sources(&mut fields, "allow", &entry.allow);
     put_sources(&mut fields, "deny", &entry.deny);
     if entry.path_policy == PathPolicy::Strict {
@@ -432,6 +465,9 @@ pub(super) fn route(entry: &Route) -> Value {
     }
     put_timeouts(&mut fields, entry.timeouts);
     fields.put("retries", retries(&entry.retries));
+    if let Some(written) = &entry.fallback {
+        fields.put("fallback", fallback(written));
+    }
     if !entry.headers.is_empty() {
         let pairs = entry.headers.iter().map(|(name, value)| (name.clone(), Value::from(template(value, false))));
         fields.put("headers", Value::Object(pairs.collect()));
@@ -459,6 +495,9 @@ fn canary(canary: &Canary) -> Value {
             }
             put_timeouts(&mut fields, variant.timeouts);
             fields.put("retries", retries(&variant.retries));
+            if let Some(written) = &variant.fallback {
+                fields.put("fallback", fallback(written));
+            }
             fields.done()
         }),
     );

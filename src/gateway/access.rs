@@ -1,12 +1,15 @@
 //! `access`: the order of one request, in one place.
 //!
-//! bans -> path and host -> route -> the route's lists of addresses -> CORS -> limits that need no identity -> auth ->
-//! permissions -> limits keyed by identity -> canary -> the route's own answer, or what is forwarded -> breaker.
+//! bans -> path and host -> route (or the one that the place names) -> the route's lists of addresses -> CORS -> limits
+//! that need no identity -> auth -> permissions -> limits keyed by identity -> canary -> the route's own answer, or what
+//! is forwarded -> breaker.
 
+use super::cache;
 use super::caller::{Callers, challenge};
 use super::canary::Choice;
 use super::decision::{Answer, Decision, Halt, Question, Reply, Respond};
 use super::explain::{Recorder, Silent, Step, tell};
+use super::fallback::{Resort, fallback_of};
 use super::hash_key::Source;
 use super::limit::Limits;
 use super::object::{ArchivedAddresses, ArchivedRoute, Route, Upstream};
@@ -21,7 +24,7 @@ use crate::router::settings::ArchivedAnswer;
 use crate::router::template::{Place, render};
 use crate::router::{host, path};
 use crate::state::{Blob, Captures, Lookup, View};
-use crate::types::{Id, Now, Reason, Request, SECOND};
+use crate::types::{Id, Now, Protocol, Reason, Request, SECOND};
 
 /// In which role a request comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +129,7 @@ impl Worker {
             }
         }
         ticket.restart(request.method(), self.reader.slot());
+        ticket.shadow = request.terms().shadow;
         if entry != Entry::Again {
             ticket.started = now.mono;
         }
@@ -156,9 +160,12 @@ impl Worker {
         let mut buffer = [0; 256];
         let host = host::normalise(request.host(), &mut buffer).map_err(Reply::new)?;
         let mut asked = Asked { request, host, expressions };
+        let named = request.terms().route;
         if let Some(preflight) = Preflight::of(request)
-            && let Some(found) = asked.find_preflight(&view.tree(), &preflight)
-            && let Some(route) = found.object::<Route>()
+            && let Some(route) = match named {
+                None => asked.find_preflight(&view.tree(), &preflight).and_then(|found| found.object::<Route>()),
+                Some(name) => view.named::<Route>(name),
+            }
             && let Some(cors) = route.get().cors.as_ref()
         {
             ticket.routed(&route);
@@ -167,24 +174,10 @@ impl Worker {
             return Ok(Some(Respond::Preflight));
         }
         let mut captures = Captures::default();
-        let found = asked.find(&view.tree(), &mut captures);
-        if R::LISTENS {
-            asked.tell(&view.tree(), recorder);
-        }
-        let (route, rule) = match found {
-            Lookup::Found(found) => {
-                (found.object::<Route>().ok_or(Reply::new(Reason::Internal))?, u32::from(found.rule()))
-            }
-            Lookup::MethodNotAllowed(allow) => {
-                tell!(recorder, Step::Route, "routes match, but none for {}", request.method().name());
-                return Err(Reply { allow, ..Reply::new(Reason::RouteMethod) }.into());
-            }
-            Lookup::None => {
-                tell!(recorder, Step::Route, "no route matches");
-                return Err(Reply::new(Reason::RouteNone).into());
-            }
+        let (route, rule) = match named {
+            None => matched(&view, &mut asked, &mut captures, recorder)?,
+            Some(name) => named_route(&view, name, &mut asked, &mut captures, recorder)?,
         };
-        tell!(recorder, Step::Route, "route \"{}\", rule {rule}", route.name());
         ticket.routed(&route);
         if route.strict {
             path::check_strict(request.path(), request.target()).map_err(Reply::new)?;
@@ -196,13 +189,24 @@ impl Worker {
         }
         let mut upstream = match route.canary.as_ref() {
             // Which one it is hangs on who the caller is.
-            Some(_) => None,
-            None => enter(&view, route.upstream.id(), &route.timeouts, &route.retries, ticket)?,
+            Some(_) => Ok(None),
+            // Whether it can serve is said to those whom it concerns: who may come.
+            None => enter(&view, route.upstream.id(), &route.timeouts, Some(&route.retries), ticket),
         };
         let spoken = route.protocols.get(request.protocol() as usize).copied().unwrap_or(false);
         if !spoken {
             return Err(Reply::new(Reason::ProtocolRefused).into());
         }
+
+        if let Some(most) = route.max_body.as_ref().map(|most| most.to_native()) {
+            // Of a body without a length the adapter counts the bytes as they come.
+            ticket.max_body = most;
+            if request.content_length().is_some_and(|length| length > most) {
+                tell!(recorder, Step::Access, "the body is larger than {most} bytes");
+                return Err(Reply::new(Reason::BodyTooLarge).into());
+            }
+        }
+        ticket.elsewhere = route.location.is_some();
 
         let matched = Matched { request, route: route.get(), rule, captures: &captures };
         let guarded = match entry {
@@ -222,7 +226,8 @@ impl Worker {
                 // With `satisfy any` another module may let it in all the same; then it goes the same way.
                 if let Halt::Reply(_) = halt {
                     if let Some(choice) = choice(None) {
-                        choice.make(ticket, &mut Silent)?;
+                        // Whether it can serve matters once the request is let in.
+                        let _ = choice.make(ticket, &mut Silent);
                     }
                     matched.prepare(out, &mut Silent)?;
                 }
@@ -230,26 +235,57 @@ impl Worker {
             }
         };
         if let Some(choice) = choice(auth.as_ref()) {
-            upstream = choice.make(ticket, recorder)?;
+            upstream = choice.make(ticket, recorder);
         }
         matched.prepare(out, recorder)?;
         if route.answer.is_some() {
             return Ok(Some(Respond::Route));
         }
-        if let Some(upstream) = &upstream {
-            if !upstream.hash_on.is_empty() {
-                let claims = auth.is_some().then(|| callers.claims());
-                let source = Source { request, route: route.get(), rule, captures: &captures, claims };
-                ticket.key = source.key(&upstream.hash_on, ticket);
-            }
-            Self::enter_upstream(region, &view, upstream, now, ticket, recorder)?;
+        // A subrequest passes on the word of its main request: who is behind it is not known here, so what only some may
+        // see is neither kept for it nor given to it.
+        let unknown = matches!(entry, Entry::Subrequest(_)) && !route.auth.is_empty();
+        if let Some(cached) = route.cache.as_ref().filter(|_| !unknown && !ticket.shadow) {
+            let asked = cache::Asked { region, view: &view, request, route: &route, host };
+            asked.enter(cached, callers, out, ticket, recorder);
         }
-        Ok(None)
+        let Some(upstream) = upstream.transpose() else { return Ok(None) };
+        if let Some(fallback) = fallback_of(&route, ticket)
+            && !ticket.shadow
+        {
+            ticket.resort_to(fallback, request.protocol() == Protocol::Grpc);
+        }
+        let key = |upstream: &Blob<'_, Upstream>, ticket: &Ticket| {
+            let claims = auth.is_some().then(|| callers.claims());
+            let source = Source { request, route: route.get(), rule, captures: &captures, claims };
+            source.key(&upstream.hash_on, ticket)
+        };
+        if let Ok(upstream) = &upstream
+            && !upstream.hash_on.is_empty()
+        {
+            ticket.key = key(upstream, ticket);
+        } else if let Resort::Upstream(id) = ticket.resort
+            && let Some(other) = view.object::<Upstream>(id).filter(|other| !other.hash_on.is_empty())
+        {
+            // Of two that both hash, the other goes by the key of the first: it tells callers apart as well.
+            ticket.key = key(&other, ticket);
+        }
+        if ticket.cache.is_some() && upstream.is_ok() {
+            // What the cache answers needs no upstream, and takes no probe's place.
+            ticket.put_off = true;
+            tell!(recorder, Step::Breaker, "asked where the cache has no answer");
+            return Ok(None);
+        }
+        let entered =
+            upstream.and_then(|upstream| Self::enter_upstream(region, &view, &upstream, now, ticket, recorder));
+        match entered {
+            Ok(()) => Ok(None),
+            Err(refusal) => Ok(Self::fall_back(region, &view, &route, refusal, now, ticket, out, recorder)?),
+        }
     }
 
     /// Asks the breaker and earns a piece of the retry budget; the last step, so that nothing is taken for a request
-    /// that another step refuses.
-    fn enter_upstream(
+    /// that another step refuses. What is refused here is refused because of the upstream: the route may have a fallback.
+    pub(super) fn enter_upstream(
         region: &crate::state::Region,
         view: &View<'_>,
         upstream: &Blob<'_, Upstream>,
@@ -276,6 +312,9 @@ impl Worker {
                 tell_peers(upstream, table, recorder);
             }
         }
+        if ticket.shadow {
+            return shadow_breaker(region, upstream, now, recorder);
+        }
         match Self::permit(region, upstream, now, ticket) {
             Ok(None) => {}
             Ok(Some(_)) => tell!(recorder, Step::Breaker, "lets it through"),
@@ -284,15 +323,85 @@ impl Worker {
                 return Err(Reply::later(Reason::BreakerOpen, refused.retry_after));
             }
         }
-        if let Some(budget) = table.and_then(PickTable::retries) {
+        Self::earn(table, ticket);
+        Ok(())
+    }
+
+    /// Earns a piece of the retry budget, and sees whether there is one.
+    pub(super) fn earn(table: Option<PickTable<'_>>, ticket: &mut Ticket) {
+        if let Some(budget) = table.and_then(PickTable::retries)
+            && !ticket.server_retries
+        {
             budget.request(ticket.retry_budget);
             // Decided now, not when a try has failed: a response that is not tried again goes to the client whole.
             if !budget.has_retry() {
                 ticket.offered = 1;
             }
         }
-        Ok(())
     }
+}
+
+/// The route that matches the request, and by which of its rules.
+#[inline]
+fn matched<'v, Q: Request, R: Recorder>(
+    view: &'v View<'_>,
+    asked: &mut Asked<'_, Q>,
+    captures: &mut Captures,
+    recorder: &mut R,
+) -> Result<(Blob<'v, Route>, u32), Reply> {
+    let found = asked.find(&view.tree(), captures);
+    if R::LISTENS {
+        asked.tell(&view.tree(), recorder);
+    }
+    let (route, rule) = match found {
+        Lookup::Found(found) => (found.object::<Route>().ok_or(Reply::new(Reason::Internal))?, u32::from(found.rule())),
+        Lookup::MethodNotAllowed(allow) => {
+            tell!(recorder, Step::Route, "routes match, but none for {}", asked.request.method().name());
+            return Err(Reply { allow, ..Reply::new(Reason::RouteMethod) });
+        }
+        Lookup::None => {
+            tell!(recorder, Step::Route, "no route matches");
+            return Err(Reply::new(Reason::RouteNone));
+        }
+    };
+    tell!(recorder, Step::Route, "route \"{}\", rule {rule}", route.name());
+    Ok((route, rule))
+}
+
+/// The route that the request's place names, whatever it would match. Parameters and prefixes are known where the
+/// request is one that the route would take by host and path; elsewhere there are none, and no rule has the number that
+/// is given then.
+#[cold]
+fn named_route<'v>(
+    view: &'v View<'_>,
+    name: &str,
+    asked: &mut Asked<'_, impl Request>,
+    captures: &mut Captures,
+    recorder: &mut impl Recorder,
+) -> Result<(Blob<'v, Route>, u32), Reply> {
+    let Some(route) = view.named::<Route>(name) else {
+        tell!(recorder, Step::Route, "there is no route \"{name}\", which this place names");
+        return Err(Reply::new(Reason::RouteGone));
+    };
+    let wants_rule = !route.strip.is_empty() || route.parameters.iter().any(|names| !names.is_empty());
+    let rule = wants_rule.then(|| asked.find_rule(&view.tree(), &route, captures)).flatten();
+    tell!(recorder, Step::Route, "route \"{name}\", which this place names");
+    Ok((route, rule.map_or(u32::MAX, u32::from)))
+}
+
+/// Says what the breaker would, and takes nothing: where the request goes is not for it to judge.
+#[cold]
+fn shadow_breaker(
+    region: &crate::state::Region,
+    upstream: &Blob<'_, Upstream>,
+    now: Now,
+    recorder: &mut impl Recorder,
+) -> Result<(), Reply> {
+    if super::worker::breaker_state(region, upstream, now) == Some(crate::breaker::State::Open) {
+        tell!(recorder, Step::Breaker, "open");
+        return Err(Reply::later(Reason::BreakerOpen, SECOND));
+    }
+    Ok(())
 }
 
 /// Says how a node will be chosen; which one is known in advance only where the request's key decides.
@@ -313,33 +422,39 @@ pub(super) fn enter<'v>(
     view: &'v View<'_>,
     id: Id,
     timeouts: &ArchivedTimeouts,
-    retries: &ArchivedRetries,
+    retries: Option<&ArchivedRetries>,
     ticket: &mut Ticket,
 ) -> Result<Option<Blob<'v, Upstream>>, Reply> {
     if !id.is_some() {
         return Ok(None);
     }
-    let upstream = view.object::<Upstream>(id).ok_or(Reply::new(Reason::UpstreamGone))?;
-    if upstream.peers.is_empty() {
-        // Its names do not resolve; the next look at the document may find addresses.
-        return Err(Reply::later(Reason::UpstreamNone, SECOND));
-    }
     ticket.upstream = id;
-    ticket.names.upstream.set(upstream.name_bytes());
-    ticket.own_host = upstream.host.is_some();
-    ticket.tls = upstream.tls_identity.to_native();
-    let ArchivedRetries { attempts, on, idempotent_only, budget, .. } = retries;
-    ticket.allowed = *attempts;
-    // The same peer is not tried twice; with one peer its response is the answer, whatever it is.
-    ticket.offered = (*attempts).min(u8::try_from(upstream.peers.len()).unwrap_or(u8::MAX)).max(1);
-    ticket.retry_on = RetryOn { error: on.error, timeout: on.timeout, statuses: on.statuses };
-    ticket.idempotent_only = *idempotent_only;
-    ticket.retry_budget = budget.to_native();
     ticket.timeouts = Timeouts {
         connect: timeouts.connect.to_native(),
         send: timeouts.send.to_native(),
         read: timeouts.read.to_native(),
     };
+    let upstream = view.object::<Upstream>(id);
+    match retries {
+        None => {
+            ticket.server_retries = true;
+            let peers = upstream.as_ref().map_or(0, |upstream| upstream.peers.len());
+            ticket.allowed = u8::try_from(peers).unwrap_or(u8::MAX);
+        }
+        Some(ArchivedRetries { attempts, on, idempotent_only, budget, per_try, .. }) => {
+            ticket.allowed = *attempts;
+            ticket.retry_on = RetryOn { error: on.error, timeout: on.timeout, statuses: on.statuses };
+            ticket.idempotent_only = *idempotent_only;
+            ticket.per_try = per_try.to_native();
+            ticket.retry_budget = budget.to_native();
+        }
+    }
+    let upstream = upstream.ok_or(Reply::new(Reason::UpstreamGone))?;
+    ticket.goes_to(&upstream);
+    if upstream.peers.is_empty() {
+        // Its names do not resolve; the next look at the document may find addresses.
+        return Err(Reply::later(Reason::UpstreamNone, SECOND));
+    }
     Ok(Some(upstream))
 }
 
@@ -471,11 +586,7 @@ impl<'a, R: Request> Matched<'a, R> {
     fn answer(&self, answer: &ArchivedAnswer, out: &mut Out, recorder: &mut impl Recorder) -> Result<(), Reply> {
         match answer {
             ArchivedAnswer::Reply(reply) => {
-                out.status = reply.status.to_native();
-                for line in reply.headers.iter() {
-                    out.answer.push(line.0.as_bytes(), &[line.1.as_bytes()]);
-                }
-                out.body.extend_from_slice(reply.body.as_bytes());
+                out.reply(reply);
                 tell!(recorder, Step::Answer, "{} with {} bytes", out.status, out.body.len());
             }
             ArchivedAnswer::Redirect(redirect) => {

@@ -37,7 +37,7 @@ impl<'v, R: Request> Choice<'_, 'v, R> {
         }
         ticket.variant = variant.key.to_native();
         ticket.names.variant.set(variant.name.as_bytes());
-        enter(self.view, variant.upstream.id(), &variant.timeouts, &variant.retries, ticket)
+        enter(self.view, variant.upstream.id(), &variant.timeouts, Some(&variant.retries), ticket)
     }
 
     #[inline]

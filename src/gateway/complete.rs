@@ -1,10 +1,11 @@
 //! `complete`: what is learnt from a request that is over.
 
+use super::access::Entry;
 use super::object::Upstream;
 use super::ticket::{Stage, Ticket};
 use super::worker::Worker;
-use crate::state::Region;
-use crate::state::tables::breaker;
+use crate::state::tables::breaker::{self, Permit};
+use crate::state::{Region, View};
 use crate::types::{Header, Now, Reason};
 
 /// How a request ended.
@@ -27,6 +28,18 @@ impl Worker {
         ticket.awaited.clear();
         self.cancel_permit(ticket);
         Self::leave(&self.region, ticket);
+    }
+
+    /// No route takes the request that `access` has just looked at, and the place where it came in goes on as if nobody
+    /// had looked. One that an earlier look let in is counted all the same.
+    pub fn pass_by(&mut self, ticket: &mut Ticket, entry: Entry) {
+        ticket.refused = None;
+        if entry == Entry::Again {
+            ticket.stage = Stage::Forwarded;
+            return;
+        }
+        self.abandon(ticket);
+        ticket.stage = Stage::New;
     }
 
     /// The request is over: the breaker hears how its upstream did, the metrics count it. Once a request.
@@ -63,6 +76,11 @@ impl Worker {
         {
             shard.disconnected();
             shard.request(ticket.route, ticket.method, outcome.status, now.mono.saturating_sub(ticket.started));
+            if ticket.shadow
+                && let Some(reason) = ticket.refused
+            {
+                shard.shadowed(ticket.route, reason);
+            }
         }
         ticket.counted = false;
         ticket.stage = Stage::Completed;
@@ -85,23 +103,38 @@ impl Worker {
     }
 
     fn report(&mut self, ticket: &mut Ticket, good: bool, now: Now) {
+        if ticket.permit.is_some_and(|permit| !good || !permit.ignores_success())
+            && let Some(view) = self.reader.enter()
+        {
+            Self::judge(&self.region, &view, ticket, good, now);
+        }
+    }
+
+    /// Tells the breaker of the request's upstream how it did.
+    pub(super) fn judge(region: &Region, view: &View<'_>, ticket: &mut Ticket, good: bool, now: Now) {
         // A success while the breaker is closed mostly changes nothing, and need not find it.
         let Some(permit) = ticket.permit.take().filter(|permit| !good || !permit.ignores_success()) else { return };
-        let region: Region = self.region;
-        let Some(view) = self.reader.enter() else { return };
         let Some(upstream) = view.object::<Upstream>(ticket.upstream) else { return };
-        if let Some((slot, settings)) = Self::breaker(&region, &upstream) {
+        if let Some((slot, settings)) = Self::breaker(region, &upstream) {
             breaker::report(slot, &settings, permit, good, now.mono);
         }
     }
 
     pub(super) fn cancel_permit(&mut self, ticket: &mut Ticket) {
+        if ticket.permit.is_some_and(Permit::is_probe)
+            && let Some(view) = self.reader.enter()
+        {
+            Self::cancel(&self.region, &view, ticket);
+        }
+        ticket.permit = None;
+    }
+
+    /// Gives back what the breaker of the request's upstream granted.
+    pub(super) fn cancel(region: &Region, view: &View<'_>, ticket: &mut Ticket) {
         // Only a probe holds a place.
         let Some(permit) = ticket.permit.take().filter(|permit| permit.is_probe()) else { return };
-        let region: Region = self.region;
-        let Some(view) = self.reader.enter() else { return };
         let Some(upstream) = view.object::<Upstream>(ticket.upstream) else { return };
-        if let Some((slot, _)) = Self::breaker(&region, &upstream) {
+        if let Some((slot, _)) = Self::breaker(region, &upstream) {
             breaker::cancel(slot, permit);
         }
     }

@@ -17,7 +17,7 @@ pub enum Decision {
 /// Whose answer it is that an adapter gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Respond {
-    /// That of a route that needs no upstream. The request has passed what stands in its way here; others, such as the
+    /// That of a route that needs no upstream, or that it falls back to where its upstream cannot serve. The request has passed what stands in its way here; others, such as the
     /// server's own access rules, may still refuse it, so it is for the content phase.
     Route,
     /// That to a CORS preflight: before auth of any kind, since a browser sends no credentials with it.

@@ -7,7 +7,7 @@ use rkyv::Portable;
 use rkyv::api::high::HighDeserializer;
 use rkyv::rancor::Error;
 
-use super::object::{ApiKey, ArchivedAddresses, BANS, Canary, Consumer, Role, Route, Upstream, Variant};
+use super::object::{ApiKey, ArchivedAddresses, BANS, Canary, Consumer, Fallback, Role, Route, Upstream, Variant};
 use super::route::parameters;
 use crate::auth::Auth;
 use crate::config::{self, Document, HostHeader, PathPolicy, Protocols, Sources};
@@ -67,8 +67,10 @@ pub fn dump(tree: &Tree<'_>) -> Result<Document, DumpError> {
         document.roles.push(config::Role { name, permissions: permissions.into_names() });
     }
     for (name, upstream) in all::<Upstream>(tree)? {
-        let Upstream { policy, hash_on, host, breaker, nodes, node_labels, retries, timeouts, tls, .. } = upstream;
+        let Upstream { policy, hash_on, host, breaker, nodes, node_labels, retries, timeouts, tls, fallback, .. } =
+            upstream;
         let host = host.map_or(HostHeader::Preserve, HostHeader::Name);
+        let fallback = read_fallback(tree, &name, fallback)?;
         document.upstreams.push(config::Upstream {
             name,
             nodes,
@@ -79,6 +81,7 @@ pub fn dump(tree: &Tree<'_>) -> Result<Document, DumpError> {
             breaker,
             retries,
             timeouts,
+            fallback,
             tls,
         });
     }
@@ -116,10 +119,14 @@ fn read_route(tree: &Tree<'_>, blob: &Blob<'_, Route>) -> Result<config::Route, 
             false => None,
         },
         answer: route.answer.map(|answer| *answer),
+        fallback: read_fallback(tree, blob.name(), route.fallback)?,
         rewrite: route.rewrite.map(|template| *template),
+        max_body: route.max_body,
+        location: route.location.map(|name| *name),
         headers: route.headers,
         canary: route.canary.map(|canary| read_canary(tree, blob.name(), *canary)).transpose()?,
         cors: route.cors.map(|cors| *cors),
+        cache: route.cache.map(|cached| cached.cache),
         allow,
         deny,
         auth: names(tree, blob.name(), &route.auth)?,
@@ -136,14 +143,32 @@ fn read_route(tree: &Tree<'_>, blob: &Blob<'_, Route>) -> Result<config::Route, 
     })
 }
 
+fn read_fallback(
+    tree: &Tree<'_>,
+    owner: &str,
+    fallback: Option<Box<Fallback>>,
+) -> Result<Option<config::Fallback>, DumpError> {
+    Ok(match fallback.map(|fallback| *fallback) {
+        None => None,
+        Some(Fallback::Reply(reply)) => Some(config::Fallback::Reply(reply)),
+        Some(Fallback::Upstream(id)) => names(tree, owner, &[id])?.pop().map(config::Fallback::Upstream),
+        Some(Fallback::Stale) => Some(config::Fallback::Stale),
+    })
+}
+
 fn read_canary(tree: &Tree<'_>, owner: &str, canary: Canary) -> Result<config::Canary, DumpError> {
     let ids: Vec<Id> = canary.variants.iter().map(|variant| variant.upstream).collect();
     let upstreams = names(tree, owner, &ids)?;
     let variants = canary.variants.into_iter().zip(upstreams).map(|(variant, upstream)| {
-        let Variant { name, weight, timeouts, retries, .. } = variant;
-        config::Variant { name, weight, upstream, timeouts, retries }
+        let Variant { name, weight, timeouts, retries, fallback, .. } = variant;
+        let fallback = read_fallback(tree, owner, fallback)?;
+        Ok(config::Variant { name, weight, upstream, timeouts, retries, fallback })
     });
-    Ok(config::Canary { variants: variants.collect(), rules: canary.rules, permission: canary.permission })
+    Ok(config::Canary {
+        variants: variants.collect::<Result<_, _>>()?,
+        rules: canary.rules,
+        permission: canary.permission,
+    })
 }
 
 /// Every object of one kind with its name, in the order of slots.

@@ -28,12 +28,16 @@ pub enum Step {
     Auth,
     /// What the caller may do was compared with what the route requires.
     Permission,
+    /// Whether it may be answered from the cache, and under which key.
+    Cache,
     /// One of the route's variants was chosen.
     Canary,
     /// How a node will be chosen, and whether there is one with room.
     Balancer,
     /// The upstream's breaker was asked.
     Breaker,
+    /// The upstream cannot serve.
+    Fallback,
     /// What is forwarded.
     Forward,
     /// The route answers by itself.

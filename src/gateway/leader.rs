@@ -20,7 +20,7 @@ use crate::state::tables::nonce::Nonces;
 use crate::state::tables::peers::Peers;
 use crate::state::tables::rate::RateTable;
 use crate::state::tables::shards::Shard;
-use crate::state::{Corrupt, Identity, Reader, Region, Writer};
+use crate::state::{Corrupt, Identity, Reader, Region, Stats, Writer};
 use crate::types::{Now, SECOND};
 
 /// The largest document that is read, bytes.
@@ -131,10 +131,40 @@ impl Leader {
         Ok(done)
     }
 
+    /// Ends as a process does that is killed. For simulators, whose processes are one.
+    pub fn die(self) {
+        self.writer.die();
+        if let Some(reader) = self.reader {
+            reader.die(false);
+        }
+    }
+
+    /// How the policy's memory is used.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.writer.stats()
+    }
+
+    /// Compares the allocator of the policy's memory with the policy, as [`Writer::check`] does.
+    ///
+    /// # Errors
+    /// They differ.
+    pub fn check(&self) -> Result<(), Corrupt> {
+        self.writer.check()
+    }
+
     /// The worker slot that counts for the leader, if it got one.
     #[must_use]
     pub fn slot(&self) -> Option<u32> {
         self.reader.as_ref().map(Reader::slot)
+    }
+
+    pub(super) fn region(&self) -> Region {
+        self.region
+    }
+
+    pub(super) fn reader(&self) -> Option<&Reader> {
+        self.reader.as_ref()
     }
 
     /// Follows the document at `path` from now on.
@@ -191,7 +221,8 @@ impl Leader {
     fn walk_rates(&mut self, now: Now) {
         let rates = RateTable::new(self.region.rate_words());
         let piece = rates.groups().div_ceil(240).max(1);
-        let fill = rates.sweep(self.walk.from, piece, now.mono);
+        // A bucket that is full by now may not be so by the clock of a worker, which is read once a turn of its loop.
+        let fill = rates.sweep(self.walk.from, piece, now.mono.saturating_sub(SECOND));
         self.walk.live += fill.live;
         self.walk.slots += fill.slots;
         self.walk.from += piece;

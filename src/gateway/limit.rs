@@ -138,7 +138,7 @@ impl<R: Request> Limits<'_, '_, R> {
                 if let Some(shard) = Worker::shard(self.region, ticket.shard) {
                     shard.limited(self.route.id(), Id::NONE);
                 }
-                ticket.limit_status = LimitStatus::Rejected;
+                ticket.limit_status = if ticket.shadow { LimitStatus::DryRun } else { LimitStatus::Rejected };
                 Err(Reply::later(Reason::LimitInFlight, SECOND))
             }
         }
@@ -157,6 +157,7 @@ impl<R: Request> Limits<'_, '_, R> {
             return Ok(());
         }
         let rates = Worker::rates(self.region);
+        let before = ticket.asked.len();
         let mut charges = [None; LIMITS_MAX];
         for (id, charge) in limits.iter().zip(0..) {
             let id = id.id();
@@ -210,6 +211,11 @@ impl<R: Request> Limits<'_, '_, R> {
             let standing = rates.peek(key, &quota, self.now.mono);
             note(ticket, &limiter, quota, standing.remaining.min(quota.burst()), standing.reset);
             ticket.limit_status = LimitStatus::Rejected;
+            if ticket.shadow {
+                ticket.limit_status = LimitStatus::DryRun;
+                // Nothing was taken: where the request comes to a place that means it, they are asked.
+                ticket.asked.back_to(before);
+            }
             return Err(refusal);
         }
         Ok(())

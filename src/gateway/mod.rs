@@ -11,6 +11,7 @@
 //! ```
 
 mod access;
+mod cache;
 mod caller;
 mod canary;
 mod complete;
@@ -18,6 +19,7 @@ mod decision;
 mod dump;
 mod explain;
 mod expressions;
+mod fallback;
 mod hash_key;
 mod key_sets;
 mod leader;
@@ -35,6 +37,7 @@ mod uuid;
 mod worker;
 
 pub use access::Entry;
+pub use cache::{CacheRules, Purge};
 pub use complete::Outcome;
 pub use decision::{Answer, Ask, Challenges, Decision, Question, Reply, Respond};
 pub use dump::{DumpError, dump};

@@ -6,12 +6,13 @@ use rkyv::{Archive, Deserialize, Serialize};
 use crate::auth::{Auth, Grants, Jwks, Key, Requirement};
 use crate::balancer::{Node, Policy, Retries, Timeouts, Tls, server_name};
 use crate::breaker::Breaker;
+use crate::cache::Cache;
 use crate::canary::Rules;
 use crate::config::Labels;
 use crate::cors::Cors;
 use crate::limiter::{KeyPart, Limiter};
 use crate::lists::{Bans, Set};
-use crate::router::settings::{Answer, Condition, Template};
+use crate::router::settings::{Answer, Condition, StaticReply, Template};
 use crate::types::{Id, Kind, Object};
 
 /// A route.
@@ -57,17 +58,47 @@ pub struct Route {
     /// What browsers of other origins may do.
     #[rkyv(with = Niche)]
     pub cors: Option<Box<Cors>>,
+    /// What is answered from what was answered before; a word beside the route counts its purges.
+    #[rkyv(with = Niche)]
+    pub cache: Option<Box<Cached>>,
     /// What is answered without an upstream.
     #[rkyv(with = Niche)]
     pub answer: Option<Box<Answer>>,
+    /// What is done where the upstream cannot serve.
+    #[rkyv(with = Niche)]
+    pub fallback: Option<Box<Fallback>>,
     /// The decoded path that is forwarded instead of the matched one.
     #[rkyv(with = Niche)]
     pub rewrite: Option<Box<Template>>,
+    /// The most bytes of a body; `None` = as the server says.
+    pub max_body: Option<u64>,
+    /// The named location that passes its requests on.
+    #[rkyv(with = Niche)]
+    pub location: Option<Box<String>>,
     /// Headers to set on the forwarded request.
     pub headers: Vec<(String, Template)>,
     /// Free texts.
     pub labels: Labels,
 }
+
+/// A route's cache.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct Cached {
+    /// What the document says.
+    pub cache: Cache,
+    /// The objects whose words count purges: that of all paths, then that of each tag.
+    pub tags: Vec<Id>,
+}
+
+/// What is purged together: all that has a tag, by one word beside this, or paths, by one for each group of them.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub struct CacheTag {
+    /// How many words there are.
+    pub words: u32,
+}
+
+/// The name under which the words of paths are stored; no tag has it.
+pub const PATHS: &str = "/";
 
 /// Variants of a service, and how one is chosen.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -95,6 +126,9 @@ pub struct Variant {
     pub timeouts: Timeouts,
     /// Retry rules.
     pub retries: Retries,
+    /// What is done where it cannot serve.
+    #[rkyv(with = Niche)]
+    pub fallback: Option<Box<Fallback>>,
 }
 
 /// How many requests at a time, and where they are counted.
@@ -142,10 +176,24 @@ pub struct Upstream {
     pub retries: Option<Retries>,
     /// Likewise.
     pub timeouts: Timeouts,
+    /// Likewise.
+    #[rkyv(with = Niche)]
+    pub fallback: Option<Box<Fallback>>,
     /// TLS towards the peers; `None` = plain HTTP.
     pub tls: Option<Tls>,
     /// [`Tls::identity`]; 0 = plain HTTP.
     pub tls_identity: u64,
+}
+
+/// What is done where an upstream cannot serve.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq)]
+pub enum Fallback {
+    /// This is answered.
+    Reply(StaticReply),
+    /// This upstream serves.
+    Upstream(Id),
+    /// nginx's cache may serve what is stale.
+    Stale,
 }
 
 impl ArchivedUpstream {
@@ -259,6 +307,10 @@ impl Object for ApiKey {
 
 impl Object for FetchedKeys {
     const KIND: Kind = Kind::KeySet;
+}
+
+impl Object for CacheTag {
+    const KIND: Kind = Kind::CacheTag;
 }
 
 impl Object for Role {

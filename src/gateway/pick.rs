@@ -2,13 +2,17 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use super::access::enter;
 use super::decision::Reply;
+use super::explain::Silent;
+use super::fallback::Resort;
 use super::object::{Route, Upstream};
 use super::ticket::{Attempt, Stage, Ticket};
 use super::worker::Worker;
-use crate::balancer::{FAILURES, Outcome, PickTable, Statistics, Tried, may_eject};
+use crate::balancer::{FAILURES, Outcome, PickTable, Rng, Statistics, Tried, may_eject};
+use crate::state::tables::peers as statistics;
 use crate::state::{Blob, Region, View};
-use crate::types::{Now, Reason, SECOND};
+use crate::types::{Kind, Now, Reason, SECOND};
 
 /// So often a peer is chosen anew whose last place another worker took in the same moment.
 const RACES: u32 = 4;
@@ -40,15 +44,103 @@ pub enum TryEnd {
 }
 
 impl Worker {
+    /// Sends the request to the upstream `name`, whatever its route says, and whether it has been decided on or not. What
+    /// the upstream says of retries and timeouts holds; where it says nothing, the server's own.
+    ///
+    /// # Errors
+    /// There is no such upstream any more, it has no peers, or its breaker is open.
+    pub fn send_to(&mut self, ticket: &mut Ticket, name: &str, now: Now) -> Result<(), Reply> {
+        let view = self.reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
+        let id = view.id_of(Kind::Upstream, name).ok_or(Reply::new(Reason::UpstreamGone))?;
+        let goes_there = ticket.upstream == id && !ticket.shadow && matches!(ticket.stage, Stage::Forwarded);
+        if goes_there && ticket.tries == 0 {
+            return Ok(());
+        }
+        drop(view);
+        self.cancel_permit(ticket);
+        let view = self.reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
+        let named = view.object::<Upstream>(id).ok_or(Reply::new(Reason::UpstreamGone))?;
+        (ticket.tries, ticket.tried, ticket.stale) = (0, Tried::new(), false);
+        (ticket.server_retries, ticket.put_off) = (false, false);
+        // What the route falls back to belongs to its own upstream.
+        (ticket.resort, ticket.barred) = (Resort::None, None);
+        ticket.shard = self.reader.slot();
+        enter(&view, id, &named.timeouts, named.retries.as_ref(), ticket)?;
+        if ticket.stage == Stage::New {
+            ticket.stage = Stage::Forwarded;
+        }
+        // What is told to nobody is not to be believed either: this request does go there.
+        let shadow = std::mem::take(&mut ticket.shadow);
+        let entered = Self::enter_upstream(&self.region, &view, &named, now, ticket, &mut Silent);
+        ticket.shadow = shadow;
+        entered
+    }
+
+    /// Asks what stands between a request that may be answered from the cache and its upstream. To be called once it is
+    /// known that the cache has no answer; [`Worker::pick`] does it otherwise.
+    ///
+    /// # Errors
+    /// The breaker is open: nobody may be asked.
+    pub fn forward(&mut self, ticket: &mut Ticket, now: Now) -> Result<(), Reply> {
+        if !std::mem::take(&mut ticket.put_off) {
+            return Ok(());
+        }
+        let view = self.reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
+        // Where the route of one that is gone leads now is found when a peer is picked.
+        let Some(upstream) = view.object::<Upstream>(ticket.upstream) else { return Ok(()) };
+        match Self::enter_upstream(&self.region, &view, &upstream, now, ticket, &mut Silent) {
+            Ok(()) => Ok(()),
+            Err(refusal) => Self::turn_away(&self.region, &view, refusal, now, ticket),
+        }
+    }
+
     /// Chooses the peer of the next try and shows it to `take`, whose result is returned.
     ///
     /// # Errors
     /// There is no peer left to try, or no upstream any more.
     pub fn pick<T>(&mut self, ticket: &mut Ticket, now: Now, take: impl FnOnce(&Peer<'_>) -> T) -> Result<T, Reply> {
-        let view = self.reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
+        if ticket.put_off {
+            self.forward(ticket, now)?;
+        }
+        let Self { region, reader, rng, .. } = self;
+        let view = reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
+        if let Some(refusal) = ticket.barred {
+            return Err(refusal);
+        }
+        let (upstream, place, slot) = match Self::choose(region, &view, rng, ticket, now) {
+            Ok(chosen) => chosen,
+            Err(refusal) => {
+                Self::divert(region, &view, refusal, now, ticket)?;
+                Self::choose(region, &view, rng, ticket, now)?
+            }
+        };
+        let entry = upstream.peers.get(place as usize).ok_or(Reply::new(Reason::UpstreamNone))?;
+        ticket.tried.insert(place);
+        ticket.tries = ticket.tries.saturating_add(1);
+        let address = Ipv6Addr::from(entry.address).to_canonical();
+        let peer = Peer {
+            name: &entry.name,
+            address,
+            port: entry.port.to_native(),
+            connection: entry.connection.to_native(),
+            server_name: if ticket.tls == 0 { None } else { upstream.server_name(entry) },
+        };
+        ticket.attempt =
+            Some(Attempt { place, peer: slot, key: entry.key.to_native(), started: now.mono, latency: None });
+        Ok(take(&peer))
+    }
+
+    /// The request's upstream, and of the peer for one more try the place in its table and in the statistics.
+    fn choose<'v>(
+        region: &Region,
+        view: &'v View<'_>,
+        rng: &mut Rng,
+        ticket: &mut Ticket,
+        now: Now,
+    ) -> Result<(Blob<'v, Upstream>, u32, statistics::Peer), Reply> {
         let upstream = match view.object::<Upstream>(ticket.upstream) {
             Some(upstream) => upstream,
-            None => Self::moved(&self.region, &view, ticket, now)?,
+            None => Self::moved(region, view, ticket, now)?,
         };
         if upstream.tls_identity.to_native() != ticket.tls {
             // An edit has changed how its nodes are spoken to, and the connection's settings are made already.
@@ -63,6 +155,7 @@ impl Worker {
         }
         if ticket.tries > 0
             && !ticket.stale
+            && !ticket.server_retries
             && let Some(budget) = table.retries()
         {
             // `access` offered it when there was one; others may have taken it since.
@@ -76,21 +169,20 @@ impl Worker {
             ticket.tried = Tried::new();
             ticket.table = upstream.seq();
         }
-        let peers = Self::peers(&self.region);
-        let worker = self.reader.slot();
-        let mut choose = || {
-            let place = table.pick(&peers, &ticket.tried, &mut self.rng, now.mono)?;
+        let peers = Self::peers(region);
+        let choose = |rng: &mut Rng| {
+            let place = table.pick(&peers, &ticket.tried, rng, now.mono)?;
             Some((place, upstream.peers.get(place as usize)?))
         };
-        let (place, entry, slot) = if policy.max_in_flight == 0 {
-            let (place, entry) = choose().ok_or(none)?;
-            (place, entry, peers.started(entry.slot.to_native(), worker))
+        let (place, slot) = if policy.max_in_flight == 0 {
+            let (place, entry) = choose(rng).ok_or(none)?;
+            (place, peers.started(entry.slot.to_native(), ticket.shard))
         } else {
             // Who is below its limit when it is chosen may be at it when the try is counted, as workers choose at once.
             let chosen = (0..RACES).find_map(|_| {
-                let (place, entry) = choose()?;
-                let slot = peers.started_below(entry.slot.to_native(), worker, policy.max_in_flight)?;
-                Some((place, entry, slot))
+                let (place, entry) = choose(rng)?;
+                let slot = peers.started_below(entry.slot.to_native(), ticket.shard, policy.max_in_flight)?;
+                Some((place, slot))
             });
             match chosen {
                 Some(chosen) => chosen,
@@ -98,19 +190,7 @@ impl Worker {
                 None => return Err(none),
             }
         };
-        ticket.tried.insert(place);
-        ticket.tries = ticket.tries.saturating_add(1);
-        let address = Ipv6Addr::from(entry.address).to_canonical();
-        let peer = Peer {
-            name: &entry.name,
-            address,
-            port: entry.port.to_native(),
-            connection: entry.connection.to_native(),
-            server_name: if ticket.tls == 0 { None } else { upstream.server_name(entry) },
-        };
-        ticket.attempt =
-            Some(Attempt { place, peer: slot, key: entry.key.to_native(), started: now.mono, latency: None });
-        Ok(take(&peer))
+        Ok((upstream, place, slot))
     }
 
     /// An edit has removed the upstream that `access` found, while the body was read: the request goes where its route

@@ -1,6 +1,6 @@
 //! From a checked document to the tree: what differs is written, what is gone is removed, all in one transaction.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv6Addr, ToSocketAddrs};
@@ -10,10 +10,12 @@ use siphasher::sip::SipHasher13;
 
 use super::key_sets;
 use super::object::{
-    Addresses, ApiKey, BANS, Canary, Consumer, InFlight, PeerEntry, Role, Route, SETTINGS, Settings, Upstream, Variant,
+    Addresses, ApiKey, BANS, CacheTag, Cached, Canary, Consumer, Fallback, InFlight, PATHS, PeerEntry, Role, Route,
+    SETTINGS, Settings, Upstream, Variant,
 };
 use crate::auth::{Grants, Requirement};
 use crate::balancer::{self, Member, PickTable, Policy, Seat, Tls, server_name};
+use crate::cache::BUCKETS;
 use crate::canary::key_of;
 use crate::config::{self, Document, HostHeader, LIMITS_MAX, PathPolicy, Sources};
 use crate::limiter::KeyPart;
@@ -24,6 +26,9 @@ use crate::state::tables::places::Places;
 use crate::state::tables::slot::Slots;
 use crate::state::{Full, HeapRegion, Identity, Refusal, Region, Transaction, Writer};
 use crate::types::{Id, Kind, Methods, Now, Object};
+
+/// What the words beside routes and tags mean; another meaning would be another number.
+const PURGES: u64 = 1;
 
 /// No larger zone is tried out for the sake of an error message.
 const SIZE_MAX: usize = 4 << 30;
@@ -225,6 +230,9 @@ impl Edit<'_> {
             .filter(|limiter| limiter.key.iter().any(KeyPart::needs_identity))
             .map(|limiter| limiter.name.as_str())
             .collect();
+        for tag in cache_tags(document) {
+            self.put_tag(tag)?;
+        }
         for route in document.routes.iter().filter(|route| route.enabled) {
             self.put_route(route, &late, &mut alive)?;
         }
@@ -276,6 +284,7 @@ impl Edit<'_> {
             node_labels: upstream.node_labels.clone(),
             retries: upstream.retries.clone(),
             timeouts: upstream.timeouts,
+            fallback: self.fallback(&upstream.fallback)?,
             tls: upstream.tls.clone(),
             tls_identity: upstream.tls.as_ref().map_or(0, Tls::identity),
         };
@@ -436,16 +445,58 @@ impl Edit<'_> {
             allow: self.addresses(&route.allow)?,
             canary: self.canary(route)?.map(Box::new),
             cors: route.cors.clone().map(Box::new),
+            cache: self.cached(route)?,
             answer: route.answer.clone().map(Box::new),
+            fallback: self.fallback(&route.fallback)?,
             rewrite: route.rewrite.clone().map(Box::new),
+            max_body: route.max_body,
+            location: route.location.clone().map(Box::new),
             headers: route.headers.clone(),
             labels: route.labels.clone(),
         };
         // As `router::order` counts: methods are a condition where they are restricted.
         let conditions = route.conditions.len() as u16 + u16::from(route.methods != Methods::ANY);
-        self.txn.put_route(&route.name, &object, digest, &route.rules, route.methods, route.priority, conditions)?;
+        let words = [self.first_purge()];
+        let words = if object.cache.is_some() { &words[..] } else { &[] };
+        let ranks = (route.methods, route.priority, conditions);
+        self.txn.put_route_with_table(&route.name, &object, digest, &route.rules, ranks, (PURGES, words))?;
         self.written += 1;
         Ok(())
+    }
+
+    fn fallback(&mut self, written: &Option<config::Fallback>) -> Result<Option<Box<Fallback>>, PublishError> {
+        Ok(match written {
+            None => None,
+            Some(config::Fallback::Reply(reply)) => Some(Box::new(Fallback::Reply(reply.clone()))),
+            Some(config::Fallback::Upstream(name)) => {
+                Some(Box::new(Fallback::Upstream(self.txn.id(Kind::Upstream, name)?)))
+            }
+            Some(config::Fallback::Stale) => Some(Box::new(Fallback::Stale)),
+        })
+    }
+
+    /// What counts purges begins above whatever any earlier one of the same name came to, so that what is removed and
+    /// comes back does not meet what was kept before.
+    fn first_purge(&self) -> u64 {
+        u64::from(self.txn.generation()) << 32
+    }
+
+    fn put_tag(&mut self, name: &str) -> Result<(), PublishError> {
+        let words = if name == PATHS { BUCKETS } else { 1 };
+        if self.txn.view().id_of(Kind::CacheTag, name).is_none() {
+            let first = vec![self.first_purge(); words];
+            self.txn.put_with_table(name, &CacheTag { words: words as u32 }, 0, PURGES, &first)?;
+            self.written += 1;
+        }
+        Ok(())
+    }
+
+    fn cached(&mut self, route: &config::Route) -> Result<Option<Box<Cached>>, PublishError> {
+        let Some(cache) = &route.cache else { return Ok(None) };
+        let paths = self.txn.id(Kind::CacheTag, PATHS)?;
+        let mut tags = self.ids(Kind::CacheTag, &cache.tags)?;
+        tags.insert(0, paths);
+        Ok(Some(Box::new(Cached { cache: cache.clone(), tags })))
     }
 
     fn canary(&mut self, route: &config::Route) -> Result<Option<Canary>, PublishError> {
@@ -459,6 +510,7 @@ impl Edit<'_> {
                 upstream: self.txn.id(Kind::Upstream, &variant.upstream)?,
                 timeouts: variant.timeouts,
                 retries: variant.retries.clone(),
+                fallback: self.fallback(&variant.fallback)?,
             });
         }
         Ok(Some(Canary { variants, rules: canary.rules.clone(), permission: canary.permission.clone() }))
@@ -513,6 +565,7 @@ impl Edit<'_> {
                 Kind::List => document.lists.iter().map(|list| list.name.as_str()).collect(),
                 Kind::ApiKey => keys(document).map(String::as_str).collect(),
                 Kind::KeySet => key_sets::kept(&self.txn.view(), document).collect(),
+                Kind::CacheTag => cache_tags(document).into_iter().collect(),
                 Kind::Bans => document.bans.first().map(|_| BANS).into_iter().collect(),
             };
             let gone: Vec<String> =
@@ -562,12 +615,19 @@ fn keys(document: &Document) -> impl Iterator<Item = &String> {
     document.consumers.iter().flat_map(|consumer| &consumer.api_keys)
 }
 
+/// The names of what is purged together.
+fn cache_tags(document: &Document) -> BTreeSet<&str> {
+    let cached = document.routes.iter().filter(|route| route.enabled).filter_map(|route| route.cache.as_ref());
+    cached.flat_map(|cache| std::iter::once(PATHS).chain(cache.tags.iter().map(String::as_str))).collect()
+}
+
 /// How many objects `document` is.
 fn objects(document: &Document) -> usize {
     let Document { auth, consumers, roles, limiters, upstreams, lists, bans, routes, .. } = document;
     let lists = lists.len() + usize::from(!bans.is_empty());
     let routes = routes.iter().filter(|route| route.enabled).count();
     1 + auth.len()
+        + cache_tags(document).len()
         + consumers.len()
         + keys(document).count()
         + roles.len()

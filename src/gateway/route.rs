@@ -48,6 +48,22 @@ impl<R: Request> Asked<'_, R> {
         found.found()
     }
 
+    /// By which of its rules `route` would take the request, whatever the method and whatever else has to hold.
+    #[cold]
+    pub(super) fn find_rule(
+        &mut self,
+        tree: &Tree<'_>,
+        route: &Blob<'_, Route>,
+        captures: &mut Captures,
+    ) -> Option<u16> {
+        let (host, path) = (self.host, self.request.path());
+        let method = route.methods().iter().next()?;
+        let found = tree.route(host, path, method, captures, |candidate| {
+            candidate.id() == route.id() && self.takes(&candidate, |_| false).is_ok()
+        });
+        found.found().map(|found| found.rule())
+    }
+
     /// Whether the candidate takes the request. Of its conditions those are looked at that `which` names.
     #[inline]
     fn takes(&mut self, route: &RouteRef<'_>, which: impl Fn(&ArchivedCondition) -> bool) -> Result<(), Lost> {

@@ -4,7 +4,10 @@
 //! `complete`. So the ticket holds values and ids, never references, and what is looked up again is checked to be
 //! still the same thing.
 
-use super::object::Route;
+use super::cache::CacheEntry;
+use super::decision::Reply;
+use super::fallback::Resort;
+use super::object::{Route, Upstream};
 use super::signature::Accepted;
 use crate::auth::signature::BodyDigest;
 use crate::balancer::{RetryOn, Timeouts, Tried};
@@ -26,6 +29,8 @@ pub struct Ticket {
     /// When `access` saw it first, microseconds.
     pub(super) started: u64,
     pub(super) refused: Option<Reason>,
+    /// Whether it goes its way whatever was decided.
+    pub(super) shadow: bool,
     /// Whether the route answered by itself.
     pub(super) responded: bool,
     /// Whether it counts in this worker's requests in flight.
@@ -46,6 +51,12 @@ pub struct Ticket {
     pub(super) slow_after: u64,
     /// Whether the last try that was answered took that long.
     pub(super) slow: bool,
+    /// What is left should its upstream not serve.
+    pub(super) resort: Resort,
+    /// Why the upstream is not to be asked, though the request goes on: to the cache, which may have something.
+    pub(super) barred: Option<Reply>,
+    /// Why the fallback was taken up.
+    pub(super) fallen: Option<Reason>,
     pub(super) timeouts: Timeouts,
     /// Tries in all that the route allows …
     pub(super) allowed: u8,
@@ -53,10 +64,18 @@ pub struct Ticket {
     pub(super) offered: u8,
     pub(super) retry_on: RetryOn,
     pub(super) idempotent_only: bool,
+    /// Whether the server's own rules say what is tried again, as nobody else does.
+    pub(super) server_retries: bool,
     /// Whether the upstream wants a `Host` of its own.
     pub(super) own_host: bool,
     /// How its upstream is spoken to, [`crate::balancer::Tls::identity`]; 0 = plain HTTP.
     pub(super) tls: u64,
+    /// The most bytes that its body may have; 0 = as the server says.
+    pub(super) max_body: u64,
+    /// How long a try may take until the response header is there, microseconds; 0 = as the timeouts say.
+    pub(super) per_try: u64,
+    /// Whether a location other than the one that it came to passes it on.
+    pub(super) elsewhere: bool,
     /// Whether the route answers browsers of other origins itself.
     pub(super) cors: bool,
     /// Retries per 1,000 requests.
@@ -74,6 +93,10 @@ pub struct Ticket {
     pub(super) table: u32,
     /// The signature that let it in, for the whole of its life.
     pub(super) signed: Option<Accepted>,
+    /// Under which key it may be answered from the cache.
+    pub(super) cache: Option<CacheEntry>,
+    /// Whether its upstream's breaker is still to be asked: only where the cache has no answer.
+    pub(super) put_off: bool,
     /// What its body must hash to.
     pub(super) digest: Option<BodyDigest>,
     /// What the variant that serves it is counted by; 0 = it has none.
@@ -129,6 +152,16 @@ impl Asked {
             self.count += 1;
         }
         true
+    }
+
+    /// How many there are, for [`Asked::back_to`].
+    pub fn len(&self) -> u32 {
+        self.count
+    }
+
+    /// Forgets those that were asked since there were `count`.
+    pub fn back_to(&mut self, count: u32) {
+        self.count = self.count.min(count);
     }
 }
 
@@ -237,6 +270,7 @@ impl Ticket {
             method: Method::Other,
             started: 0,
             refused: None,
+            shadow: false,
             responded: false,
             counted: false,
             asked: Asked::new(),
@@ -249,13 +283,20 @@ impl Ticket {
             place: Place::default(),
             slow_after: 0,
             slow: false,
+            resort: Resort::None,
+            barred: None,
+            fallen: None,
             timeouts: Timeouts::default(),
             allowed: 1,
             offered: 1,
             retry_on: RetryOn { error: false, timeout: false, statuses: 0 },
             idempotent_only: true,
+            server_retries: false,
             own_host: false,
             tls: 0,
+            max_body: 0,
+            per_try: 0,
+            elsewhere: false,
             cors: false,
             retry_budget: 0,
             tried: Tried::default(),
@@ -266,10 +307,22 @@ impl Ticket {
             shard: 0,
             table: 0,
             signed: None,
+            cache: None,
+            put_off: false,
             digest: None,
             variant: 0,
             names: Names::default(),
         }
+    }
+
+    /// Keeps which upstream the request goes to.
+    pub(super) fn goes_to(&mut self, upstream: &Blob<'_, Upstream>) {
+        self.upstream = upstream.id();
+        self.names.upstream.set(upstream.name_bytes());
+        self.own_host = upstream.host.is_some();
+        self.tls = upstream.tls_identity.to_native();
+        // The same peer is not tried twice; with one peer its response is the answer, whatever it is.
+        self.offered = self.allowed.min(u8::try_from(upstream.peers.len()).unwrap_or(u8::MAX)).max(1);
     }
 
     /// Keeps which route the request takes.
@@ -290,11 +343,15 @@ impl Ticket {
         self.passed = Passed::default();
         self.permit = None;
         self.slow = false;
+        self.resort = Resort::None;
+        self.barred = None;
+        self.fallen = None;
         self.timeouts = Timeouts::default();
         self.allowed = 1;
         self.offered = 1;
         self.retry_on = RetryOn { error: false, timeout: false, statuses: 0 };
         self.idempotent_only = true;
+        self.server_retries = false;
         self.retry_budget = 0;
         self.tried = Tried::new();
         self.key = None;
@@ -303,9 +360,14 @@ impl Ticket {
         self.stale = false;
         self.shard = shard;
         self.table = 0;
+        self.cache = None;
+        self.put_off = false;
         self.own_host = false;
         self.variant = 0;
         self.tls = 0;
+        self.max_body = 0;
+        self.per_try = 0;
+        self.elsewhere = false;
         self.cors = false;
         self.names.route.clear();
         self.names.upstream.clear();
@@ -316,6 +378,18 @@ impl Ticket {
     #[must_use]
     pub fn was_refused(&self) -> bool {
         matches!(self.stage, Stage::Refused | Stage::Asking)
+    }
+
+    /// Whether it goes its way whatever was decided.
+    #[must_use]
+    pub fn is_shadow(&self) -> bool {
+        self.shadow
+    }
+
+    /// Whether it counts in the requests at hand: somebody has looked at it, and it is not over.
+    #[must_use]
+    pub fn is_counted(&self) -> bool {
+        self.counted
     }
 
     /// Whether it has a route to an upstream; true also where it was refused after routing, as another module may let
@@ -332,10 +406,57 @@ impl Ticket {
         self.cors
     }
 
+    /// Whether it probes whether the upstream of an open breaker is well again.
+    #[must_use]
+    pub fn is_probe(&self) -> bool {
+        self.permit.is_some_and(Permit::is_probe)
+    }
+
     /// Whether an `auth` entry knew the caller.
     #[must_use]
     pub fn is_authenticated(&self) -> bool {
         self.passed.auth.is_some()
+    }
+
+    /// The ticket of a request like this one that fetches a new answer in the background, on the terms on which this one
+    /// was let through.
+    #[must_use]
+    pub fn refresh(&self) -> Self {
+        let mut other = Self { stage: Stage::Forwarded, put_off: true, ..Self::new() };
+        other.route = self.route;
+        other.upstream = self.upstream;
+        other.method = self.method;
+        other.started = self.started;
+        other.passed = self.passed;
+        other.timeouts = self.timeouts;
+        other.allowed = self.allowed;
+        other.offered = self.allowed.min(self.offered.max(1));
+        other.retry_on = self.retry_on;
+        other.idempotent_only = self.idempotent_only;
+        other.own_host = self.own_host;
+        other.tls = self.tls;
+        other.slow_after = self.slow_after;
+        other.retry_budget = self.retry_budget;
+        other.shard = self.shard;
+        other.cache = self.cache;
+        other.variant = self.variant;
+        other.names.variant.set(self.names.variant.as_str().as_bytes());
+        other.names.route.set(self.names.route.as_str().as_bytes());
+        other.names.upstream.set(self.names.upstream.as_str().as_bytes());
+        other.names.consumer.set(self.names.consumer.as_str().as_bytes());
+        other
+    }
+
+    /// Whether it may be answered from the cache.
+    #[must_use]
+    pub fn is_cached(&self) -> bool {
+        self.cache.is_some()
+    }
+
+    /// The key under which it may be answered from the cache: 32 hexadecimal digits.
+    #[must_use]
+    pub fn cache_key(&self) -> Option<[u8; 32]> {
+        self.cache.map(|entry| entry.text())
     }
 
     /// What the body must hash to before the request may go on: the adapter compares, and refuses another one with
@@ -369,10 +490,35 @@ impl Ticket {
         self.tls
     }
 
+    /// Whether its route names the location that is to pass it on.
+    #[must_use]
+    pub fn goes_elsewhere(&self) -> bool {
+        self.elsewhere && !self.shadow
+    }
+
+    /// The most bytes that its body may have; `None` = as the server says. One with more is refused with
+    /// [`Reason::BodyTooLarge`].
+    #[must_use]
+    pub fn max_body(&self) -> Option<u64> {
+        (self.max_body != 0 && !self.shadow).then_some(self.max_body)
+    }
+
+    /// How long a try may take until the response header is there, microseconds; 0 = as the timeouts say.
+    #[must_use]
+    pub fn per_try_timeout(&self) -> u64 {
+        self.per_try
+    }
+
     /// Its timeouts, microseconds; 0 = the server's own.
     #[must_use]
     pub fn timeouts(&self) -> Timeouts {
         self.timeouts
+    }
+
+    /// Whether the server's own rules say what is tried again.
+    #[must_use]
+    pub fn has_server_retries(&self) -> bool {
+        self.server_retries
     }
 
     /// What is tried again, and whether only for methods that may be sent twice.
@@ -419,15 +565,16 @@ impl Ticket {
             Stage::New => "",
             Stage::Asking => "ask",
             _ if self.refused.is_some() => "refuse",
+            _ if self.fallen.is_some() => "fallback",
             _ if self.responded => "respond",
             _ => "forward",
         }
     }
 
-    /// The precise code of the refusal; empty where nothing was refused. For logs, not for clients.
+    /// The precise code of the refusal, or of what there was a fallback for; else empty. For logs, not for clients.
     #[must_use]
     pub fn reason(&self) -> &'static str {
-        self.refused.map_or("", Reason::code)
+        self.refused.or(self.fallen).map_or("", Reason::code)
     }
 
     /// What the limits said, in nginx's words for `limit_req`; empty where none was asked.

@@ -3,10 +3,11 @@
 use super::caller::Callers;
 use super::expressions::Expressions;
 use super::lines::Lines;
-use super::object::{BANS, SETTINGS, Settings, Upstream};
+use super::object::{BANS, Route, SETTINGS, Settings, Upstream};
 use super::ticket::Ticket;
 use crate::balancer::{ArchivedTls, Rng};
 use crate::breaker::{Breaker, Forced, State};
+use crate::router::settings::ArchivedStaticReply;
 use crate::state::tables::breaker::{self, Permit, Refused};
 use crate::state::tables::peers::Peers;
 use crate::state::tables::places::Places;
@@ -34,6 +35,10 @@ pub struct Worker {
 pub(super) struct Out {
     /// The path to forward, where it is not the client's.
     pub path: Vec<u8>,
+    /// The query to forward …
+    pub query: Vec<u8>,
+    /// … where it is not the client's.
+    pub has_query: bool,
     /// Headers that the route sets on what is forwarded.
     pub request: Lines,
     /// Headers of the answer, whoever gives it.
@@ -45,8 +50,19 @@ pub(super) struct Out {
 }
 
 impl Out {
+    /// Writes an answer of the document.
+    pub(super) fn reply(&mut self, reply: &ArchivedStaticReply) {
+        self.status = reply.status.to_native();
+        for line in reply.headers.iter() {
+            self.answer.push(line.0.as_bytes(), &[line.1.as_bytes()]);
+        }
+        self.body.extend_from_slice(reply.body.as_bytes());
+    }
+
     pub(super) fn clear(&mut self) {
         self.path.clear();
+        self.query.clear();
+        self.has_query = false;
         self.request.clear();
         self.response.clear();
         self.answer.clear();
@@ -81,9 +97,15 @@ impl Worker {
             callers,
             expressions: Expressions::default(),
             common: Common::default(),
-            out: Out { path: Vec::with_capacity(4_096), ..Out::default() },
+            out: Out { path: Vec::with_capacity(4_096), query: Vec::with_capacity(4_096), ..Out::default() },
             tidied: 0,
         })
+    }
+
+    /// Ends as a process does that is killed, with all requests that it has under way; `inside`: in the middle of one
+    /// call. For simulators, whose workers share one process.
+    pub fn die(self, inside: bool) {
+        self.reader.die(inside);
     }
 
     /// The region that it decides from.
@@ -123,6 +145,12 @@ impl Worker {
         self.out.request.iter().any(|line| is_spelling(line.0, name))
     }
 
+    /// The claim at the dotted `path` of who sent the request that was looked at last: a text, a number, a truth value.
+    #[must_use]
+    pub fn claim(&self, ticket: &Ticket, path: &str) -> Option<&str> {
+        if ticket.is_authenticated() { self.callers.claims().header_value(path) } else { None }
+    }
+
     /// The headers to set on the answer to the request that was looked at last, whoever gives it.
     pub fn response_headers(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.out.response.iter()
@@ -146,6 +174,12 @@ impl Worker {
     #[must_use]
     pub fn forwarded_path(&self) -> Option<&[u8]> {
         (!self.out.path.is_empty()).then_some(&self.out.path)
+    }
+
+    /// The query to forward for the request that was looked at last, undecoded; `None` where the client's own goes out.
+    #[must_use]
+    pub fn forwarded_query(&self) -> Option<&[u8]> {
+        self.out.has_query.then_some(&self.out.query)
     }
 
     pub(super) fn shard(region: &Region, slot: u32) -> Option<Shard<'_>> {
@@ -203,6 +237,16 @@ impl Worker {
         let view = self.reader.enter()?;
         let upstream = view.object::<Upstream>(ticket.upstream)?;
         upstream.host.as_ref().map(|host| take(host))
+    }
+
+    /// Shows the named location that is to pass the request on, where its route names one.
+    pub fn location<T>(&mut self, ticket: &Ticket, take: impl FnOnce(&str) -> T) -> Option<T> {
+        if !ticket.elsewhere {
+            return None;
+        }
+        let view = self.reader.enter()?;
+        let route = view.object::<Route>(ticket.route)?;
+        route.location.as_ref().map(|name| take(name))
     }
 
     /// Shows the TLS settings of the request's upstream, if those of `access` still hold.

@@ -11,6 +11,7 @@
 //! | `gateway_request_duration_seconds` | route, method | a histogram |
 //! | `gateway_upstream_duration_seconds` | upstream, peer | a histogram |
 //! | `gateway_rate_limit_hits_total` | route, rule | a counter |
+//! | `gateway_shadow_refusals_total` | route, reason | a counter |
 //! | `gateway_active_connections`, `gateway_panics_total`, `gateway_config_errors_total` | | the shard's first slot |
 //!
 //! Labels are names from the policy, so a client cannot make series. What has no slot, because the shard is full or
@@ -62,6 +63,9 @@ pub mod head {
     pub const USED: usize = 6;
     /// A sweep under way: {how many there were, u32; the slot whose numbers are being moved, plus 1, u32, or 0}.
     pub const SWEEP: usize = 7;
+
+    /// Requests that would have been refused, without a series.
+    pub const OTHER_SHADOWED: usize = 8;
 
     /// The slot whose numbers are being moved, as [`SWEEP`] says.
     #[must_use]

@@ -82,6 +82,10 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
         .map(|((upstream, peer), durations)| histogram(&[("upstream", upstream), ("peer", peer)], &durations));
     let limited =
         sums.limited.into_iter().map(|((route, rule), count)| counter(&[("route", route), ("rule", rule)], count));
+    let shadowed = sums
+        .shadowed
+        .into_iter()
+        .map(|((route, reason), count)| counter(&[("route", route), ("reason", reason)], count));
     let breakers =
         gauges.breakers.iter().map(|breaker| gauge(&[("upstream", breaker.upstream)], f64::from(breaker.state)));
     let in_flight = gauges.in_flight.iter().map(|(route, count)| gauge(&[("route", route)], f64::from(*count)));
@@ -126,6 +130,12 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
             limited,
         ),
         Family::new("gateway_route_in_flight", "Requests under way on routes with `max_in_flight`.", GAUGE, in_flight),
+        Family::new(
+            "gateway_shadow_refusals_total",
+            "Requests that would have been refused where the gateway is in shadow mode.",
+            COUNTER,
+            shadowed,
+        ),
         Family::new(
             "gateway_circuit_breaker_state",
             "Circuit breakers: 0 closed, 1 open, 2 half-open.",

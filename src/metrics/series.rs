@@ -1,10 +1,11 @@
 use super::{NO_ROUTE, Names, OTHER_DURATION, OTHER_REQUESTS, OTHER_UPSTREAM};
-use crate::types::{Id, Method};
+use crate::types::{Id, Method, Reason};
 
 /// The name of a slot of a shard: one word, made of ids and numbers at hand, with no text and no hash of text.
 ///
 /// Bits, from the top: kind 4; then for kinds of a route: id slot 24, low half of the birth 16, method 4, status
-/// group 10, 5 zero, whether there is a route 1; for others: 60 bits of a key.
+/// group 10, 5 zero, whether there is a route 1 (where it says why: 4 zero, reason 8, 7 zero, 1); for others: 60 bits of
+/// a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Series(pub u64);
 
@@ -12,6 +13,7 @@ const REQUESTS: u64 = 1;
 const DURATION: u64 = 2;
 const UPSTREAM: u64 = 3;
 const LIMITED: u64 = 4;
+const SHADOWED: u64 = 5;
 
 /// What a [`Series`] stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +26,8 @@ pub(super) enum Meaning {
     Upstream(u64),
     /// Hits of one rule on one route.
     Limited,
+    /// Requests of one route that would have been refused for one reason.
+    Shadowed { route: RouteRef, reason: Option<Reason> },
 }
 
 /// What is left of a route's id in a series: its slot and the low half of its birth; `None` = no route.
@@ -66,6 +70,12 @@ impl Series {
         Self(LIMITED << 60 | mixed >> 4)
     }
 
+    /// The requests of `route` that would have been refused for `reason`.
+    #[must_use]
+    pub const fn shadowed(route: Id, reason: Reason) -> Self {
+        Self(SHADOWED << 60 | of_route(route) | (reason as u64) << 8)
+    }
+
     /// A number to spread series over a table with.
     #[must_use]
     #[inline]
@@ -73,7 +83,7 @@ impl Series {
         ((self.0 ^ self.0 >> 29).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
     }
 
-    /// The label values: (route, method), (upstream, peer) or (route, rule). `None` where a name is gone, or the word
+    /// The label values: (route, method), (upstream, peer), (route, rule) or (route, reason). `None` where a name is gone, or the word
     /// is no series. `about` is words 1 and 2 of the slot, which say whose limit hits it counts.
     #[must_use]
     pub fn labels(self, about: [u64; 2], names: &dyn Names) -> Option<(&str, &str)> {
@@ -86,6 +96,7 @@ impl Series {
                 Some((name(route)?, method.name()))
             }
             Meaning::Upstream(key) => names.peer(key),
+            Meaning::Shadowed { route, reason } => Some((name(route)?, reason?.code())),
             Meaning::Limited => {
                 let [route, rule] = about.map(|word| Id { slot: word as u32, birth: (word >> 32) as u32 });
                 Some((name(route.is_some().then_some((route.slot, route.birth as u16)))?, names.rule(rule)?))
@@ -101,8 +112,14 @@ impl Series {
             Meaning::Requests { group: 0, .. } => Some(OTHER_REQUESTS),
             Meaning::Duration { .. } => Some(OTHER_DURATION),
             Meaning::Upstream(_) => Some(OTHER_UPSTREAM),
-            Meaning::Requests { .. } | Meaning::Limited => None,
+            Meaning::Requests { .. } | Meaning::Limited | Meaning::Shadowed { .. } => None,
         }
+    }
+
+    /// Whether this is a slot of what would have been refused.
+    #[must_use]
+    pub const fn is_shadowed(self) -> bool {
+        self.0 >> 60 == SHADOWED
     }
 
     /// Whether this is a slot of limit hits.
@@ -119,6 +136,11 @@ impl Series {
             DURATION => Some(Meaning::Duration { route, method }),
             UPSTREAM => Some(Meaning::Upstream(self.0 & Self::PEER_KEY)),
             LIMITED => Some(Meaning::Limited),
+            SHADOWED => {
+                let number = (self.0 >> 8) as u8;
+                let reason = Reason::ALL.iter().copied().find(|reason| *reason as u8 == number);
+                Some(Meaning::Shadowed { route, reason })
+            }
             _ => None,
         }
     }
@@ -207,7 +229,11 @@ mod tests {
             Series::limited(Id { slot: 1, birth: 1 }, Id { slot: 2, birth: 2 }).meaning(),
             Some(Meaning::Limited)
         );
-        for word in [0, 1, 5 << 60, u64::MAX] {
+        for reason in Reason::ALL.iter().copied() {
+            let series = Series::shadowed(Id { slot: 7, birth: 3 }, reason);
+            assert_eq!(series.meaning(), Some(Meaning::Shadowed { route: Some((7, 3)), reason: Some(reason) }));
+        }
+        for word in [0, 1, 6 << 60, u64::MAX] {
             assert_eq!(Series(word).meaning(), None);
         }
     }

@@ -32,6 +32,8 @@ pub(super) struct Sums<'n> {
     pub upstreams: BTreeMap<(&'n str, &'n str), Durations>,
     /// By route and rule.
     pub limited: BTreeMap<(&'n str, &'n str), u64>,
+    /// By route and reason.
+    pub shadowed: BTreeMap<(&'n str, &'n str), u64>,
     pub connections: u64,
     pub panics: u64,
     pub config_errors: u64,
@@ -47,6 +49,7 @@ impl<'n> Sums<'n> {
                     self.config_errors += at(slot, head::CONFIG_ERRORS);
                     count(&mut self.requests, (OTHER, OTHER, None), at(slot, head::OTHER_STATUS));
                     count(&mut self.limited, (OTHER, OTHER), at(slot, head::OTHER_LIMITED));
+                    count(&mut self.shadowed, (OTHER, OTHER), at(slot, head::OTHER_SHADOWED));
                 }
                 OTHER_REQUESTS => self.requests(slot, OTHER, OTHER, 0),
                 OTHER_DURATION => add(&mut self.durations, (OTHER, OTHER), slot),
@@ -72,6 +75,9 @@ impl<'n> Sums<'n> {
             (Meaning::Upstream(_), labels) => add(&mut self.upstreams, labels.unwrap_or((OTHER, OTHER)), slot),
             (Meaning::Limited, labels) => {
                 count(&mut self.limited, labels.unwrap_or((OTHER, OTHER)), at(slot, Series::LIMITED_COUNT));
+            }
+            (Meaning::Shadowed { .. }, labels) => {
+                count(&mut self.shadowed, labels.unwrap_or((OTHER, OTHER)), at(slot, 1));
             }
         }
     }

@@ -107,6 +107,13 @@ fn is_encoding_of(path: &[u8], target: &[u8]) -> bool {
     raw.is_empty()
 }
 
+/// The path of `target` as it is sent where that goes out as it came.
+#[inline]
+#[must_use]
+pub fn sent(target: &[u8]) -> &[u8] {
+    origin_form(without_query(target))
+}
+
 /// What of a target begins with the path: all, or in absolute form what follows scheme and host.
 fn origin_form(target: &[u8]) -> &[u8] {
     if target.first() == Some(&b'/') {

@@ -112,9 +112,10 @@ pub fn publish<W: Word>(current: &W, word: u64) {
 
 /// Writer: the oldest generation that a slot holds, if it holds one; a dead owner's announcement is cleared.
 ///
-/// Only slots that hold an older generation than `now` are asked for life: that costs a system call. A slot is
+/// Only slots that hold an older generation than `now` are asked for life: that costs a system call. An announcement is
 /// cleared only if its word is still the one that was seen, which no new owner can write: words of `current` never
-/// repeat, and this one is already history.
+/// repeat, and this one is already history. The slot stays the dead one's, so that whoever puts in order what it left
+/// finds it.
 pub fn held<W: Word>(owner: &W, announce: &W, now: u32, is_alive: impl Fn(u64) -> bool) -> Option<u32> {
     let word = announce.load(Acquire);
     if word == 0 {
@@ -123,8 +124,7 @@ pub fn held<W: Word>(owner: &W, announce: &W, now: u32, is_alive: impl Fn(u64) -
     let held = generation(word);
     if is_older(held, now) {
         let found = owner.load(Acquire);
-        let dead = found == 0 || (!is_alive(found) && owner.exchange(found, 0, AcqRel));
-        if dead && announce.exchange(word, 0, AcqRel) {
+        if (found == 0 || !is_alive(found)) && announce.exchange(word, 0, AcqRel) {
             return None;
         }
     }

@@ -13,6 +13,9 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// A process that never lives: its id is above the largest that Linux gives (2^22).
+    pub const NOBODY: Self = Self { pid: i32::MAX as u32, start: 1 };
+
     /// This process. Call it after the fork.
     #[must_use]
     pub fn current() -> Self {
@@ -92,7 +95,7 @@ mod tests {
         assert!(me.is_alive() && me.start != 0);
         assert_eq!(Identity::from_word(me.word()), me);
         assert!(!Identity { start: me.start.wrapping_add(1), ..me }.is_alive(), "the same id, another process");
-        assert!(!Identity { pid: 0, start: 0 }.is_alive());
+        assert!(!Identity { pid: 0, start: 0 }.is_alive() && !Identity::NOBODY.is_alive());
         let mut child = std::process::Command::new("true").spawn().unwrap();
         let pid = child.id();
         // A zombie until it is waited for.

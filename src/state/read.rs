@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::types::{Id, Kind, Method, Object};
 
@@ -66,6 +66,16 @@ impl Reader {
             _ => false,
         })?;
         Some(Self { region, slot, me, depth: Cell::new(0), word: Cell::new(0) })
+    }
+
+    /// Ends as a process does that is killed: nothing is given back, and whoever asks finds the seat's owner dead;
+    /// `inside`: while it was in a generation. For simulators, whose workers share one process.
+    pub fn die(self, inside: bool) {
+        if inside {
+            std::mem::forget(self.enter());
+        }
+        self.seat_word(OWNER).store(Identity::NOBODY.word(), Release);
+        std::mem::forget(self);
     }
 
     /// The number of the seat, which is also that of the metric shard.

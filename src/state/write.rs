@@ -4,7 +4,7 @@ mod refusal;
 mod transaction;
 
 use std::fmt;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 pub use refusal::{Full, Refusal};
 pub use transaction::Transaction;
@@ -175,6 +175,12 @@ impl Writer {
             return Err(Corrupt("a block is reached and free"));
         }
         Ok(())
+    }
+
+    /// Ends as a process does that is killed: as [`Reader::die`](super::Reader::die).
+    pub fn die(self) {
+        self.region.lease().store(Identity::NOBODY.word(), Release);
+        std::mem::forget(self);
     }
 
     /// Gives the lease back, as dropping it does.

@@ -13,7 +13,7 @@ pub use id::{ArchivedId, Id};
 pub use method::{Method, Methods};
 pub use object::{Kind, Object};
 pub use reason::Reason;
-pub use request::{Certificate, Header, Protocol, Request};
+pub use request::{Certificate, Header, Protocol, Request, Terms};
 pub use time::{MILLISECOND, Now, SECOND};
 
 /// The longest name of a route, upstream, limiter or any other named thing, in bytes.

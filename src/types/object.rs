@@ -20,11 +20,12 @@ pub enum Kind {
     Bans = 9,
     ApiKey = 10,
     KeySet = 11,
+    CacheTag = 12,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Settings,
         Self::Route,
         Self::Upstream,
@@ -36,6 +37,7 @@ impl Kind {
         Self::Bans,
         Self::ApiKey,
         Self::KeySet,
+        Self::CacheTag,
     ];
 }
 

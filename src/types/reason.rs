@@ -40,14 +40,19 @@ pub enum Reason {
     AuthNonceStore,
     BodyDigest,
     LimitInFlight,
+    BodyTooLarge,
+    LocationUnknown,
     LimitCost,
     LimitNever,
     UpstreamBusy,
+    RouteGone,
+    UpstreamFailed,
+    UpstreamTimeout,
 }
 
 impl Reason {
     /// Every reason, for tables and tests.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: &[Self] = &[
         Self::RouteNone,
         Self::RouteMethod,
         Self::PathRefused,
@@ -82,9 +87,14 @@ impl Reason {
         Self::AuthNonceStore,
         Self::BodyDigest,
         Self::LimitInFlight,
+        Self::BodyTooLarge,
+        Self::LocationUnknown,
         Self::LimitCost,
         Self::LimitNever,
         Self::UpstreamBusy,
+        Self::RouteGone,
+        Self::UpstreamFailed,
+        Self::UpstreamTimeout,
     ];
 
     /// The precise code, for the log and `$gateway_reason`.
@@ -110,6 +120,8 @@ impl Reason {
             Self::BreakerOpen => "breaker.open",
             Self::UpstreamNone => "upstream.none",
             Self::UpstreamGone => "upstream.gone",
+            Self::UpstreamFailed => "upstream.failed",
+            Self::UpstreamTimeout => "upstream.timeout",
             Self::PolicyNone => "policy.none",
             Self::Internal => "internal",
             Self::AccessBanned => "access.banned",
@@ -125,9 +137,12 @@ impl Reason {
             Self::AuthNonceStore => "auth.nonce_store",
             Self::BodyDigest => "body.digest",
             Self::LimitInFlight => "limit.in_flight",
+            Self::BodyTooLarge => "body.too_large",
+            Self::LocationUnknown => "location.unknown",
             Self::LimitCost => "limit.cost",
             Self::LimitNever => "limit.never",
             Self::UpstreamBusy => "upstream.busy",
+            Self::RouteGone => "route.gone",
         }
     }
 
@@ -175,8 +190,11 @@ impl Reason {
             Self::PermissionMissing | Self::ProtocolRefused | Self::AccessBanned | Self::AccessDenied => 403,
             Self::RouteNone => 404,
             Self::RouteMethod => 405,
+            Self::BodyTooLarge => 413,
             Self::LimitExceeded | Self::LimitNever => 429,
-            Self::Internal => 500,
+            Self::Internal | Self::LocationUnknown => 500,
+            Self::UpstreamFailed => 502,
+            Self::UpstreamTimeout => 504,
             Self::LimitTableFull
             | Self::LimitInFlight
             | Self::BreakerOpen
@@ -186,7 +204,8 @@ impl Reason {
             | Self::PolicyNone
             | Self::AuthKeysUnavailable
             | Self::AuthBusy
-            | Self::AuthNonceStore => 503,
+            | Self::AuthNonceStore
+            | Self::RouteGone => 503,
         }
     }
 
@@ -199,8 +218,11 @@ impl Reason {
             403 => "Forbidden",
             404 => "Not Found",
             405 => "Method Not Allowed",
+            413 => "Content Too Large",
             429 => "Too Many Requests",
+            502 => "Bad Gateway",
             503 => "Service Unavailable",
+            504 => "Gateway Timeout",
             _ => "Internal Server Error",
         }
     }
@@ -213,8 +235,9 @@ impl Reason {
             401 => "16",       // UNAUTHENTICATED
             403 => "7",        // PERMISSION_DENIED
             404 | 405 => "12", // UNIMPLEMENTED
-            429 => "8",        // RESOURCE_EXHAUSTED
-            503 => "14",       // UNAVAILABLE
+            413 | 429 => "8",  // RESOURCE_EXHAUSTED
+            502 | 503 => "14", // UNAVAILABLE
+            504 => "4",        // DEADLINE_EXCEEDED
             _ => "13",         // INTERNAL
         }
     }
@@ -255,9 +278,13 @@ impl Reason {
             Self::UpstreamNone => "No server is available for this resource.",
             Self::UpstreamGone => "The service behind this resource was removed.",
             Self::UpstreamBusy => "The servers for this resource are busy; see Retry-After.",
+            Self::RouteGone => "The policy of this resource was removed.",
+            Self::UpstreamFailed => "The service behind this resource does not answer.",
+            Self::UpstreamTimeout => "The service behind this resource takes too long.",
             Self::AuthBusy => "Too many logins at once; see Retry-After.",
             Self::PolicyNone => "The gateway has no configuration yet.",
-            Self::Internal => "The gateway failed.",
+            Self::BodyTooLarge => "The request body is too large for this resource.",
+            Self::Internal | Self::LocationUnknown => "The gateway failed.",
             Self::AccessBanned | Self::AccessDenied => "Access from this address is not allowed.",
         }
     }
@@ -269,7 +296,7 @@ mod tests {
 
     #[test]
     fn every_reason_is_listed_once_and_none_tells_why_a_token_failed() {
-        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+        for (index, reason) in Reason::ALL.iter().copied().enumerate() {
             assert_eq!(reason as usize, index + 1);
             if reason.status() == 401 && reason != Reason::AuthMissing {
                 assert_eq!(reason.public(), "auth.invalid");

@@ -47,6 +47,15 @@ pub enum Protocol {
     Grpc,
 }
 
+/// The terms on which a place of the server's configuration has its requests decided on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms<'a> {
+    /// The name of the route that takes them, whatever their host, path and method; `None` = the one that matches.
+    pub route: Option<&'a str>,
+    /// Whether they go their way whatever is decided: what would have been refused is counted as such.
+    pub shadow: bool,
+}
+
 /// A request as the gateway looks at it. Adapters implement it over what their server already parsed; nothing is
 /// copied and no header is walked before a policy asks for it.
 pub trait Request {
@@ -83,6 +92,14 @@ pub trait Request {
     fn header(&self, name: &[u8]) -> Header<'_>;
     /// Hands `take` the value of each line called `name`, which is given in lower case, in their order.
     fn header_lines(&self, name: &[u8], take: &mut dyn FnMut(&[u8]));
+    /// How many bytes the body will have, where the client says so.
+    fn content_length(&self) -> Option<u64> {
+        std::str::from_utf8(self.header(b"content-length").one()?).ok()?.parse().ok()
+    }
+    /// Whether there is any line with one of `names`, which are given in lower case.
+    fn has_any(&self, names: &[&[u8]]) -> bool {
+        names.iter().any(|name| self.header(name) != Header::Absent)
+    }
     /// Whether the client has a certificate, and whose it is.
     fn certificate(&self) -> Certificate<'_> {
         Certificate::Absent
@@ -90,5 +107,9 @@ pub trait Request {
     /// The client's certificate in PEM; empty where there is none.
     fn certificate_pem(&self) -> &[u8] {
         &[]
+    }
+    /// On which terms it is decided on.
+    fn terms(&self) -> Terms<'_> {
+        Terms::default()
     }
 }

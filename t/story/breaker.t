@@ -7,7 +7,7 @@ import signal
 import time
 
 import story
-from story import Backend, Client, Cut, Nginx, until
+from story import Backend, Client, Cut, Load, Nginx, until
 
 PROBES = 5
 
@@ -128,8 +128,79 @@ async def tell(tap):
             break
         await crowd(5, "/")
     tap.ok(await nginx.breaker("u", "closed") == "closed" and (await other.get("/")).status == 200, "kill: then it is closed")
+    await all_bad_then_back(tap, nginx)
     tap.ok(nginx.logged("alert") == [line for line in nginx.logged("alert") if f"{victim} exited on signal 9" in line],
            "no other alert", *nginx.logged("alert"))
+
+
+async def all_bad_then_back(tap, nginx):
+    """All backends of an upstream fail under a load that goes on, and are well again, three times."""
+    pair = [await Backend(tap, name).start() for name in ("one", "two")]
+    for backend in pair:
+        backend.delay = 0.03
+    before = await nginx.metrics()
+    nginx.edit({
+        "version": 1,
+        "upstreams": [{
+            "name": "v",
+            "nodes": [backend.node for backend in pair],
+            "breaker": {"failure_ratio": "50%", "minimum_calls": 10, "window": "5s", "open_for": "1s", "probes": PROBES},
+        }],
+        "routes": [{"name": "all", "paths": ["/*"], "upstream": "v"}],
+    })
+    tap.ok(await until(lambda: changed(nginx, before), 2), "back: another upstream, of two backends")
+    answers = []
+    load = Load(nginx.port, 16, pause=0.01, note=lambda answer, began: answers.append((answer, time.monotonic() - began)))
+    load.start()
+    in_flight = 0
+
+    async def watch():
+        nonlocal in_flight
+        while load.going:
+            in_flight = max(in_flight, sum(backend.in_flight for backend in pair))
+            await asyncio.sleep(0.003)
+
+    watching = asyncio.create_task(watch())
+
+    async def is_well():
+        answers.clear()
+        await asyncio.sleep(0.2)
+        return answers and all(answer.status == 200 for answer, _ in answers)
+
+    tap.ok(await until(is_well, 5), "back: all is well")
+    for cycle in (1, 2, 3):
+        for backend in pair:
+            backend.status = 500
+        gauge = await nginx.breaker("v", "open", 5)
+        # What was let through before it opened comes to its end.
+        await asyncio.sleep(0.3)
+        in_flight = 0
+        answers.clear()
+        await asyncio.sleep(2.5)
+        refused = [(answer, seconds) for answer, seconds in answers if answer.status == 503]
+        median = sorted(seconds for _, seconds in refused)[len(refused) // 2] if refused else 1
+        tap.ok(gauge == "open" and len(refused) > 0.8 * len(answers)
+               and all(int(answer.headers.get("retry-after", 0)) >= 1 for answer, _ in refused),
+               f"back {cycle}: all are bad, so 503 and Retry-After", f"{len(refused)} of {len(answers)}, half within {median * 1000:.1f} ms")
+        for backend in pair:
+            backend.status = 200
+        healed = time.monotonic()
+        well = await until(is_well, 10)
+        took = time.monotonic() - healed
+        tap.ok(well and took <= 1 + 2, f"back {cycle}: normal within the open time and 2 s", f"{took:.2f} s")
+        closing = await nginx.breaker("v", "closed")
+        tap.ok(0 < in_flight and closing == "closed", f"back {cycle}: and closed", closing)
+    # From the moment it closed, requests are no probes any more; so what was in flight is looked at while it is bad.
+    for backend in pair:
+        backend.status = 500
+    await nginx.breaker("v", "open", 5)
+    await asyncio.sleep(0.3)
+    in_flight = 0
+    await asyncio.sleep(2.5)
+    tap.ok(0 < in_flight <= PROBES, "back: never more than five probes in flight, over both workers", f"{in_flight}")
+    await load.stop()
+    watching.cancel()
+    tap.ok(set(load.statuses) <= {200, 500, 503} and not load.cuts, "back: nothing else came", load.summary())
 
 
 async def changed(nginx, before):

@@ -100,7 +100,7 @@ fn who_sets_which_header() {
 fn what_is_not_built_is_refused_by_name() {
     assert_errors(&[
         ("graphql: []\nversions: []", &["f:2: graphql: not supported yet", "f:3: versions: not supported yet"]),
-        ("defaults: {cache: {}}", &["f:2: defaults.cache: not supported yet"]),
+        ("defaults: {transform: {}}", &["f:2: defaults.transform: not supported yet"]),
         (
             "upstreams: [{name: u, nodes: [{host: a, port: 1}], pool: p}]",
             &["f:2: upstreams[0].pool: not supported yet"],

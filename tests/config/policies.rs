@@ -210,6 +210,48 @@ fn cors() {
 }
 
 #[test]
+fn cache() {
+    assert_errors(&[
+        (
+            "routes: [{name: a, paths: [/b], proxy_cache: {}, cache: {cache_ttl: 5, levels: [redis], methods: [POST]}}]",
+            &[
+                "f:2: routes[0]: unknown field `proxy_cache`; our word is `cache`",
+                "f:2: routes[0].cache: needs `zone`: the name of a zone of `proxy_cache_path`",
+                "f:2: routes[0].cache: unknown field `cache_ttl`; our word is `ttl`, a duration or one for each status",
+                "f:2: routes[0].cache.levels[0]: `redis` is not supported yet",
+                "f:2: routes[0].cache.methods[0]: must be one of `GET`, `HEAD`, found `POST`",
+            ],
+        ),
+        (
+            "routes: [{name: a, paths: [/b], cache: {zone: off, ttl: {200: 0s, 206: 1s, any: 1500ms, 404: 5}}}]",
+            &[
+                "f:2: routes[0].cache.zone: `off` is what routes without `cache` have",
+                "f:2: routes[0].cache.ttl.200: must be above 0",
+                "f:2: routes[0].cache.ttl.206: `206` must be a status from 200 to 599 other than 206 and 304, or `any`",
+                "f:2: routes[0].cache.ttl.any: must be whole seconds",
+                "f:2: routes[0].cache.ttl.404: must be a duration such as `10s`, found a number",
+            ],
+        ),
+        (
+            "routes: [{name: a, paths: [/b], cache: {zone: z, key: {query: {allow: [a], deny: [b]}, headers: [Cookie, X_A], consumer: all}}}]",
+            &[
+                "f:2: routes[0].cache.key.query: needs `allow` or `deny`, not both",
+                "f:2: routes[0].cache.key.headers[0]: name the cookies that count in `cookies`",
+                "f:2: routes[0].cache.key.headers[1]: nginx drops headers with an underscore in their name; write `-`",
+                "f:2: routes[0].cache.key.consumer: must be one of `auto`, `shared`, found `all`",
+            ],
+        ),
+        (
+            "routes: [{name: a, paths: [/b], reply: {status: 204}, cache: {zone: z, tags: [a/b]}}]",
+            &[
+                "f:2: routes[0].cache: has no meaning beside `reply` and `redirect`: what the route answers by itself is fetched from nobody",
+                "f:2: routes[0].cache.tags[0]: a name cannot hold '/'",
+            ],
+        ),
+    ]);
+}
+
+#[test]
 fn addresses() {
     assert_errors(&[
         (

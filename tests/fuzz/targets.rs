@@ -5,6 +5,8 @@
 
 #[path = "bucket.rs"]
 mod buckets;
+#[path = "cache_control.rs"]
+mod caches;
 #[path = "document.rs"]
 mod documents;
 #[path = "host.rs"]
@@ -30,7 +32,7 @@ mod tokens;
 pub type Target = fn(&[u8]);
 
 /// Every target with its name, which is that of its folder of the corpus.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("path", path),
     ("host", host),
     ("router", router),
@@ -40,7 +42,13 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("signature", signature),
     ("permission", permission),
     ("bucket", bucket),
+    ("cache_control", cache_control),
 ];
+
+/// What an answer says of its being kept, and the one form of a query.
+pub fn cache_control(data: &[u8]) {
+    caches::run(data);
+}
 
 /// A request target through nginx, our checks and what is sent, to a lenient server.
 pub fn path(data: &[u8]) {

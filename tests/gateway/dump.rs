@@ -28,15 +28,15 @@ limiters: [{name: ip, key: [ip], rate: 10/s, burst: 20}, {name: user, key: [cons
   {name: guesses, key: [ip], rate: 5/m, burst: 3, on: auth_failure}, {name: used, key: [global], rate: 5/m, burst: 3, on: response, cost: "header:x-used", statuses: [200, 404]}]
 upstreams:
   - {name: u, host: u.example, nodes: [{host: 127.0.0.1, port: 1, weight: 3, labels: {zone: a}}, {host: nobody.invalid, port: 2, priority: 1}],
-     breaker: {failures: 3, failure_ratio: 12.5%, minimum_calls: 7, slow_call: 1500ms, open_for_max: 2m, jitter: 10%}, retries: {attempts: 3, on: [error, http_503], budget: 12.5%}, timeouts: {connect: 250ms}}
-  - {name: v, nodes: [{host: "::1", port: 1}], algorithm: hash, hash_on: ["header:x-user", ip], max_in_flight: 7}
+     breaker: {failures: 3, failure_ratio: 12.5%, minimum_calls: 7, slow_call: 1500ms, open_for_max: 2m, jitter: 10%}, retries: {attempts: 3, on: [error, http_503], budget: 12.5%, per_try_timeout: 1s}, timeouts: {connect: 250ms}, fallback: {upstream: v}}
+  - {name: v, nodes: [{host: "::1", port: 1}], algorithm: hash, hash_on: ["header:x-user", ip], max_in_flight: 7, tls: {sni: v.example, min_version: TLSv1.3}, fallback: {stale: true}}
   - {name: w, nodes: [{host: "::1", port: 3}], algorithm: least_conn, slow_start: 30s}
 routes:
   - {name: a, hosts: [a.example, "*.b.example"], paths: ["/a", "/a/*", "/u/{id}/*", "/f/{*rest}", '~^/v\d+'], methods: [GET, PUT], priority: 7, upstream: u,
-     canary: {variants: [{name: stable, weight: 9, timeouts: {send: 4s}}, {name: v2, weight: 1, upstream: v, retries: {attempts: 1}}], key: "cookie:sid",
+     canary: {variants: [{name: stable, weight: 9, timeouts: {send: 4s}}, {name: v2, weight: 1, upstream: v, fallback: {stale: true}, retries: {attempts: 1}}], key: "cookie:sid",
        overrides: {header: "X-Canary: true", cookie: c, users: [b, a], permission: "a:b"}, salt: s},
-     auth: [staff], permissions: {all: ["a:b", "c:d"]}, limits: [ip], max_in_flight: 12, strip_prefix: true, protocols: [http], labels: {team: x}, timeouts: {read: 5s}}
-  - {name: b, paths: ["/b/{id}/{what}"], upstream: v, rewrite: "/x/{what}/%25/{id}", headers: {X-Id: "{id}", X-Fixed: y}, limits: [ip, user], auth: [staff],
+     auth: [staff], permissions: {all: ["a:b", "c:d"]}, limits: [ip], max_in_flight: 12, strip_prefix: true, protocols: [http], labels: {team: x}, timeouts: {read: 5s}, fallback: {status: 200, headers: {X-A: b}, body: {a: 1}}}
+  - {name: b, paths: ["/b/{id}/{what}"], upstream: v, rewrite: "/x/{what}/%25/{id}", headers: {X-Id: "{id}", X-Fixed: y}, max_body: 10m, location: "@b", limits: [ip, user], auth: [staff],
      match: [{header: X-A, equals: b}, {query: q, in: [x, y]}, {cookie: c, regex: "^d", not: true}, {header: X-E, exists: false}],
      cors: {origins: ["https://*.app.example"], methods: [GET], headers: [X-B], expose: [X-C], credentials: true, max_age: 5m}}
   - {name: c, paths: ["/c"], reply: {status: 404, headers: {X-A: b}, body: {error: none}}, allow: [office, 192.0.2.0/28], deny: [192.0.2.3], path_policy: strict}

@@ -428,3 +428,40 @@ routes:
         assert_eq!(worker.answer_headers().count(), usize::from(answer.0 != 0), "{path}");
     }
 }
+
+#[test]
+fn bodies_are_as_large_as_the_route_says() {
+    let mut gateway = Gateway::new(
+        &document(&format!(
+            "{U}routes:\n  - {{name: small, paths: [/small], upstream: u, max_body: 10}}\n  - {{name: any, paths: [/any], upstream: u}}\n"
+        )),
+        1,
+    );
+    for (path, length, expected) in [
+        ("/small", None, "small"),
+        ("/small", Some("10"), "small"),
+        ("/small", Some("11"), "body.too_large"),
+        ("/any", Some("18446744073709551615"), "any"),
+    ] {
+        let mut request = Fake::get(path);
+        request.headers.extend(length.map(|length| ("content-length".to_owned(), length.into())));
+        assert_eq!(route(&mut gateway, &request), expected, "{path} {length:?}");
+        let (_, ticket) = gateway.access(0, &request, at(0.0));
+        assert_eq!(ticket.max_body(), (path == "/small").then_some(10), "what has no length is counted");
+    }
+}
+
+#[test]
+fn a_route_may_name_who_passes_it_on() {
+    let mut gateway = Gateway::new(
+        &document(&format!(
+            "{U}routes:\n  - {{name: a, paths: [/a], upstream: u, location: \"@a\"}}\n  - {{name: b, paths: [/b], upstream: u}}\n"
+        )),
+        1,
+    );
+    for (path, expected) in [("/a", Some("@a")), ("/b", None)] {
+        let (_, ticket) = gateway.access(0, &Fake::get(path), at(0.0));
+        assert_eq!(ticket.goes_elsewhere(), expected.is_some());
+        assert_eq!(gateway.workers[0].location(&ticket, str::to_owned).as_deref(), expected);
+    }
+}

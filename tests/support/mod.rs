@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use gateway::config::{self, Secrets};
 use gateway::gateway::{Decision, Entry, Leader, Reply, Ticket, Worker};
 use gateway::state::{HeapRegion, Identity};
-use gateway::types::{Certificate, Header, Method, Now, Protocol, Request, SECOND};
+use gateway::types::{Certificate, Header, Method, Now, Protocol, Request, SECOND, Terms};
 
 /// The secret that documents of the tests refer to as `$env://SECRET`.
 pub const SECRET: &str = "q9Zk2vX7mB4nT8wL1cY6hJ3dF5gR0sPa";
@@ -29,6 +29,9 @@ pub struct Fake {
     pub headers: Vec<(String, Vec<u8>)>,
     /// The subject of a verified certificate, `None` in it for one that is not trusted; and its PEM.
     pub certificate: Option<(Option<String>, &'static str)>,
+    /// The route that its place names.
+    pub route: Option<&'static str>,
+    pub shadow: bool,
 }
 
 impl Fake {
@@ -45,6 +48,8 @@ impl Fake {
             scheme: "https",
             headers: Vec::new(),
             certificate: None,
+            route: None,
+            shadow: false,
         }
     }
 
@@ -55,6 +60,16 @@ impl Fake {
 
     pub fn host(mut self, host: &str) -> Self {
         self.host = host.into();
+        self
+    }
+
+    pub fn named(mut self, route: &'static str) -> Self {
+        self.route = Some(route);
+        self
+    }
+
+    pub fn shadow(mut self) -> Self {
+        self.shadow = true;
         self
     }
 
@@ -135,6 +150,10 @@ impl Request for Fake {
             Some((None, _)) => Certificate::Failed,
             Some((Some(subject), _)) => Certificate::Verified { subject: subject.as_bytes() },
         }
+    }
+
+    fn terms(&self) -> Terms<'_> {
+        Terms { route: self.route, shadow: self.shadow }
     }
 
     fn certificate_pem(&self) -> &[u8] {

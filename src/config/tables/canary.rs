@@ -1,5 +1,5 @@
+use super::{FALLBACK, RETRIES, TIMEOUTS};
 use super::{NAME, SOME_TEXT, field, needed};
-use super::{RETRIES, TIMEOUTS};
 use crate::config::canary::{check_key, check_mark};
 use crate::config::scalar;
 use crate::config::shape::Shape::{Integer, List, Object, ObjectOrFalse, Text, Unbuilt};
@@ -46,6 +46,7 @@ pub static VARIANT: Resource = Resource {
         field("upstream", NAME),
         field("timeouts", Object(&TIMEOUTS)),
         field("retries", Object(&RETRIES)),
+        field("fallback", Object(&FALLBACK)),
     ],
     hints: &[
         ("upstream_id", "our word is `upstream`, with the upstream's name"),

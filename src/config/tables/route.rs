@@ -40,6 +40,36 @@ pub static REPLY: Resource = Resource {
     ],
 };
 
+/// A named location of nginx.conf.
+pub static LOCATION: Form = Form { words: "the name of a location such as `@grpc`", check: location };
+
+fn location(text: &str) -> Result<(), String> {
+    match text.strip_prefix('@') {
+        Some(name) if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(()),
+        _ => Err("must be the name of a location, such as `@grpc`".to_owned()),
+    }
+}
+
+/// What is done where an upstream cannot serve.
+pub static FALLBACK: Resource = Resource {
+    fields: &[
+        field("status", Integer { min: 200, max: 599 }),
+        field("headers", HeaderTexts(&REPLY_VALUE, &REPLY_RESERVED)),
+        field("body", TextOrObject),
+        field("upstream", Text(&Form { words: "the name of an upstream", check: scalar::name })),
+        field("stale", Bool),
+    ],
+    hints: &[
+        ("code", "our word is `status`"),
+        ("status_code", "our word is `status`"),
+        ("message", "our word is `body`"),
+        ("content_type", "write `headers: {Content-Type: …}`"),
+        ("reply", "`status`, `headers` and `body` stand here themselves"),
+        ("nodes", "name an upstream of the list `upstreams`"),
+        ("cache", "write `stale: true`"),
+    ],
+};
+
 /// A redirect.
 pub static REDIRECT: Resource = Resource {
     fields: &[

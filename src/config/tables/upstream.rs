@@ -1,4 +1,4 @@
-use super::{DAY, NAME, RETRY_ON, SPAN, field, needed};
+use super::{DAY, FALLBACK, NAME, RETRY_ON, SPAN, field, needed};
 use crate::config::scalar;
 use crate::config::shape::Shape::{self, Bool, Choice, Duration, Integer, Labels, List, Object, Secret, Text, Unbuilt};
 use crate::config::shape::{Form, Resource};
@@ -24,7 +24,7 @@ pub static UPSTREAM: Resource = Resource {
         field("breaker", Object(&BREAKER)),
         field("retries", Object(&RETRIES)),
         field("timeouts", Object(&TIMEOUTS)),
-        field("fallback", Unbuilt),
+        field("fallback", Object(&FALLBACK)),
         field("tls", Object(&TLS)),
         field("max_in_flight", Integer { min: 1, max: 1_000_000 }),
         field("max_ejection_percent", Unbuilt),
@@ -43,6 +43,7 @@ pub static UPSTREAM: Resource = Resource {
         ("service_name", "our word is `discovery`"),
         ("discovery_type", "our word is `discovery`"),
         ("circuit_breaker", "our word is `breaker`"),
+        ("backup", "a node with `priority: 1` is a backup; another upstream is a `fallback`"),
         ("hash_by", "our word is `hash_on`, such as `[header:x-user]`"),
         ("key", "our word is `hash_on`, such as `[header:x-user]`"),
         ("hash_on_header", "write `hash_on: [header:NAME]`"),
@@ -148,7 +149,7 @@ pub static RETRIES: Resource = Resource {
         field("attempts", Integer { min: 1, max: 16 }),
         field("on", List(&RETRY_ON, false)),
         field("methods", Choice(&["idempotent", "all"], &[])),
-        field("per_try_timeout", Unbuilt),
+        field("per_try_timeout", SPAN),
         field("budget", Text(&PERCENTAGE)),
     ],
     hints: &[
@@ -156,6 +157,7 @@ pub static RETRIES: Resource = Resource {
         ("tries", "our word is `attempts`, the first included"),
         ("num_retries", "our word is `attempts`, the first included"),
         ("retry_on", "our word is `on`"),
+        ("timeout", "our word is `per_try_timeout`"),
     ],
 };
 

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, fence};
 use crate::metrics::{
     HEAD, Names, OTHER_DURATION, OTHER_REQUESTS, OTHER_UPSTREAM, RESERVED, SLOT, Series, bucket, head, status_place,
 };
-use crate::types::{Id, Method};
+use crate::types::{Id, Method, Reason};
 
 /// How far from its home a series may live.
 pub const PROBES: usize = 32;
@@ -107,6 +107,15 @@ impl<'a> Shard<'a> {
         match self.claim_about(Series::limited(route, rule), about) {
             Some(counters) => counters.add(Series::LIMITED_COUNT, 1),
             None => self.slot(HEAD).add(head::OTHER_LIMITED, 1),
+        }
+    }
+
+    /// Counts a request on `route` that would have been refused for `reason`.
+    #[cold]
+    pub fn shadowed(self, route: Id, reason: Reason) {
+        match self.claim(Series::shadowed(route, reason)) {
+            Some(counters) => counters.add(1, 1),
+            None => self.slot(HEAD).add(head::OTHER_SHADOWED, 1),
         }
     }
 
@@ -203,6 +212,7 @@ impl<'a> Shard<'a> {
         head.put(head::SWEEP, sweeps << 32 | (index as u64 + 1));
         fence(Release);
         match series.heir() {
+            _ if series.is_shadowed() => head.add(head::OTHER_SHADOWED, counters.word(1)),
             _ if series.is_limited() => head.add(head::OTHER_LIMITED, counters.word(Series::LIMITED_COUNT)),
             None if series.0 <= FREED => {}
             None => head.add(head::OTHER_STATUS, (1..SLOT).map(|word| counters.word(word)).sum()),

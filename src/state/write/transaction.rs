@@ -99,6 +99,19 @@ impl Transaction<'_> {
         priority: i32,
         conditions: u16,
     ) -> Result<Id, Full> {
+        self.put_route_with_table(name, value, digest, rules, (methods, priority, conditions), (0, &[]))
+    }
+
+    /// The same, with a mutable block as of [`Transaction::put_with_table`]: fingerprint and words.
+    pub fn put_route_with_table<T: Object>(
+        &mut self,
+        name: &str,
+        value: &T,
+        digest: u64,
+        rules: &[Rule],
+        (methods, priority, conditions): (Methods, i32, u16),
+        table: (u64, &[u64]),
+    ) -> Result<Id, Full> {
         let payload = self.archive(value)?;
         let mut keys: Vec<Key> = Vec::with_capacity(rules.len());
         for (index, rule) in rules.iter().enumerate() {
@@ -112,7 +125,7 @@ impl Transaction<'_> {
         }
         self.put_any(
             Value { keys: &keys, methods, priority, conditions, ..Value::plain::<T>(name, payload, digest) },
-            |_, _| Ok(0),
+            |draft, old| carried(draft, old, table),
         )
     }
 
@@ -127,22 +140,7 @@ impl Transaction<'_> {
         words: &[u64],
     ) -> Result<Id, Full> {
         let payload = self.archive(value)?;
-        self.put_any(Value::plain::<T>(name, payload, digest), |draft, old| {
-            let memory = draft.memory;
-            let carried = old.map(|old| blob::table(&memory, old)).filter(|&carried| {
-                carried != 0
-                    && table::fingerprint(&memory, carried) == fingerprint
-                    && table::count(&memory, carried) == words.len()
-            });
-            match carried {
-                Some(carried) => Ok(carried),
-                None => {
-                    let block = draft.allocate(table::size(words.len()))?;
-                    table::write(&memory, block, fingerprint, words);
-                    Ok(block)
-                }
-            }
-        })
+        self.put_any(Value::plain::<T>(name, payload, digest), |draft, old| carried(draft, old, (fingerprint, words)))
     }
 
     /// Takes an object away, with its name and its rules; false when there is none.
@@ -157,6 +155,12 @@ impl Transaction<'_> {
             Ok(()) => Ok(true),
             Err(error) => Err(self.fail_key(error, 0)),
         }
+    }
+
+    /// The generation that a commit begins.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.writer.draft.root.generation
     }
 
     /// The policy as the transaction would leave it.
@@ -296,6 +300,27 @@ impl Transaction<'_> {
 impl<'a> Value<'a> {
     fn plain<T: Object>(name: &'a str, payload: AlignedVec, digest: u64) -> Self {
         Self { kind: T::KIND, name, payload, digest, keys: &[], methods: Methods::NONE, priority: 0, conditions: 0 }
+    }
+}
+
+/// The block of the object that is replaced, where it goes on, else a new one; none where there are no words.
+fn carried(draft: &mut Draft, old: Option<Ref>, (fingerprint, words): (u64, &[u64])) -> Result<Ref, NoRoom> {
+    if words.is_empty() {
+        return Ok(0);
+    }
+    let memory = draft.memory;
+    let carried = old.map(|old| blob::table(&memory, old)).filter(|&carried| {
+        carried != 0
+            && table::fingerprint(&memory, carried) == fingerprint
+            && table::count(&memory, carried) == words.len()
+    });
+    match carried {
+        Some(carried) => Ok(carried),
+        None => {
+            let block = draft.allocate(table::size(words.len()))?;
+            table::write(&memory, block, fingerprint, words);
+            Ok(block)
+        }
     }
 }
 

@@ -1,0 +1,88 @@
+//! Retries within their budget, ejections below their ceiling.
+
+use std::collections::BTreeMap;
+
+use crate::sight::Seen;
+use crate::trace::{Checked, broken};
+
+/// Retries that need not be earned.
+const FREE: u64 = 3;
+
+/// What one upstream's budget has seen since its table was written.
+#[derive(Default)]
+struct Budget {
+    written: u32,
+    /// Thousandths of a retry.
+    earned: u64,
+    retries: u64,
+}
+
+#[derive(Default)]
+pub struct Retries {
+    budgets: BTreeMap<String, Budget>,
+    /// All of them, for the summary.
+    pub count: u64,
+}
+
+impl Retries {
+    /// A request to `upstream` that earns `budget` per cent of a retry.
+    pub fn request(&mut self, upstream: &str, budget: u32) {
+        if let Some(found) = self.budgets.get_mut(upstream) {
+            found.earned += u64::from(budget) * 10;
+        }
+    }
+
+    pub fn retry(&mut self, upstream: &str) -> Checked {
+        self.count += 1;
+        let Some(Budget { earned, retries, .. }) = self.budgets.get_mut(upstream) else { return Ok(()) };
+        *retries += 1;
+        if *retries * 1_000 > *earned + FREE * 1_000 {
+            return broken(
+                "retry budget",
+                format!("{upstream}: {retries} retries, {FREE} + {} are earned", *earned / 1_000),
+            );
+        }
+        Ok(())
+    }
+
+    /// A table that was written anew begins anew.
+    pub fn step(&mut self, seen: &[Seen]) {
+        self.budgets.retain(|name, _| seen.iter().any(|seen| seen.name == *name));
+        for seen in seen {
+            match self.budgets.get_mut(&seen.name) {
+                Some(found) if found.written == seen.written => {}
+                _ => {
+                    self.budgets.insert(seen.name.clone(), Budget { written: seen.written, ..Budget::default() });
+                }
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+pub struct Ejections {
+    /// Peers that are out, by key.
+    out: BTreeMap<u64, ()>,
+    pub count: u64,
+}
+
+impl Ejections {
+    /// Whoever was ejected in this step must have been within the ceiling.
+    pub fn step(&mut self, seen: &[Seen]) -> Checked {
+        for seen in seen {
+            let out = seen.peers.iter().filter(|(_, available)| !available).count();
+            for (key, available) in &seen.peers {
+                if *available {
+                    self.out.remove(key);
+                } else if self.out.insert(*key, ()).is_none() {
+                    self.count += 1;
+                    if out * 2 > seen.peers.len() {
+                        let all = seen.peers.len();
+                        return broken("ejection ceiling", format!("{}: {out} of {all} nodes are out", seen.name));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
