@@ -12,14 +12,15 @@ use std::hint::black_box;
 use std::sync::atomic::AtomicU64;
 
 use gateway::auth::{Algorithm, Claims, Jwt, Key, Material, Requirement, Verifier, allows};
-use gateway::balancer::{PickTable, Rng, Seat, Tried};
+use gateway::balancer::{self, Member, PickTable, Policy, Rng, Seat, Tried};
 use gateway::cache::{ArchivedQuery, Canonical, Field, KeyHasher, Query, canonical};
+use gateway::canary::{self, Salt, Who, place, with_live};
 use gateway::config::{self, Document};
 use gateway::gateway::{Decision, Entry, Outcome, Route, Ticket, TryEnd, Worker, publish};
 use gateway::limiter::Quota;
 use gateway::router::pattern::{Host, Path, Rule};
 use gateway::state::tables::breaker;
-use gateway::state::tables::peers::Peers;
+use gateway::state::tables::peers::{Peers, WIDTH};
 use gateway::state::tables::rate::RateTable;
 use gateway::state::tables::shards::Shard;
 use gateway::state::tables::slot::Slots;
@@ -30,19 +31,21 @@ use jwt::entry;
 use serde_json::json;
 use support::{Fake, SECRET, TestSecrets, at};
 
-const DECISIONS: [Listed; 18] = [
+const DECISIONS: [Listed; 20] = [
     ("static_route_1k", || route(1_000, "/api/v1/service77/orders"), 1_000),
     ("static_route_100k", || route(100_000, "/api/v1/service77/orders"), 1_000),
     ("param_route_1k", || route(1_000, "/api/v1/service77/items/4711"), 1_000),
     ("param_route_100k", || route(100_000, "/api/v1/service77/items/4711"), 1_000),
     ("bucket_hot", bucket, 1_000),
-    ("pick_3", || pick(3), 1_000),
-    ("pick_10k", || pick(10_000), 1_000),
+    ("pick_3", || pick(balancer::Algorithm::Adaptive, 3), 1_000),
+    ("pick_10k", || pick(balancer::Algorithm::Adaptive, 10_000), 1_000),
     ("hs256_verify", hs256, 200),
     ("permission", permission, 1_000),
     ("breaker_allow_report", breaker_pair, 1_000),
+    ("canary_choice", canary_choice, 1_000),
     ("metrics_of_a_request", metrics, 1_000),
     ("access_open_route", || access("/api/v1/open"), 500),
+    ("access_canary_route", || access("/api/v1/split"), 500),
     ("access_no_route", || access("/nowhere"), 500),
     ("full_chain", full_chain, 200),
     ("cache_key_10_sorted", || cache_key("a=1&b=2&c=3&d=4&e=5&f=6&g=7&h=8&i=9&j=10"), 1_000),
@@ -55,6 +58,20 @@ const DECISIONS: [Listed; 18] = [
     ("publish_one_change_100k", publish_one, 3),
 ];
 
+/// Picks by the other algorithms: measured in time, not bound in instructions.
+const PICKS: [Listed; 10] = [
+    ("round_robin_3", || pick(balancer::Algorithm::RoundRobin, 3), 1_000),
+    ("round_robin_10k", || pick(balancer::Algorithm::RoundRobin, 10_000), 1_000),
+    ("least_conn_3", || pick(balancer::Algorithm::LeastConn, 3), 1_000),
+    ("least_conn_10k", || pick(balancer::Algorithm::LeastConn, 10_000), 1_000),
+    ("p2c_ewma_3", || pick(balancer::Algorithm::P2cEwma, 3), 1_000),
+    ("p2c_ewma_10k", || pick(balancer::Algorithm::P2cEwma, 10_000), 1_000),
+    ("hash_3", || pick(balancer::Algorithm::Hash, 3), 1_000),
+    ("hash_10k", || pick(balancer::Algorithm::Hash, 10_000), 1_000),
+    ("random_3", || pick(balancer::Algorithm::Random, 3), 1_000),
+    ("random_10k", || pick(balancer::Algorithm::Random, 10_000), 1_000),
+];
+
 fn main() {
     if let Asked::Report(filter) = harness::answer(&DECISIONS) {
         report(filter.as_deref());
@@ -63,7 +80,7 @@ fn main() {
 
 fn report(filter: Option<&str>) {
     println!("{:<26} {:>12} {:>12}", "decision", "ns (best)", "ns (median)");
-    for (name, prepare, calls) in DECISIONS {
+    for (name, prepare, calls) in DECISIONS.into_iter().chain(PICKS) {
         if filter.is_some_and(|filter| !name.contains(filter)) {
             continue;
         }
@@ -90,6 +107,8 @@ upstreams:
      breaker: {failures: 10}}
 routes:
   - {name: open, paths: ["/api/v1/open"], upstream: u}
+  - {name: split, paths: ["/api/v1/split"], upstream: u,
+     canary: {variants: [{name: stable, weight: 95}, {name: v2, weight: 5}], overrides: {header: "X-Canary: true", cookie: canary=true}}}
   - {name: r, paths: ["/x"], methods: [GET], auth: [staff], permissions: {any: ["orders:read"]}, limits: [ip, user],
      upstream: u}
 "#;
@@ -141,17 +160,24 @@ fn bucket() -> Job {
     })
 }
 
-fn pick(count: u32) -> Job {
-    let peers: &'static [AtomicU64] = (0..16 * count.max(64)).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
-    let words: &'static [AtomicU64] =
-        (0..PickTable::words(count)).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
+fn pick(algorithm: balancer::Algorithm, count: u32) -> Job {
+    let peers: &'static [AtomicU64] =
+        (0..2 * WIDTH * count.max(64) as usize).map(|_| AtomicU64::new(0)).collect::<Vec<_>>().leak();
     let peers = Peers::new(peers);
-    let table = PickTable::new(words, count).unwrap();
-    let seats = (0..count).map(|n| Seat { weight: 1 + n % 3, priority: 0, slot: peers.claim(u64::from(n) + 1) });
+    let policy = Policy { algorithm, ..Policy::default() };
+    let seats: Vec<Seat> =
+        (0..count).map(|n| Seat { weight: 1 + n % 3, priority: 0, slot: peers.claim(u64::from(n) + 1) }).collect();
+    let names: Vec<String> = (0..count).map(|n| format!("10.0.{}.{}:80", n >> 8, n & 255)).collect();
+    // A ring may weigh so much and no more.
+    let node = |(server, place)| Member { server, weight: 1, priority: 0, first: place, count: 1 };
+    let nodes: Vec<Member<'_>> = names.iter().map(String::as_str).zip(0..).map(node).collect();
+    let words: &'static [AtomicU64] = PickTable::lay(policy, &seats, &nodes).leak();
+    let table = PickTable::new(words, count).unwrap().under(policy);
     table.build(seats, &peers, at(0.0).mono);
-    let mut rng = Rng::new(7);
+    let (mut rng, mut key) = (Rng::new(7), 0_u32);
     Box::new(move || {
-        black_box(table.pick(&peers, &Tried::new(), &mut rng, at(0.0).mono)).unwrap();
+        key = key.wrapping_add(0x9e37_79b9);
+        black_box(table.keyed(Some(key)).pick(&peers, &Tried::new(), &mut rng, at(0.0).mono)).unwrap();
     })
 }
 
@@ -196,6 +222,15 @@ fn breaker_pair() -> Job {
     Box::new(move || {
         let permit = breaker::allow(slot, black_box(&settings), 1, at(0.0).mono).unwrap();
         black_box(breaker::report(slot, &settings, permit, true, at(0.0).mono));
+    })
+}
+
+/// A known user between two variants, of which one is being promoted.
+fn canary_choice() -> Job {
+    let key = Salt::new("orders".to_owned()).key;
+    Box::new(move || {
+        let bucket = canary::bucket(black_box(key), Who::Name(black_box(b"user-1234567")));
+        black_box(place(bucket, with_live([95, 5].into_iter(), black_box(2_500))));
     })
 }
 

@@ -5,3 +5,5 @@ mod support;
 
 #[path = "canary/choice.rs"]
 mod choice;
+#[path = "canary/promotion.rs"]
+mod promotion;

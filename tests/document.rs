@@ -60,6 +60,12 @@ routes:
       variants: [{name: x, weight: 90}, {name: y, weight: 0, upstream: u}, {name: z, weight: 1, upstream: u, retries: {attempts: 3}}]
       overrides: {header: X-A, cookie: "c=d", users: [b, a]}
       key: "header:X-B"
+  - name: w
+    paths: [/w]
+    upstream: u
+    canary:
+      variants: [{name: x, weight: 1}, {name: y}]
+      promote: {steps: [0.25%, 5%, 50%], every: 1500ms, on_failure: hold, max_latency: 120%}
   - {name: b, paths: [/b], limits: [{key: [global], rate: 5/h, mode: shadow}], upstream: {nodes: [{host: "::1", port: 2}]}}
   - {name: e, paths: [/e], upstream: u, cache: {zone: api, ttl: 5m, stale_while_revalidate: 1s}}
   - {name: c, paths: [/c], limits: [], reply: {status: 418, headers: {X-A: b}, body: {b: 1, a: [2]}}}

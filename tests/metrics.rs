@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use gateway::balancer;
-use gateway::metrics::{BreakerGauge, Gauges, Names, Series, render};
+use gateway::metrics::{BreakerGauge, CanaryGauge, Gauges, Names, Series, render};
 use gateway::state::tables::shards::Shard;
 use gateway::types::{Id, Method};
 
@@ -55,12 +55,13 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
         let (family, words) = rest.split_once(' ').unwrap();
         assert!(!words.is_empty() && families.insert(family.to_owned()), "{family} twice");
         let kind = lines.next().unwrap().strip_prefix(&format!("# TYPE {family} ")).unwrap().to_owned();
-        assert!(["counter", "gauge", "histogram"].contains(&kind.as_str()));
+        assert!(["counter", "gauge", "histogram", "summary"].contains(&kind.as_str()));
         assert_eq!(kind == "counter", family.ends_with("_total"), "{family}");
         while let Some(line) = lines.next_if(|line| !line.starts_with('#')) {
             let (series, value) = line.rsplit_once(' ').unwrap();
             let name = series.split('{').next().unwrap();
             let fits = match kind.as_str() {
+                "summary" => ["_sum", "_count"].iter().any(|end| name == format!("{family}{end}")),
                 "histogram" => ["_bucket", "_sum", "_count"].iter().any(|end| name == format!("{family}{end}")),
                 _ => name == family,
             };
@@ -84,6 +85,10 @@ fn every_family_is_there_before_anything_was_counted() {
         ("gateway_upstream_duration_seconds", "histogram"),
         ("gateway_active_connections", "gauge"),
         ("gateway_rate_limit_hits_total", "counter"),
+        ("gateway_canary_requests_total", "counter"),
+        ("gateway_canary_errors_total", "counter"),
+        ("gateway_canary_duration_seconds", "summary"),
+        ("gateway_canary_share_ratio", "gauge"),
         ("gateway_circuit_breaker_state", "gauge"),
         ("gateway_circuit_breaker_forced", "gauge"),
         ("gateway_config_generation", "gauge"),
@@ -128,10 +133,12 @@ fn what_is_counted_is_what_is_read() {
             breakers: vec![BreakerGauge { upstream: "pool", state: 2, forced: false }],
             key_sets: vec![("idp", 7.5)],
             in_flight: vec![("orders", 3)],
+            canaries: vec![CanaryGauge { route: "orders", variant: "v2", share: 0.25 }],
         },
     );
     for (series, expected) in [
         (r#"gateway_route_in_flight{route="orders"}"#, 3.0),
+        (r#"gateway_canary_share_ratio{route="orders",variant="v2"}"#, 0.25),
         (r#"gateway_requests_total{route="orders",method="GET",status="200"}"#, 4.0),
         (r#"gateway_requests_total{route="orders",method="GET",status="499"}"#, 2.0),
         (r#"gateway_requests_total{route="-",method="OTHER",status="404"}"#, 2.0),

@@ -42,6 +42,9 @@ unsafe fn access(r: *mut ngx_http_request_t, conf: &LocConf) -> ngx_int_t {
             Some(Ok(rc)) => return rc,
             Some(Err(reason)) => return refuse(r, context, Reply::new(reason)),
         }
+        if !forward::has_list(r) {
+            return 500;
+        }
         let terms = conf.terms();
         // try_files, error_page and named locations come here again: what was left of a URI has been decided, another
         // is routed anew, and in no case is a limit taken twice.

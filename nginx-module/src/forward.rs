@@ -102,6 +102,20 @@ pub unsafe fn undo(r: *mut ngx_http_request_t, context: &mut Context) -> bool {
     }
 }
 
+/// Makes a list of headers where the request has none to push to: nginx makes none for HTTP/0.9, which has no headers.
+/// False when there was no memory.
+///
+/// # Safety
+///
+/// `r` is a live request.
+pub unsafe fn has_list(r: *mut ngx_http_request_t) -> bool {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let list = &raw mut (*r).headers_in.headers;
+        !(*list).part.elts.is_null() || ngx_list_init(list, (*r).pool, 4, size_of::<ngx_table_elt_t>()) == rc::OK
+    }
+}
+
 /// Whether the client's copies of the header are dropped, in whatever spelling a backend may take for it.
 fn is_dropped(name: &[u8], worker: &Worker) -> bool {
     let is_own = name.first() == Some(&b'x')

@@ -71,6 +71,20 @@ pub fn place(bucket: u32, weights: impl Iterator<Item = u64> + Clone) -> usize {
     0
 }
 
+/// The weights where the last variant has `share` hundredths of a percent by now, and the others what is left in their
+/// old proportions, or the first alone where theirs are all 0. `weights` are at most 2^24 together.
+#[inline]
+pub fn with_live(weights: impl ExactSizeIterator<Item = u64> + Clone, share: u64) -> impl Iterator<Item = u64> + Clone {
+    let last = weights.len().saturating_sub(1);
+    let others: u64 = weights.clone().take(last).sum();
+    let left = BUCKETS.saturating_sub(share);
+    weights.enumerate().map(move |(index, weight)| match (index == last, others) {
+        (true, others) => share * others.max(1),
+        (false, 0) => u64::from(index == 0) * left,
+        (false, _) => weight * left,
+    })
+}
+
 /// The variant that an override names. `header` and `cookie` are the values that the request brings under the names of
 /// the overrides; `named` finds a variant by name, `candidate` is where the others lead.
 #[must_use]
@@ -125,6 +139,24 @@ mod tests {
             assert_eq!(counts, expected, "{weights:?}");
         }
         assert_eq!(place(0, std::iter::empty()), 0);
+    }
+
+    #[test]
+    fn a_live_share_leaves_the_others_their_proportions() {
+        for (weights, share, expected) in [
+            (&[95, 5][..], 2_500, &[7_500, 2_500][..]),
+            (&[95, 5], 0, &[10_000, 0]),
+            (&[95, 0], 10_000, &[0, 10_000]),
+            (&[0, 7], 1, &[9_999, 1]),
+            (&[60, 20, 20], 5_000, &[3_750, 1_250, 5_000]),
+            (&[1, 3, 0], 2_000, &[2_000, 6_000, 2_000]),
+        ] {
+            let mut counts = vec![0; weights.len()];
+            for bucket in 0..BUCKETS as u32 {
+                counts[place(bucket, with_live(weights.iter().copied(), share))] += 1;
+            }
+            assert_eq!(counts, expected, "{weights:?} {share}");
+        }
     }
 
     #[test]

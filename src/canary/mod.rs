@@ -13,9 +13,11 @@
 //! other does.
 
 mod choose;
+mod promote;
 mod settings;
 
-pub use choose::{Rule, Who, bucket, overridden, place};
+pub use choose::{Rule, Who, bucket, overridden, place, with_live};
+pub use promote::{ArchivedPromote, CERTAIN, Event, Phase, Promote, STEPS_MAX, State, Tally, Verdict, Why, log};
 pub use settings::{
     ArchivedKey, ArchivedOverrides, ArchivedRules, BUCKETS, Key, Mark, Overrides, Rules, Salt, VARIANTS_MAX, key_of,
 };

@@ -7,7 +7,8 @@ use super::upstream::{WrittenRetries, timeouts, timeouts_or};
 use super::{Context, fallback, scalar};
 use crate::auth::Requirement;
 use crate::balancer::Timeouts;
-use crate::canary::{BUCKETS, Key, Mark, Overrides, Rules, Salt, VARIANTS_MAX};
+use crate::canary::{BUCKETS, Key, Mark, Overrides, Promote, Rules, STEPS_MAX, Salt, VARIANTS_MAX};
+use crate::types::SECOND;
 
 /// As far as it is written.
 #[derive(Clone)]
@@ -17,6 +18,7 @@ pub(super) struct Written {
     permission: Option<Requirement>,
     key: Option<Key>,
     salt: Option<String>,
+    promote: Option<Promote>,
 }
 
 #[derive(Clone)]
@@ -43,17 +45,22 @@ pub(super) struct Around<'a> {
 
 /// Reads what the tables have checked.
 pub(super) fn read(at: &At<'_>, context: &Context<'_>) -> Written {
+    let promote = at.object("promote").map(|at| promote(&at));
     let list = at.get("variants");
+    let last = list.iter().flat_map(At::items).count().saturating_sub(1);
     let mut variants: Vec<WrittenVariant> = Vec::new();
-    for item in list.iter().flat_map(At::items).filter(At::is_object) {
+    for (index, item) in list.iter().flat_map(At::items).enumerate().filter(|(_, item)| item.is_object()) {
         let name = item.text("name").unwrap_or_default().to_owned();
         if variants.iter().any(|other| other.name == name)
             && let Some(at) = item.get("name")
         {
             at.error("is the name of another variant too");
         }
-        if item.get("weight").is_none() {
-            item.error("needs `weight`: a share, relative to the other variants'");
+        let is_promoted = promote.is_some() && index == last && index > 0;
+        match item.get("weight") {
+            None if !is_promoted => item.error("needs `weight`: a share, relative to the other variants'"),
+            Some(at) if is_promoted => at.error("is what `promote` says, as this is the last variant; leave it out"),
+            _ => {}
         }
         let upstream = item.get("upstream").filter(|at| context.names.upstreams.refer(at));
         variants.push(WrittenVariant {
@@ -85,6 +92,38 @@ pub(super) fn read(at: &At<'_>, context: &Context<'_>) -> Written {
             .and_then(|at| Requirement::new(false, vec![at.text("permission")?.to_owned()]).ok()),
         key: at.parsed("key", parse_key),
         salt: at.text("salt").map(str::to_owned),
+        promote,
+    }
+}
+
+fn promote(at: &At<'_>) -> Promote {
+    let span = |name, default| at.parsed(name, scalar::duration).unwrap_or(default);
+    let part = |name, default| at.parsed(name, scalar::hundredths).unwrap_or(default);
+    let list = at.get("steps");
+    let mut steps: Vec<u16> = Vec::new();
+    for item in list.iter().flat_map(At::items) {
+        let Some(Ok(share)) = item.node.text().map(scalar::hundredths) else { continue };
+        match u16::try_from(share) {
+            Ok(0) => item.error("must be above 0"),
+            Ok(share) if u64::from(share) > BUCKETS => item.error("must be at most 100%"),
+            Ok(share) if steps.last().is_some_and(|before| *before >= share) => {
+                item.error("must be above the share before it");
+            }
+            Ok(share) => steps.push(share),
+            Err(_) => item.error("must be at most 100%"),
+        }
+    }
+    if let Some(list) = list.as_ref().filter(|_| steps.len() > STEPS_MAX) {
+        list.error(format!("{} steps, at most {STEPS_MAX} are possible", steps.len()));
+    }
+    Promote {
+        steps: if list.is_some() { steps } else { vec![500, 2_500, 5_000, 10_000] },
+        every: span("every", 600 * SECOND),
+        minimum_requests: at.number("minimum_requests").unwrap_or(100),
+        max_error_rate: part("max_error_rate", 100),
+        max_latency: part("max_latency", 5_000),
+        cool_down: span("cool_down", 1_800 * SECOND),
+        hold: at.text("on_failure") == Some("hold"),
     }
 }
 
@@ -134,6 +173,7 @@ impl Written {
                 salt: Salt::new(self.salt.unwrap_or_else(|| around.name.to_owned())),
             },
             permission: self.permission,
+            promote: self.promote,
         }
     }
 

@@ -185,6 +185,8 @@ pub struct Canary {
     pub rules: canary::Rules,
     /// What a caller must be permitted for an override to count; `None` = nothing.
     pub permission: Option<Permissions>,
+    /// How the candidate is promoted; it has no weight then.
+    pub promote: Option<canary::Promote>,
 }
 
 /// One version of a service.

@@ -105,6 +105,24 @@ pub fn percentage(text: &str) -> Result<u16, String> {
     u16::try_from(tenths).ok().filter(|tenths| *tenths <= 1_000).ok_or_else(|| "must be at most 100%".to_owned())
 }
 
+/// Reads `20%`, `2.5%` or `0.25%` as hundredths of a percent, at most 1,000 percent.
+///
+/// # Errors
+///
+/// What would be right.
+pub fn hundredths(text: &str) -> Result<u32, String> {
+    const FORM: &str = "a percentage such as `20%` or `0.25%`";
+    let number_text = text.strip_suffix('%').ok_or_else(|| format!("must be {FORM}"))?;
+    let (whole, rest) = number_text.split_once('.').unwrap_or((number_text, "0"));
+    let scale = match rest.len() {
+        1 => 10,
+        2 => 1,
+        _ => return Err(format!("must be {FORM}")),
+    };
+    let hundredths = number(whole, FORM)?.saturating_mul(100).saturating_add(number(rest, FORM)? * scale);
+    u32::try_from(hundredths).ok().filter(|part| *part <= 100_000).ok_or_else(|| "must be at most 1000%".to_owned())
+}
+
 /// Checks the name of an object: 1 to [`NAME_MAX`] bytes, no slash (made names have one), nothing invisible.
 ///
 /// # Errors
@@ -301,6 +319,14 @@ mod tests {
         }
         for (text, expected) in [("20%", Some(200)), ("2.5%", Some(25)), ("0%", Some(0)), ("100%", Some(1000))] {
             assert_eq!(percentage(text).ok(), expected, "for {text}");
+        }
+        for (text, expected) in
+            [("20%", 2_000), ("2.5%", 250), ("0.25%", 25), ("0%", 0), ("100%", 10_000), ("1000%", 100_000)]
+        {
+            assert_eq!(hundredths(text), Ok(expected), "for {text}");
+        }
+        for text in ["20", "%", "1001%", "0.125%", "1.%", "-1%", ".5%"] {
+            assert!(hundredths(text).is_err(), "for {text}");
         }
         for text in ["20", "%", "101%", "100.1%", "2.55%", "-1%", "1e2%", ".5%"] {
             assert!(percentage(text).is_err(), "for {text}");

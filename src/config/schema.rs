@@ -36,6 +36,7 @@ static DEFINED: &[(&str, &Resource)] = &[
     ("node", &tables::NODE),
     ("overrides", &tables::OVERRIDES),
     ("permissions", &tables::PERMISSIONS),
+    ("promote", &tables::PROMOTE),
     ("redirect", &tables::REDIRECT),
     ("reply", &tables::REPLY),
     ("fallback", &tables::FALLBACK),
@@ -158,6 +159,7 @@ fn text(form: &Form) -> Value {
     }
     let pattern = match form.words {
         words if words.starts_with("a rate") => "^[0-9]+r?/[smh]$",
+        words if words.starts_with("a percentage of at most two decimals") => "^[0-9]+(\\.[0-9]{1,2})?%$",
         words if words.starts_with("a percentage") => "^[0-9]+(\\.[0-9])?%$",
         words if words.starts_with("the count in a header") => "^header:",
         words if words.starts_with("a path such") => "^[/~]",

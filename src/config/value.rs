@@ -485,10 +485,12 @@ fn canary(canary: &Canary) -> Value {
     let mut fields = Fields::default();
     fields.list(
         "variants",
-        canary.variants.iter().map(|variant| {
+        canary.variants.iter().enumerate().map(|(index, variant)| {
             let mut fields = Fields::default();
             fields.put("name", variant.name.as_str());
-            fields.put("weight", variant.weight);
+            if canary.promote.is_none() || index + 1 < canary.variants.len() {
+                fields.put("weight", variant.weight);
+            }
             // A made one is the route's.
             if !is_made(&variant.upstream) {
                 fields.put("upstream", variant.upstream.as_str());
@@ -527,6 +529,19 @@ fn canary(canary: &Canary) -> Value {
         Key::Cookie(name) => fields.put("key", format!("cookie:{name}")),
     }
     fields.put("salt", rules.salt.text.as_str());
+    if let Some(promote) = &canary.promote {
+        let part = |part: u32| format!("{}.{:02}%", part / 100, part % 100);
+        let steps: Vec<String> = promote.steps.iter().map(|step| part(u32::from(*step))).collect();
+        let word = if promote.hold { "hold" } else { "rollback" };
+        fields.put(
+            "promote",
+            json!({
+                "steps": steps, "every": duration(promote.every), "minimum_requests": promote.minimum_requests,
+                "max_error_rate": part(promote.max_error_rate), "max_latency": part(promote.max_latency),
+                "cool_down": duration(promote.cool_down), "on_failure": word,
+            }),
+        );
+    }
     fields.done()
 }
 

@@ -13,6 +13,7 @@ use super::fallback::{Resort, fallback_of};
 use super::hash_key::Source;
 use super::limit::Limits;
 use super::object::{ArchivedAddresses, ArchivedRoute, Route, Upstream};
+use super::promote::live_words;
 use super::route::{Asked, parameter};
 use super::ticket::{Passed, Stage, Ticket};
 use super::worker::{Out, Worker};
@@ -218,7 +219,7 @@ impl Worker {
         };
         let choice = |auth| {
             let canary = route.get().canary.as_ref()?;
-            Some(Choice { view: &view, canary, request, callers, auth })
+            Some(Choice { view: &view, canary, words: live_words(&route), request, callers, auth })
         };
         let auth = match guarded {
             Ok(auth) => auth,

@@ -302,10 +302,12 @@ fn purge(region: &Region, view: &View<'_>, what: Purge<'_>) -> bool {
     };
     match what {
         Purge::All => {
-            let purged = view.each::<Route>().filter(|route| add(route.table(), 0)).count();
+            let purged = view.each::<Route>().filter(|route| route.cache.is_some() && add(route.table(), 0)).count();
             purged > 0
         }
-        Purge::Route(name) => view.named::<Route>(name).is_some_and(|route| add(route.table(), 0)),
+        Purge::Route(name) => {
+            view.named::<Route>(name).is_some_and(|route| route.cache.is_some() && add(route.table(), 0))
+        }
         Purge::Tag(PATHS) => false,
         Purge::Tag(name) => view.named::<CacheTag>(name).is_some_and(|tag| add(tag.table(), 0)),
         Purge::Path { host, path } => {

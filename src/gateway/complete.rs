@@ -1,6 +1,7 @@
 //! `complete`: what is learnt from a request that is over.
 
 use super::access::Entry;
+use super::canary;
 use super::object::Upstream;
 use super::ticket::{Stage, Ticket};
 use super::worker::Worker;
@@ -74,6 +75,9 @@ impl Worker {
         if ticket.counted
             && let Some(shard) = Self::shard(&self.region, self.reader.slot())
         {
+            if ticket.variant != 0 {
+                canary::count(shard, ticket, outcome, now);
+            }
             shard.disconnected();
             shard.request(ticket.route, ticket.method, outcome.status, now.mono.saturating_sub(ticket.started));
             if ticket.shadow

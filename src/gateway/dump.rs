@@ -168,6 +168,7 @@ fn read_canary(tree: &Tree<'_>, owner: &str, canary: Canary) -> Result<config::C
         variants: variants.collect::<Result<_, _>>()?,
         rules: canary.rules,
         permission: canary.permission,
+        promote: canary.promote,
     })
 }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::key_sets::KeySets;
 use super::object::Upstream;
+use super::promote::Promotions;
 use super::publish::{PublishError, Published, publish};
 use super::revoke::Lists;
 use super::worker::inherit;
@@ -74,6 +75,7 @@ pub struct Leader {
     /// The generation whose lists are followed.
     followed: u32,
     key_sets: KeySets,
+    promotions: Promotions,
     walk: Walk,
     nonces: Walk,
     /// When seats and averages were last looked after, microseconds.
@@ -108,6 +110,7 @@ impl Leader {
             revoked: Lists::default(),
             followed: 0,
             key_sets: KeySets::default(),
+            promotions: Promotions::default(),
             walk: Walk::default(),
             nonces: Walk::default(),
             tended: 0,
@@ -184,6 +187,9 @@ impl Leader {
         if now.mono.saturating_sub(self.tended) >= SECOND {
             self.tended = now.mono;
             self.reap();
+            if let Some(view) = self.reader.as_ref().and_then(Reader::enter) {
+                self.promotions.tick(&self.region, &view, now, log);
+            }
             Peers::new(self.region.peer_words()).tend(now.mono);
         }
         self.build_tables(now);

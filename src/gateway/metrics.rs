@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::key_sets;
 use super::leader::counter;
 use super::limit::IN_FLIGHT;
 use super::object::{Route, Upstream};
 use super::worker::{Worker, breaker_state};
+use super::{key_sets, promote};
 use crate::breaker::State;
 use crate::limiter::Limiter;
 use crate::metrics::{BreakerGauge, Gauges, Names, Series, render};
@@ -54,6 +54,7 @@ impl Worker {
             ],
             breakers: breakers.collect(),
             in_flight: in_flight.collect(),
+            canaries: promote::shares(&view.tree()),
             key_sets: key_sets::ages(&view.tree(), now),
         };
         render(shards, &index, &gauges).unwrap_or_default()
@@ -107,6 +108,12 @@ impl Names for Index<'_> {
     fn route(&self, slot: u32, birth: u16) -> Option<&str> {
         let route = self.tree.at::<Route>(slot & ROUTE_SLOT)?;
         (route.id().birth as u16 == birth).then(|| route.name())
+    }
+
+    fn variant(&self, route: Id, key: u64) -> Option<(&str, &str)> {
+        let route = self.tree.object::<Route>(route)?;
+        let variant = route.get().canary.as_ref()?.variants.iter().find(|variant| variant.key.to_native() == key)?;
+        Some((route.name(), variant.name.as_str()))
     }
 
     fn rule(&self, id: Id) -> Option<&str> {

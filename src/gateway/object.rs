@@ -7,7 +7,7 @@ use crate::auth::{Auth, Grants, Jwks, Key, Requirement};
 use crate::balancer::{Node, Policy, Retries, Timeouts, Tls, server_name};
 use crate::breaker::Breaker;
 use crate::cache::Cache;
-use crate::canary::Rules;
+use crate::canary::{Promote, Rules};
 use crate::config::Labels;
 use crate::cors::Cors;
 use crate::limiter::{KeyPart, Limiter};
@@ -109,6 +109,8 @@ pub struct Canary {
     pub rules: Rules,
     /// What a caller must be permitted for an override to count.
     pub permission: Option<Requirement>,
+    /// How the candidate is promoted.
+    pub promote: Option<Promote>,
 }
 
 /// One version of a service.

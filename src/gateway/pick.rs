@@ -64,6 +64,8 @@ impl Worker {
         (ticket.server_retries, ticket.put_off) = (false, false);
         // What the route falls back to belongs to its own upstream.
         (ticket.resort, ticket.barred) = (Resort::None, None);
+        // So do the variants.
+        ticket.variant = 0;
         ticket.shard = self.reader.slot();
         enter(&view, id, &named.timeouts, named.retries.as_ref(), ticket)?;
         if ticket.stage == Stage::New {
@@ -117,6 +119,9 @@ impl Worker {
         let entry = upstream.peers.get(place as usize).ok_or(Reply::new(Reason::UpstreamNone))?;
         ticket.tried.insert(place);
         ticket.tries = ticket.tries.saturating_add(1);
+        if ticket.sent == 0 {
+            ticket.sent = now.mono;
+        }
         let address = Ipv6Addr::from(entry.address).to_canonical();
         let peer = Peer {
             name: &entry.name,
@@ -231,6 +236,7 @@ impl Worker {
         if let Some(attempt) = &mut ticket.attempt {
             let latency = now.mono.saturating_sub(attempt.started);
             attempt.latency = Some(latency);
+            ticket.answered = now.mono;
             ticket.slow = ticket.slow_after != 0 && latency > ticket.slow_after;
             ticket.stage = Stage::Answered;
         }

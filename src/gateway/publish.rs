@@ -8,11 +8,11 @@ use std::sync::atomic::AtomicU64;
 
 use siphasher::sip::SipHasher13;
 
-use super::key_sets;
 use super::object::{
     Addresses, ApiKey, BANS, CacheTag, Cached, Canary, Consumer, Fallback, InFlight, PATHS, PeerEntry, Role, Route,
     SETTINGS, Settings, Upstream, Variant,
 };
+use super::{key_sets, promote};
 use crate::auth::{Grants, Requirement};
 use crate::balancer::{self, Member, PickTable, Policy, Seat, Tls, server_name};
 use crate::cache::BUCKETS;
@@ -456,12 +456,24 @@ impl Edit<'_> {
         };
         // As `router::order` counts: methods are a condition where they are restricted.
         let conditions = route.conditions.len() as u16 + u16::from(route.methods != Methods::ANY);
-        let words = [self.first_purge()];
-        let words = if object.cache.is_some() { &words[..] } else { &[] };
         let ranks = (route.methods, route.priority, conditions);
-        self.txn.put_route_with_table(&route.name, &object, digest, &route.rules, ranks, (PURGES, words))?;
+        let (fingerprint, words) = self.words(route);
+        self.txn.put_route_with_table(&route.name, &object, digest, &route.rules, ranks, (fingerprint, &words))?;
         self.written += 1;
         Ok(())
+    }
+
+    /// The words that live beside a route: what counts purges, then those of its canary. An edit of the variants begins
+    /// both anew, which is a purge too.
+    fn words(&self, route: &config::Route) -> (u64, Vec<u64>) {
+        let purges = self.first_purge();
+        match &route.canary {
+            Some(canary) => {
+                let (fingerprint, words) = promote::begin(canary);
+                (fingerprint, [&[purges][..], &words[..]].concat())
+            }
+            None => (PURGES, if route.cache.is_some() { vec![purges] } else { Vec::new() }),
+        }
     }
 
     fn fallback(&mut self, written: &Option<config::Fallback>) -> Result<Option<Box<Fallback>>, PublishError> {
@@ -513,7 +525,12 @@ impl Edit<'_> {
                 fallback: self.fallback(&variant.fallback)?,
             });
         }
-        Ok(Some(Canary { variants, rules: canary.rules.clone(), permission: canary.permission.clone() }))
+        Ok(Some(Canary {
+            variants,
+            rules: canary.rules.clone(),
+            permission: canary.permission.clone(),
+            promote: canary.promote.clone(),
+        }))
     }
 
     /// Where the requests of a route are counted: where they were, if it had a limit already; else in a new place, so

@@ -101,6 +101,9 @@ pub struct Ticket {
     pub(super) digest: Option<BodyDigest>,
     /// What the variant that serves it is counted by; 0 = it has none.
     pub(super) variant: u64,
+    /// When its first try began, and when the header of its last answer came; 0 = not yet. Microseconds.
+    pub(super) sent: u64,
+    pub(super) answered: u64,
     pub(super) names: Names,
 }
 
@@ -311,6 +314,8 @@ impl Ticket {
             put_off: false,
             digest: None,
             variant: 0,
+            sent: 0,
+            answered: 0,
             names: Names::default(),
         }
     }
@@ -364,6 +369,8 @@ impl Ticket {
         self.put_off = false;
         self.own_host = false;
         self.variant = 0;
+        self.sent = 0;
+        self.answered = 0;
         self.tls = 0;
         self.max_body = 0;
         self.per_try = 0;

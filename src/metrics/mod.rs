@@ -11,6 +11,7 @@
 //! | `gateway_request_duration_seconds` | route, method | a histogram |
 //! | `gateway_upstream_duration_seconds` | upstream, peer | a histogram |
 //! | `gateway_rate_limit_hits_total` | route, rule | a counter |
+//! | `gateway_canary_requests_total`, `gateway_canary_errors_total`, `gateway_canary_duration_seconds` | route, variant | counters, of which promotions make use too |
 //! | `gateway_shadow_refusals_total` | route, reason | a counter |
 //! | `gateway_active_connections`, `gateway_panics_total`, `gateway_config_errors_total` | | the shard's first slot |
 //!
@@ -23,7 +24,7 @@ mod series;
 mod sums;
 
 pub use histogram::{BOUNDS, bucket};
-pub use render::{BreakerGauge, Gauges, Names, render};
+pub use render::{BreakerGauge, CanaryGauge, Gauges, Names, render};
 pub use series::{Series, status_place};
 
 /// Words in a slot: two cache lines.
@@ -66,6 +67,12 @@ pub mod head {
 
     /// Requests that would have been refused, without a series.
     pub const OTHER_SHADOWED: usize = 8;
+    /// Requests to variants without a series: answered, …
+    pub const OTHER_VARIANT: usize = 9;
+    /// … failed, …
+    pub const OTHER_VARIANT_ERRORS: usize = 10;
+    /// … and the microseconds to the answers.
+    pub const OTHER_VARIANT_MICROS: usize = 11;
 
     /// The slot whose numbers are being moved, as [`SWEEP`] says.
     #[must_use]

@@ -3,7 +3,7 @@
 use std::sync::atomic::AtomicU64;
 
 use prometheus::TextEncoder;
-use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType, Summary};
 
 use super::OTHER;
 use super::histogram::BOUNDS;
@@ -16,6 +16,10 @@ pub trait Names {
     fn route(&self, slot: u32, birth: u16) -> Option<&str>;
     /// The limiter with this id.
     fn rule(&self, id: Id) -> Option<&str>;
+    /// The route with this id and its variant with this key.
+    fn variant(&self, _route: Id, _key: u64) -> Option<(&str, &str)> {
+        None
+    }
     /// The upstream and the `host:port` of the peer with the key whose [`Series::PEER_KEY`](super::Series::PEER_KEY)
     /// bits these are.
     fn peer(&self, key: u64) -> Option<(&str, &str)>;
@@ -34,6 +38,8 @@ pub struct Gauges<'a> {
     pub breakers: Vec<BreakerGauge<'a>>,
     /// Routes that let in so many requests at a time, and how many are under way.
     pub in_flight: Vec<(&'a str, u32)>,
+    /// Shares of variants.
+    pub canaries: Vec<CanaryGauge<'a>>,
     /// Key sets by the name of their `auth` entry, and seconds since each was last confirmed.
     pub key_sets: Vec<(&'a str, f64)>,
 }
@@ -47,6 +53,17 @@ pub struct BreakerGauge<'a> {
     pub state: u8,
     /// Whether somebody has it so, whatever its upstream does.
     pub forced: bool,
+}
+
+/// The share of one variant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct CanaryGauge<'a> {
+    /// The route's name.
+    pub route: &'a str,
+    /// The variant's.
+    pub variant: &'a str,
+    /// 0 to 1.
+    pub share: f64,
 }
 
 /// Sums `shards` and writes everything in Prometheus' text format, version 0.0.4. Not for the request path: it
@@ -82,6 +99,26 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
         .map(|((upstream, peer), durations)| histogram(&[("upstream", upstream), ("peer", peer)], &durations));
     let limited =
         sums.limited.into_iter().map(|((route, rule), count)| counter(&[("route", route), ("rule", rule)], count));
+    let variants: Vec<_> = sums.variants.into_iter().collect();
+    let labels = |key: &(&str, &str)| metric(&[("route", key.0), ("variant", key.1)]);
+    let of_variants = |number: fn([u64; 3]) -> u64| -> Vec<Metric> {
+        let one = |(key, numbers): &((&str, &str), [u64; 3])| {
+            counter(&[("route", key.0), ("variant", key.1)], number(*numbers))
+        };
+        variants.iter().map(one).collect()
+    };
+    let waits = variants.iter().map(|(key, [good, _, micros])| {
+        let mut summary = Summary::default();
+        summary.set_sample_count(*good);
+        summary.set_sample_sum(*micros as f64 / 1e6);
+        let mut metric = labels(key);
+        metric.set_summary(summary);
+        metric
+    });
+    let shares = gauges
+        .canaries
+        .iter()
+        .map(|canary| gauge(&[("route", canary.route), ("variant", canary.variant)], canary.share));
     let shadowed = sums
         .shadowed
         .into_iter()
@@ -97,7 +134,7 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
     let key_sets = gauges.key_sets.iter().map(|(auth, age)| gauge(&[("auth", auth)], *age));
     // A connection that one worker accepted and another closed leaves one count too high and one too low.
     let connections = (sums.connections as i64).max(0) as f64;
-    use MetricType::{COUNTER, GAUGE, HISTOGRAM};
+    use MetricType::{COUNTER, GAUGE, HISTOGRAM, SUMMARY};
     vec![
         Family::new(
             "gateway_requests_total",
@@ -130,6 +167,25 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
             limited,
         ),
         Family::new("gateway_route_in_flight", "Requests under way on routes with `max_in_flight`.", GAUGE, in_flight),
+        Family::new(
+            "gateway_canary_requests_total",
+            "Requests that a variant of a route served, or failed to.",
+            COUNTER,
+            of_variants(|[good, errors, _]| good + errors),
+        ),
+        Family::new(
+            "gateway_canary_errors_total",
+            "Requests that a variant of a route failed to serve: 5xx other than 501, no connection, no answer in time.",
+            COUNTER,
+            of_variants(|[_, errors, _]| errors),
+        ),
+        Family::new(
+            "gateway_canary_duration_seconds",
+            "Time from the first try to the response header, of what a variant of a route served.",
+            SUMMARY,
+            waits,
+        ),
+        Family::new("gateway_canary_share_ratio", "The share of each variant of a route, 0 to 1.", GAUGE, shares),
         Family::new(
             "gateway_shadow_refusals_total",
             "Requests that would have been refused where the gateway is in shadow mode.",

@@ -14,6 +14,7 @@ const DURATION: u64 = 2;
 const UPSTREAM: u64 = 3;
 const LIMITED: u64 = 4;
 const SHADOWED: u64 = 5;
+const VARIANT: u64 = 6;
 
 /// What a [`Series`] stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub(super) enum Meaning {
     Upstream(u64),
     /// Hits of one rule on one route.
     Limited,
+    /// Requests to one variant of one route.
+    Variant,
     /// Requests of one route that would have been refused for one reason.
     Shadowed { route: RouteRef, reason: Option<Reason> },
 }
@@ -70,6 +73,27 @@ impl Series {
         Self(LIMITED << 60 | mixed >> 4)
     }
 
+    /// Words of a slot of a variant's requests: 1 and 2 hold the route's id word and the variant's key; then those that
+    /// were answered, …
+    pub const VARIANT_GOOD: usize = 3;
+    /// … those that failed, …
+    pub const VARIANT_ERRORS: usize = 4;
+    /// … the microseconds to the answers, …
+    pub const VARIANT_MICROS: usize = 5;
+    /// … the sum of their logarithms (`canary::log`) …
+    pub const VARIANT_LOGS: usize = 6;
+    /// … and that of the squares of these.
+    pub const VARIANT_SQUARES: usize = 7;
+
+    /// The requests to the variant with `key` (`canary::key_of`) of `route`.
+    #[must_use]
+    #[inline]
+    pub const fn variant(route: Id, key: u64) -> Self {
+        let mixed = route.word().rotate_left(31) ^ key.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ mixed >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);
+        Self(VARIANT << 60 | mixed >> 4)
+    }
+
     /// The requests of `route` that would have been refused for `reason`.
     #[must_use]
     pub const fn shadowed(route: Id, reason: Reason) -> Self {
@@ -96,6 +120,10 @@ impl Series {
                 Some((name(route)?, method.name()))
             }
             Meaning::Upstream(key) => names.peer(key),
+            Meaning::Variant => {
+                let [route, key] = about;
+                names.variant(Id { slot: route as u32, birth: (route >> 32) as u32 }, key)
+            }
             Meaning::Shadowed { route, reason } => Some((name(route)?, reason?.code())),
             Meaning::Limited => {
                 let [route, rule] = about.map(|word| Id { slot: word as u32, birth: (word >> 32) as u32 });
@@ -112,8 +140,14 @@ impl Series {
             Meaning::Requests { group: 0, .. } => Some(OTHER_REQUESTS),
             Meaning::Duration { .. } => Some(OTHER_DURATION),
             Meaning::Upstream(_) => Some(OTHER_UPSTREAM),
-            Meaning::Requests { .. } | Meaning::Limited | Meaning::Shadowed { .. } => None,
+            Meaning::Requests { .. } | Meaning::Limited | Meaning::Shadowed { .. } | Meaning::Variant => None,
         }
+    }
+
+    /// Whether this is a slot of a variant's requests.
+    #[must_use]
+    pub const fn is_variant(self) -> bool {
+        self.0 >> 60 == VARIANT
     }
 
     /// Whether this is a slot of what would have been refused.
@@ -136,6 +170,7 @@ impl Series {
             DURATION => Some(Meaning::Duration { route, method }),
             UPSTREAM => Some(Meaning::Upstream(self.0 & Self::PEER_KEY)),
             LIMITED => Some(Meaning::Limited),
+            VARIANT => Some(Meaning::Variant),
             SHADOWED => {
                 let number = (self.0 >> 8) as u8;
                 let reason = Reason::ALL.iter().copied().find(|reason| *reason as u8 == number);
@@ -233,7 +268,7 @@ mod tests {
             let series = Series::shadowed(Id { slot: 7, birth: 3 }, reason);
             assert_eq!(series.meaning(), Some(Meaning::Shadowed { route: Some((7, 3)), reason: Some(reason) }));
         }
-        for word in [0, 1, 6 << 60, u64::MAX] {
+        for word in [0, 1, 14 << 60, u64::MAX] {
             assert_eq!(Series(word).meaning(), None);
         }
     }

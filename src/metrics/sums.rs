@@ -30,6 +30,8 @@ pub(super) struct Sums<'n> {
     pub durations: BTreeMap<(&'n str, &'n str), Durations>,
     /// By upstream and peer.
     pub upstreams: BTreeMap<(&'n str, &'n str), Durations>,
+    /// By route and variant: answered, failed, microseconds to the answers.
+    pub variants: BTreeMap<(&'n str, &'n str), [u64; 3]>,
     /// By route and rule.
     pub limited: BTreeMap<(&'n str, &'n str), u64>,
     /// By route and reason.
@@ -49,6 +51,8 @@ impl<'n> Sums<'n> {
                     self.config_errors += at(slot, head::CONFIG_ERRORS);
                     count(&mut self.requests, (OTHER, OTHER, None), at(slot, head::OTHER_STATUS));
                     count(&mut self.limited, (OTHER, OTHER), at(slot, head::OTHER_LIMITED));
+                    let words = [head::OTHER_VARIANT, head::OTHER_VARIANT_ERRORS, head::OTHER_VARIANT_MICROS];
+                    variant(&mut self.variants, (OTHER, OTHER), words.map(|word| at(slot, word)));
                     count(&mut self.shadowed, (OTHER, OTHER), at(slot, head::OTHER_SHADOWED));
                 }
                 OTHER_REQUESTS => self.requests(slot, OTHER, OTHER, 0),
@@ -73,6 +77,11 @@ impl<'n> Sums<'n> {
             (Meaning::Requests { group, .. }, Some((route, method))) => self.requests(slot, route, method, group),
             (Meaning::Duration { .. }, labels) => add(&mut self.durations, labels.unwrap_or((OTHER, OTHER)), slot),
             (Meaning::Upstream(_), labels) => add(&mut self.upstreams, labels.unwrap_or((OTHER, OTHER)), slot),
+            (Meaning::Variant, labels) => {
+                let words = [Series::VARIANT_GOOD, Series::VARIANT_ERRORS, Series::VARIANT_MICROS];
+                let numbers = words.map(|word| at(slot, word));
+                variant(&mut self.variants, labels.unwrap_or((OTHER, OTHER)), numbers);
+            }
             (Meaning::Limited, labels) => {
                 count(&mut self.limited, labels.unwrap_or((OTHER, OTHER)), at(slot, Series::LIMITED_COUNT));
             }
@@ -119,6 +128,13 @@ fn copy(shard: &[AtomicU64]) -> Vec<u64> {
 
 fn at(slot: &[u64], word: usize) -> u64 {
     slot.get(word).copied().unwrap_or(0)
+}
+
+fn variant<K: Ord>(sums: &mut BTreeMap<K, [u64; 3]>, key: K, numbers: [u64; 3]) {
+    if numbers != [0; 3] {
+        let sum = sums.entry(key).or_default();
+        sum.iter_mut().zip(numbers).for_each(|(sum, number)| *sum = sum.wrapping_add(number));
+    }
 }
 
 /// A status that was never answered is no series.

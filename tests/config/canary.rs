@@ -96,6 +96,26 @@ fn what_is_wrong_is_told() {
             vec![format!("{at}: unknown field `analysis`; our word is `promote`")],
         ),
         (
+            "{variants: [{name: a, weight: 1}, {name: b, weight: 1}], promote: {steps: [5%, 5%, 0%, 101%, x], every: 0s, minimum_requests: 1}}"
+                .into(),
+            vec![
+                format!("{at}.variants[1].weight: is what `promote` says, as this is the last variant; leave it out"),
+                format!("{at}.promote.steps[1]: must be above the share before it"),
+                format!("{at}.promote.steps[2]: must be above 0"),
+                format!("{at}.promote.steps[3]: must be at most 100%"),
+                format!("{at}.promote.steps[4]: must be a percentage such as `20%` or `0.25%`"),
+                format!("{at}.promote.every: must be above 0"),
+                format!("{at}.promote.minimum_requests: must be at least 10"),
+            ],
+        ),
+        (
+            format!("{{variants: [{two}], promote: {{stepWeight: 5}}}}"),
+            vec![
+                format!("{at}.variants[1].weight: is what `promote` says, as this is the last variant; leave it out"),
+                format!("{at}.promote: unknown field `stepWeight`; our word is `steps`: a list of shares"),
+            ],
+        ),
+        (
             format!("{{weighted_upstreams: [], variants: [{two}]}}"),
             vec![format!("{at}: unknown field `weighted_upstreams`; our word is `variants`")],
         ),

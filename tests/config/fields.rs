@@ -22,6 +22,20 @@ fn canary() -> Value {
     })
 }
 
+fn promote() -> Value {
+    json!({
+        "steps": ["1%", "2.25%"], "every": "5s", "minimum_requests": 11, "max_error_rate": "0.5%", "max_latency": "10%",
+        "cool_down": "1s", "on_failure": "hold"
+    })
+}
+
+fn promoted() -> Value {
+    json!({
+            "name": "promoted", "hosts": ["p.example"], "paths": ["/p"], "timeouts": {"connect": "4s"}, "upstream": "u",
+            "canary": {"variants": [{"name": "a", "weight": 1}, {"name": "b", "upstream": "w"}], "promote": promote()}
+    })
+}
+
 fn everything() -> Value {
     let timeouts = json!({"connect": "1s", "send": "2s", "read": "3s"});
     let cache = json!({
@@ -107,7 +121,7 @@ fn everything() -> Value {
             "reply": {"status": 201, "headers": {"X-A": "b"}, "body": {"a": 1}}
         }, {
             "name": "moved", "hosts": ["m.example"], "paths": ["/moved/{id}"], "timeouts": {"connect": "4s"}, "redirect": {"to": "/new/{id}", "status": 301}
-        }],
+        }, promoted()],
         "lists": [{"name": "office", "cidrs": ["10.0.0.0/8"]}, {"name": "file", "file": "/etc/lists/office"}],
         "bans": [{"cidr": "10.0.0.2", "until": "2026-12-31T00:00:00Z", "reason": "r"}]
     })

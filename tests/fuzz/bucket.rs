@@ -68,7 +68,12 @@ pub fn run(data: &[u8]) {
     let Ok(quota) = Quota::new(count, per, burst) else { return };
     assert_eq!(quota.burst(), burst);
     let exact = per.is_multiple_of(count) || count <= 1 << 20;
-    let (ticks, token) = if per.is_multiple_of(count) { (1, per / count) } else { (count, per) };
+    let (ticks, token) = match exact {
+        true if per.is_multiple_of(count) => (1, per / count),
+        true => (count, per),
+        // Not looked at, and too large for any sum.
+        false => (1, 1),
+    };
     let (ticks, token) = (i128::from(ticks), i128::from(token));
     let capacity = i128::from(burst) * token;
     let debt_max = ((1u64 << 42) - HOUR) as i128 * ticks;

@@ -39,6 +39,7 @@ routes:
   - {name: b, paths: ["/b/{id}/{what}"], upstream: v, rewrite: "/x/{what}/%25/{id}", headers: {X-Id: "{id}", X-Fixed: y}, max_body: 10m, location: "@b", limits: [ip, user], auth: [staff],
      match: [{header: X-A, equals: b}, {query: q, in: [x, y]}, {cookie: c, regex: "^d", not: true}, {header: X-E, exists: false}],
      cors: {origins: ["https://*.app.example"], methods: [GET], headers: [X-B], expose: [X-C], credentials: true, max_age: 5m}}
+  - {name: p, paths: ["/p"], upstream: u, canary: {variants: [{name: stable, weight: 9}, {name: v2, upstream: v}], promote: {steps: [1%, 10%], every: 1m}}}
   - {name: c, paths: ["/c"], reply: {status: 404, headers: {X-A: b}, body: {error: none}}, allow: [office, 192.0.2.0/28], deny: [192.0.2.3], path_policy: strict}
   - {name: d, paths: ["/d/{*rest}"], redirect: {to: "/e/{rest}?x=y", status: 308}}
   - {name: e, hosts: [e.example]}

@@ -1,9 +1,10 @@
+use super::{DAY, NAME, SOME_TEXT, field, needed};
 use super::{FALLBACK, RETRIES, TIMEOUTS};
-use super::{NAME, SOME_TEXT, field, needed};
 use crate::config::canary::{check_key, check_mark};
 use crate::config::scalar;
-use crate::config::shape::Shape::{Integer, List, Object, ObjectOrFalse, Text, Unbuilt};
-use crate::config::shape::{Form, Resource};
+use crate::config::shape::Shape::{Choice, Duration, Integer, List, Object, ObjectOrFalse, Text, Unbuilt};
+use crate::config::shape::{Form, Resource, Shape};
+use crate::types::SECOND;
 
 /// The variants of a route and how one is chosen.
 pub static CANARY: Resource = Resource {
@@ -13,7 +14,7 @@ pub static CANARY: Resource = Resource {
         field("key", Text(&Form { words: "a key such as `user`", check: check_key })),
         field("salt", SOME_TEXT),
         field("mirror", Unbuilt),
-        field("promote", Unbuilt),
+        field("promote", Object(&PROMOTE)),
     ],
     hints: &[
         ("rules", "our word is `variants`"),
@@ -55,6 +56,38 @@ pub static VARIANT: Resource = Resource {
         ("percent", "our word is `weight`"),
     ],
 };
+
+/// How a candidate is promoted.
+pub static PROMOTE: Resource = Resource {
+    fields: &[
+        field("steps", List(&Text(&PART), false)),
+        field("every", REST),
+        field("minimum_requests", Integer { min: 10, max: 1_000_000_000 }),
+        field("max_error_rate", Text(&PART)),
+        field("max_latency", Text(&PART)),
+        field("cool_down", REST),
+        field("on_failure", Choice(&["rollback", "hold"], &[])),
+    ],
+    hints: &[
+        ("interval", "our word is `every`"),
+        ("duration", "our word is `every`"),
+        ("pause", "our word is `every`"),
+        ("stepWeight", "our word is `steps`: a list of shares"),
+        ("stepWeights", "our word is `steps`"),
+        ("maxWeight", "our word is `steps`: its last share"),
+        ("threshold", "errors and latencies are compared with the baseline's: `max_error_rate`, `max_latency`"),
+        ("metrics", "errors and latencies are compared with the baseline's: `max_error_rate`, `max_latency`"),
+        ("count", "our word is `minimum_requests`"),
+        ("minimum_sample", "our word is `minimum_requests`"),
+        ("cooldown", "our word is `cool_down`"),
+    ],
+};
+
+static PART: Form = Form {
+    words: "a percentage of at most two decimals, such as `25%` or `0.25%`",
+    check: |text| scalar::hundredths(text).map(drop),
+};
+const REST: Shape = Duration { min: SECOND, max: 30 * DAY, step: 0 };
 
 /// Who is let through to a variant by name.
 pub static OVERRIDES: Resource = Resource {

@@ -17,6 +17,7 @@
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::atomic::{AtomicU64, fence};
 
+use crate::canary;
 use crate::metrics::{
     HEAD, Names, OTHER_DURATION, OTHER_REQUESTS, OTHER_UPSTREAM, RESERVED, SLOT, Series, bucket, head, status_place,
 };
@@ -110,6 +111,39 @@ impl<'a> Shard<'a> {
         }
     }
 
+    /// Counts a request to the variant with `key` of `route`: the time to its answer, or `None` where it failed.
+    #[inline]
+    pub fn variant(self, route: Id, key: u64, micros: Option<u64>) {
+        let found = self.claim_about(Series::variant(route, key), [route.word(), key]);
+        match (found, micros) {
+            (Some(counters), Some(micros)) => {
+                let log = canary::log(micros);
+                counters.add(Series::VARIANT_GOOD, 1);
+                counters.add(Series::VARIANT_MICROS, micros);
+                counters.add(Series::VARIANT_LOGS, log);
+                counters.add(Series::VARIANT_SQUARES, log * log);
+            }
+            (Some(counters), None) => counters.add(Series::VARIANT_ERRORS, 1),
+            (None, Some(micros)) => {
+                self.slot(HEAD).add(head::OTHER_VARIANT, 1);
+                self.slot(HEAD).add(head::OTHER_VARIANT_MICROS, micros);
+            }
+            (None, None) => self.slot(HEAD).add(head::OTHER_VARIANT_ERRORS, 1),
+        }
+    }
+
+    /// What this shard has counted of the variant with `key` of `route`; for whoever compares, not only the owner.
+    #[must_use]
+    pub fn tally(self, route: Id, key: u64) -> canary::Tally {
+        let Some(counters) = self.find(Series::variant(route, key)) else { return canary::Tally::default() };
+        canary::Tally {
+            good: counters.word(Series::VARIANT_GOOD),
+            errors: counters.word(Series::VARIANT_ERRORS),
+            logs: counters.word(Series::VARIANT_LOGS),
+            squares: counters.word(Series::VARIANT_SQUARES),
+        }
+    }
+
     /// Counts a request on `route` that would have been refused for `reason`.
     #[cold]
     pub fn shadowed(self, route: Id, reason: Reason) {
@@ -189,6 +223,12 @@ impl<'a> Shard<'a> {
         self.take(freed?, series, &about)
     }
 
+    fn find(self, series: Series) -> Option<Counters<'a>> {
+        let home = ((u64::from(series.hash()) * self.len as u64) >> 32) as usize;
+        let slots = (0..PROBES.min(self.len)).map(|step| self.slot(RESERVED + (home + step) % self.len));
+        slots.take_while(|counters| counters.word(0) != 0).find(|counters| counters.word(0) == series.0)
+    }
+
     #[cold]
     fn take(self, counters: Counters<'a>, series: Series, about: &[u64]) -> Option<Counters<'a>> {
         let head = self.slot(HEAD);
@@ -212,6 +252,11 @@ impl<'a> Shard<'a> {
         head.put(head::SWEEP, sweeps << 32 | (index as u64 + 1));
         fence(Release);
         match series.heir() {
+            _ if series.is_variant() => {
+                head.add(head::OTHER_VARIANT, counters.word(Series::VARIANT_GOOD));
+                head.add(head::OTHER_VARIANT_ERRORS, counters.word(Series::VARIANT_ERRORS));
+                head.add(head::OTHER_VARIANT_MICROS, counters.word(Series::VARIANT_MICROS));
+            }
             _ if series.is_shadowed() => head.add(head::OTHER_SHADOWED, counters.word(1)),
             _ if series.is_limited() => head.add(head::OTHER_LIMITED, counters.word(Series::LIMITED_COUNT)),
             None if series.0 <= FREED => {}
