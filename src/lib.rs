@@ -19,6 +19,7 @@ pub mod cors;
 pub mod limiter;
 pub mod lists;
 pub mod metrics;
+pub mod overload;
 pub mod router;
 
 pub mod config;

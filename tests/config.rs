@@ -152,7 +152,7 @@ fn the_full_example_is_refused_for_what_is_not_built_alone() {
     let lines = load(&read_data("tests/data/config/example.yaml")).unwrap_err();
     assert_eq!(
         lines.lines().collect::<Vec<_>>(),
-        ["f:27: upstreams[0].health: not supported yet", "f:47: routes[1].transform: not supported yet",]
+        ["f:27: upstreams[0].health.active: not supported yet", "f:47: routes[1].transform: not supported yet",]
     );
 }
 

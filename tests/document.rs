@@ -32,7 +32,8 @@ roles: [{name: r, permissions: ["a:*"]}]
 consumers: [{name: c, roles: [r], labels: {b: x, a: y}}]
 lists: [{name: l, cidrs: [10.0.0.0/9, "::/0", 192.168.0.1, 192.168.0.2]}, {name: f, file: /x}]
 bans: [{cidr: "::/0", until: "2026-12-31T23:59:59Z", reason: r}, {cidr: 10.0.0.1}, {cidr: "2001:db8::/32"}]
-upstreams: [{name: u, nodes: [{host: a, port: 1, labels: {z: a}}], breaker: {window: 250ms, failure_ratio: 2.5%, slow_call: 1s, open_for_max: 1m, jitter: 5%}, timeouts: {read: 1500ms}, fallback: {upstream: w}, algorithm: p2c_ewma, slow_start: 5s, max_in_flight: 3},
+upstreams: [{name: u, nodes: [{host: a, port: 1, labels: {z: a}}], breaker: {window: 250ms, failure_ratio: 2.5%, slow_call: 1s, open_for_max: 1m, jitter: 5%}, timeouts: {read: 1500ms}, fallback: {upstream: w}, algorithm: p2c_ewma, slow_start: 5s, max_in_flight: 3,
+   health: {passive: {failures: 2, window: 1500ms}}, outlier: {error_ratio: 12.5%, minimum_calls: 7}, max_ejection_percent: 0, overload: {mode: off, max: 7}},
   {name: v, nodes: [{host: a, port: 1}], algorithm: hash, hash_on: [cookie:Sid, "claim:org.id"]}, {name: w, nodes: [{host: b, port: 1}], fallback: {stale: true}}]
 routes:
   - name: a

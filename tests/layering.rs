@@ -27,6 +27,7 @@ const ORDER: [&[&str]; 8] = [
         "lists",
         "log",
         "metrics",
+        "overload",
         "router",
         "transform",
     ],

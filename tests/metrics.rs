@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use gateway::balancer;
-use gateway::metrics::{BreakerGauge, CanaryGauge, Gauges, Names, Series, render};
+use gateway::metrics::{BreakerGauge, CanaryGauge, Gauges, LoadGauge, Names, Series, UpstreamGauge, render};
 use gateway::state::tables::shards::Shard;
 use gateway::types::{Id, Method};
 
@@ -131,6 +131,13 @@ fn what_is_counted_is_what_is_read() {
             age: 1.5,
             fill: vec![("peers", 0.25)],
             breakers: vec![BreakerGauge { upstream: "pool", state: 2, forced: false }],
+            upstreams: vec![UpstreamGauge {
+                upstream: "pool",
+                peers: 5,
+                ejected: 2,
+                ejections: 9,
+                load: Some(LoadGauge { limit: 7.5, in_flight: 3, shed: 6 }),
+            }],
             key_sets: vec![("idp", 7.5)],
             in_flight: vec![("orders", 3)],
             canaries: vec![CanaryGauge { route: "orders", variant: "v2", share: 0.25 }],
@@ -160,6 +167,12 @@ fn what_is_counted_is_what_is_read() {
         (r#"gateway_rate_limit_hits_total{route="other",rule="other"}"#, 2.0),
         ("gateway_active_connections", 2.0),
         (r#"gateway_circuit_breaker_state{upstream="pool"}"#, 2.0),
+        (r#"gateway_upstream_peers{upstream="pool",state="available"}"#, 3.0),
+        (r#"gateway_upstream_peers{upstream="pool",state="ejected"}"#, 2.0),
+        (r#"gateway_overload_limit{upstream="pool"}"#, 7.5),
+        (r#"gateway_overload_in_flight{upstream="pool"}"#, 3.0),
+        (r#"gateway_overload_shed_total{upstream="pool"}"#, 6.0),
+        (r#"gateway_peer_ejections_total{upstream="pool"}"#, 9.0),
         ("gateway_config_generation", 12.0),
         ("gateway_config_age_seconds", 1.5),
         (r#"gateway_region_fill_ratio{table="peers"}"#, 0.25),

@@ -33,13 +33,13 @@ mod weight;
 pub use budget::RetryBudget;
 pub use crc::Crc;
 pub use ewma::{Errors, Latency, TAU, TICK, Tick};
-pub use passive::{EJECT_MAX, FAILURES, Streak, ejection, may_eject};
+pub use passive::{Calls, Cause, EJECT_MAX, Ejected, INTERVAL, Streak, ejection, remembered, stands_out};
 pub use ring::{Member, WEIGHT_MAX};
 pub use rng::Rng;
 pub use sequence::CYCLE_MAX;
 pub use settings::{
-    Algorithm, ArchivedAlgorithm, ArchivedNode, ArchivedPolicy, ArchivedRetries, ArchivedRetryOn, ArchivedTimeouts,
-    Node, Policy, Retries, RetryOn, Timeouts,
+    Algorithm, ArchivedAlgorithm, ArchivedEjection, ArchivedNode, ArchivedPolicy, ArchivedRetries, ArchivedRetryOn,
+    ArchivedTimeouts, Ejection, Node, Policy, Retries, RetryOn, Timeouts,
 };
 pub use table::{PickTable, Seat};
 pub use tls::{

@@ -85,6 +85,53 @@ pub struct Node {
     pub priority: u8,
 }
 
+/// When a peer is left alone for a while, checked.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ejection {
+    /// So many failures in a row, at least 1, …
+    pub failures: u16,
+    /// … within this many microseconds eject a peer.
+    pub window: u64,
+    /// So many failures in a row do, however long they take; 0 = not looked at.
+    pub consecutive: u16,
+    /// A peer of which more requests per 1,000 fail, and many more than of its peers, is ejected; 0 = not looked at.
+    pub error_ratio: u16,
+    /// So many requests in an interval, at least, are compared; at least 1.
+    pub minimum_calls: u32,
+    /// So many of 100 peers may be out at a time.
+    pub most: u8,
+}
+
+impl Default for Ejection {
+    fn default() -> Self {
+        let window = 10 * crate::types::SECOND;
+        Self { failures: 5, window, consecutive: 0, error_ratio: 0, minimum_calls: 20, most: 50 }
+    }
+}
+
+impl Ejection {
+    /// How many of `peers` may be out at a time.
+    #[must_use]
+    pub const fn most(&self, peers: usize) -> u32 {
+        (peers as u64 * self.most as u64 / 100) as u32
+    }
+}
+
+impl ArchivedEjection {
+    /// The settings in the machine's own byte order.
+    #[must_use]
+    pub const fn settings(&self) -> Ejection {
+        Ejection {
+            failures: self.failures.to_native(),
+            window: self.window.to_native(),
+            consecutive: self.consecutive.to_native(),
+            error_ratio: self.error_ratio.to_native(),
+            minimum_calls: self.minimum_calls.to_native(),
+            most: self.most,
+        }
+    }
+}
+
 /// Which outcomes are tried again elsewhere.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RetryOn {

@@ -4,7 +4,7 @@
 //!
 //! | word | what |
 //! |---|---|
-//! | 0 | the retry budget ([`RetryBudget`]), which requests write: a cache line away from what picks read |
+//! | 0 | zero |
 //! | 1 | when the table was built, microseconds; 0 = never |
 //! | 2 | mean latency of the peers, f32 ms; the priority that serves, u8 << 8; flags, u8 |
 //! | 3 | how many turns were taken: the place in the sequence, which picks write |
@@ -32,7 +32,7 @@ use super::alias::{Cell, cells};
 use super::ring::{Member, points};
 use super::sequence;
 use super::weight::{FLOOR, effective};
-use super::{Algorithm, Policy, REBUILD, RetryBudget, Standing, Statistics};
+use super::{Algorithm, Policy, REBUILD, Standing, Statistics};
 
 const HEADER: usize = 8;
 
@@ -147,13 +147,6 @@ impl<'a> PickTable<'a> {
     #[inline]
     pub fn slot(self, place: u32) -> Option<u32> {
         self.at(place).map(|drawn| drawn.slot)
-    }
-
-    /// The retry budget that lives in the table; a new table has a new one.
-    #[must_use]
-    #[inline]
-    pub fn retries(self) -> Option<RetryBudget<'a>> {
-        self.words.first().map(RetryBudget::new)
     }
 
     /// Whether the leader should build it again at `mono`, microseconds.

@@ -80,6 +80,10 @@ pub struct Upstream {
     pub hash_on: Vec<limiter::KeyPart>,
     /// The `Host` that is sent.
     pub host: HostHeader,
+    /// When a node is left alone for a while.
+    pub ejection: balancer::Ejection,
+    /// How much it is sent at once.
+    pub overload: Option<crate::overload::Overload>,
     /// Its breaker, if it has one.
     pub breaker: Option<breaker::Breaker>,
     /// Retries as written here, what is not written as by default; `None` where nothing is written. Routes carry

@@ -16,7 +16,7 @@ pub use limiter::LIMITER;
 pub use lists::{BAN, LIST};
 pub use route::{CORS, FALLBACK, MATCH, REDIRECT, REPLY};
 pub use signature::{SIGNATURE, SIGNATURE_KEY};
-pub use upstream::{BREAKER, NODE, RETRIES, TIMEOUTS, TLS, UPSTREAM};
+pub use upstream::{BREAKER, HEALTH, NODE, OUTLIER, OVERLOAD, PASSIVE, RETRIES, TIMEOUTS, TLS, UPSTREAM};
 
 use super::scalar;
 use super::shape::Shape::{

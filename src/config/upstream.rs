@@ -7,15 +7,19 @@ use super::document::{HostHeader, Labels, Upstream};
 use super::limiter::parse_key;
 use super::read::At;
 use super::{Context, fallback, scalar};
-use crate::balancer::{Algorithm, Node, Policy, Retries, RetryOn, Timeouts, WEIGHT_MAX};
+use crate::balancer::{Algorithm, Ejection, Node, Policy, Retries, RetryOn, Timeouts, WEIGHT_MAX};
 use crate::breaker::Breaker;
 use crate::limiter::KeyPart;
+use crate::overload::{Mode, Overload};
 use crate::router::pattern::Host;
 use crate::types::SECOND;
 
 mod tls;
 
 pub(super) use tls::check_sni;
+
+/// An upstream is never sent more requests at once unless the document says so.
+const OVERLOAD_MAX: u32 = 1_000;
 
 /// Reads an upstream that the tables have checked, and its retries as they are written; `None` where something was
 /// reported.
@@ -33,6 +37,8 @@ pub(super) fn read(at: &At<'_>, name: String, context: &Context<'_>) -> Option<(
             None | Some("preserve") => HostHeader::Preserve,
             Some(host) => HostHeader::Name(host.to_ascii_lowercase()),
         },
+        ejection: ejection(at),
+        overload: at.object("overload").map(|at| overload(&at)),
         breaker: at.get("breaker").map(|at| breaker(&at)),
         retries: written.as_ref().map(|written| written.clone().resolve()),
         timeouts: at.get("timeouts").map(|at| timeouts(&at)).unwrap_or_default(),
@@ -62,6 +68,45 @@ fn nodes(at: &At<'_>) -> (Vec<Node>, Vec<Labels>) {
         labels.push(item.labels("labels").unwrap_or_default());
     }
     (nodes, labels)
+}
+
+fn overload(at: &At<'_>) -> Overload {
+    let min = at.number("min").unwrap_or(1);
+    let overload = Overload {
+        mode: match at.text("mode") {
+            Some("enforce") => Mode::Enforce,
+            Some("shadow") => Mode::Shadow,
+            _ => Mode::Off,
+        },
+        min,
+        max: at.number("max").unwrap_or(OVERLOAD_MAX.max(min)),
+        tolerance: at.number("tolerance").unwrap_or(2),
+    };
+    if let Some(max) = at.get("max").filter(|_| overload.max < min) {
+        max.error(format!("must be at least `min`, which is {min}"));
+    }
+    overload
+}
+
+/// What `health.passive`, `outlier` and `max_ejection_percent` say; what is not written is as by default.
+fn ejection(at: &At<'_>) -> Ejection {
+    let mut ejection = Ejection { most: at.number("max_ejection_percent").unwrap_or(50), ..Ejection::default() };
+    let health = at.object("health");
+    if let Some(passive) = health.as_ref().and_then(|health| health.object("passive")) {
+        ejection.failures = passive.number("failures").unwrap_or(ejection.failures);
+        ejection.window = passive.parsed("window", scalar::duration).unwrap_or(ejection.window);
+    }
+    if let Some(outlier) = at.object("outlier") {
+        ejection.consecutive = outlier.number("consecutive_5xx").unwrap_or(5);
+        ejection.error_ratio = outlier.parsed("error_ratio", scalar::percentage).unwrap_or(0);
+        ejection.minimum_calls = outlier.number("minimum_calls").unwrap_or(ejection.minimum_calls);
+        match (outlier.get("error_ratio"), outlier.get("minimum_calls")) {
+            (None, Some(calls)) => calls.error("is of use with `error_ratio` alone, which is missing"),
+            (Some(ratio), _) if ejection.error_ratio == 0 => ratio.error("must be above 0%"),
+            _ => {}
+        }
+    }
+    ejection
 }
 
 /// How nodes are chosen, and what is hashed.

@@ -14,12 +14,13 @@ use serde_json::{Map, Value, json};
 use super::document::{
     Canary, Consumer, Document, Fallback, HostHeader, PathPolicy, Protocols, Role, Route, Sources, Upstream,
 };
-use crate::balancer::{Algorithm, Policy, Retries, RetryOn, Timeouts, Tls, TlsVersion};
+use crate::balancer::{Algorithm, Ejection, Policy, Retries, RetryOn, Timeouts, Tls, TlsVersion};
 use crate::breaker::Breaker;
 use crate::canary::{Key, Mark};
 use crate::cors::{Cors, Origins};
 use crate::limiter::{Cost, Event, HeaderStyle, KeyPart, Limiter};
 use crate::lists::{Ban, List};
+use crate::overload::Mode;
 use crate::router::pattern::{Host, Path};
 use crate::router::settings::{Answer, Condition, Field, Part, StaticReply, Template, Test};
 use crate::types::{MILLISECOND, Method, Methods, SECOND};
@@ -266,6 +267,16 @@ pub(super) fn upstream(entry: &Upstream) -> Value {
     if max_in_flight > 0 {
         fields.put("max_in_flight", max_in_flight);
     }
+    put_ejection(&mut fields, &entry.ejection);
+    if let Some(overload) = &entry.overload {
+        let mode = match overload.mode {
+            Mode::Off => "off",
+            Mode::Shadow => "shadow",
+            Mode::Enforce => "enforce",
+        };
+        let (min, max, tolerance) = (overload.min, overload.max, overload.tolerance);
+        fields.put("overload", json!({"mode": mode, "min": min, "max": max, "tolerance": tolerance}));
+    }
     if let Some(written) = &entry.breaker {
         fields.put("breaker", breaker(written));
     }
@@ -320,6 +331,26 @@ fn tls(settings: &Tls) -> Value {
     };
     fields.put("min_version", version);
     fields.done()
+}
+
+fn put_ejection(fields: &mut Fields, ejection: &Ejection) {
+    let default = Ejection::default();
+    if (ejection.failures, ejection.window) != (default.failures, default.window) {
+        let passive = json!({"failures": ejection.failures, "window": duration(ejection.window)});
+        fields.put("health", json!({"passive": passive}));
+    }
+    if ejection.consecutive > 0 {
+        let mut outlier = Fields::default();
+        outlier.put("consecutive_5xx", ejection.consecutive);
+        if ejection.error_ratio > 0 {
+            outlier.put("error_ratio", percentage(ejection.error_ratio));
+            outlier.put("minimum_calls", ejection.minimum_calls);
+        }
+        fields.put("outlier", outlier.done());
+    }
+    if ejection.most != default.most {
+        fields.put("max_ejection_percent", ejection.most);
+    }
 }
 
 fn breaker(breaker: &Breaker) -> Value {

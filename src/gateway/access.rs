@@ -125,6 +125,7 @@ impl Worker {
         if entry == Entry::Again {
             // What the first look reserved for its own upstream is not used.
             self.cancel_permit(ticket);
+            Self::unload(&self.region, ticket);
             if let Some(attempt) = ticket.attempt.take() {
                 Self::peers(&self.region).finished(attempt.peer);
             }
@@ -294,6 +295,9 @@ impl Worker {
         ticket: &mut Ticket,
         recorder: &mut impl Recorder,
     ) -> Result<(), Reply> {
+        if let Some(overload) = upstream.overload.as_ref().filter(|overload| overload.key != 0) {
+            Self::shed(region, view, overload, ticket, recorder)?;
+        }
         let table = view
             .pick_table(upstream)
             .and_then(|words| PickTable::new(words, upstream.peers.len() as u32))
@@ -324,15 +328,17 @@ impl Worker {
                 return Err(Reply::later(Reason::BreakerOpen, refused.retry_after));
             }
         }
-        Self::earn(table, ticket);
+        super::ejection::explain(region, upstream, now, recorder);
+        Self::earn(region, upstream, ticket);
         Ok(())
     }
 
     /// Earns a piece of the retry budget, and sees whether there is one.
-    pub(super) fn earn(table: Option<PickTable<'_>>, ticket: &mut Ticket) {
-        if let Some(budget) = table.and_then(PickTable::retries)
-            && !ticket.server_retries
+    pub(super) fn earn(region: &crate::state::Region, upstream: &Blob<'_, Upstream>, ticket: &mut Ticket) {
+        if !ticket.server_retries
+            && let Some(shared) = Self::shared(region, upstream)
         {
+            let budget = shared.retries();
             budget.request(ticket.retry_budget);
             // Decided now, not when a try has failed: a response that is not tried again goes to the client whole.
             if !budget.has_retry() {

@@ -62,6 +62,7 @@ impl Worker {
         if let Some(attempt) = ticket.attempt.take() {
             Self::peers(&self.region).finished(attempt.peer);
         }
+        Self::unload(&self.region, ticket);
         if !ticket.awaited.is_empty() {
             self.charge(ticket, outcome.status, header, now);
         }
@@ -95,6 +96,7 @@ impl Worker {
         if let Some(attempt) = ticket.attempt.take() {
             Self::peers(&self.region).finished(attempt.peer);
         }
+        Self::unload(&self.region, ticket);
         self.cancel_permit(ticket);
         Self::leave(&self.region, ticket);
         if ticket.counted

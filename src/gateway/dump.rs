@@ -67,8 +67,21 @@ pub fn dump(tree: &Tree<'_>) -> Result<Document, DumpError> {
         document.roles.push(config::Role { name, permissions: permissions.into_names() });
     }
     for (name, upstream) in all::<Upstream>(tree)? {
-        let Upstream { policy, hash_on, host, breaker, nodes, node_labels, retries, timeouts, tls, fallback, .. } =
-            upstream;
+        let Upstream {
+            policy,
+            hash_on,
+            host,
+            ejection,
+            overload,
+            breaker,
+            nodes,
+            node_labels,
+            retries,
+            timeouts,
+            tls,
+            fallback,
+            ..
+        } = upstream;
         let host = host.map_or(HostHeader::Preserve, HostHeader::Name);
         let fallback = read_fallback(tree, &name, fallback)?;
         document.upstreams.push(config::Upstream {
@@ -78,6 +91,8 @@ pub fn dump(tree: &Tree<'_>) -> Result<Document, DumpError> {
             policy,
             hash_on,
             host,
+            ejection,
+            overload: overload.map(|overload| overload.settings),
             breaker,
             retries,
             timeouts,

@@ -32,7 +32,9 @@ pub enum Step {
     Cache,
     /// One of the route's variants was chosen.
     Canary,
-    /// How a node will be chosen, and whether there is one with room.
+    /// The upstream's load was compared with its limit.
+    Overload,
+    /// How a node will be chosen, who is ejected, and whether there is one with room.
     Balancer,
     /// The upstream's breaker was asked.
     Breaker,

@@ -1,4 +1,4 @@
-//! Where an upstream cannot serve: its breaker is open, it has no peer, no try has come to an answer. Then its route's
+//! Where an upstream cannot serve: its breaker is open, it is overloaded, it has no peer, no try has come to an answer. Then its route's
 //! `fallback` says what the client gets, and without one the refusal is the answer.
 //!
 //! Whoever refuses because of an upstream while it is entered returns the refusal from `enter_upstream`; all of them
@@ -8,7 +8,7 @@
 //! it would make.
 
 use super::decision::{Reply, Respond};
-use super::explain::{Recorder, Step, tell};
+use super::explain::{Recorder, Silent, Step, tell};
 use super::object::{ArchivedFallback, ArchivedRoute, Route, Upstream};
 use super::ticket::Ticket;
 use super::worker::{Out, Worker};
@@ -105,7 +105,7 @@ impl Worker {
                     tell!(recorder, Step::Fallback, "the other upstream cannot serve either");
                 })?;
                 if let Some(upstream) = view.object::<Upstream>(id) {
-                    Self::earn(table(view, &upstream), ticket);
+                    Self::earn(region, &upstream, ticket);
                 }
                 tell!(recorder, Step::Fallback, "{}: upstream \"{}\"", refusal.reason.code(), ticket.upstream_name());
             }
@@ -133,7 +133,7 @@ impl Worker {
             && Self::divert(region, view, refusal, now, ticket).is_ok()
         {
             if let Some(upstream) = view.object::<Upstream>(id) {
-                Self::earn(table(view, &upstream), ticket);
+                Self::earn(region, &upstream, ticket);
             }
             return Ok(());
         }
@@ -165,6 +165,9 @@ impl Worker {
             && table.is_some_and(|table| table.is_busy(&Self::peers(region), now.mono))
         {
             return Err(refusal);
+        }
+        if let Some(overload) = upstream.overload.as_ref().filter(|overload| overload.key != 0) {
+            Self::shed(region, view, overload, ticket, &mut Silent).map_err(|_| refusal)?;
         }
         Self::permit(region, &upstream, now, ticket).map_err(|_| refusal)?;
         ticket.goes_to(&upstream);

@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::ejection::Ejections;
 use super::key_sets::KeySets;
 use super::object::Upstream;
 use super::promote::Promotions;
@@ -80,6 +81,7 @@ pub struct Leader {
     nonces: Walk,
     /// When seats and averages were last looked after, microseconds.
     tended: u64,
+    ejections: Ejections,
 }
 
 /// How far the walk over a table has come, and what it has seen.
@@ -114,6 +116,7 @@ impl Leader {
             walk: Walk::default(),
             nonces: Walk::default(),
             tended: 0,
+            ejections: Ejections::default(),
         }))
     }
 
@@ -191,6 +194,9 @@ impl Leader {
                 self.promotions.tick(&self.region, &view, now, log);
             }
             Peers::new(self.region.peer_words()).tend(now.mono);
+        }
+        if let Some(view) = self.reader.as_ref().and_then(Reader::enter) {
+            self.ejections.tick(&self.region, &view, now, log);
         }
         self.build_tables(now);
         self.writer.reclaim();

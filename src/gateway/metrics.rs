@@ -5,12 +5,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::leader::counter;
 use super::limit::IN_FLIGHT;
-use super::object::{Route, Upstream};
+use super::object::{ArchivedPeerEntry, Route, Upstream};
 use super::worker::{Worker, breaker_state};
 use super::{key_sets, promote};
 use crate::breaker::State;
 use crate::limiter::Limiter;
-use crate::metrics::{BreakerGauge, Gauges, Names, Series, render};
+use crate::metrics::{BreakerGauge, Gauges, LoadGauge, Names, Series, UpstreamGauge, render};
 use crate::state::{Tree, View};
 use crate::types::{Id, Now, SECOND};
 
@@ -36,6 +36,22 @@ impl Worker {
             let count = Self::places(&region).count(limit.slot.to_native(), limit.key.to_native())?;
             Some((route.name(), count))
         });
+        let peers = Self::peers(&region);
+        let standing = upstreams.iter().map(|upstream| {
+            let out = |peer: &&ArchivedPeerEntry| peers.ejected(peer.slot.to_native(), now.mono).is_some();
+            UpstreamGauge {
+                upstream: upstream.name(),
+                peers: upstream.peers.len() as u32,
+                ejected: upstream.peers.iter().filter(out).count() as u32,
+                ejections: Self::shared(&region, upstream).map_or(0, |shared| shared.ejections()),
+                load: upstream.overload.as_ref().and_then(|overload| {
+                    let load = Self::loads(&region).load(overload.place(0))?;
+                    let limit = f64::from(load.state.limit(&overload.settings.settings()));
+                    Some(LoadGauge { limit, in_flight: load.in_flight, shed: load.shed })
+                }),
+            }
+        });
+        let standing = standing.collect();
         let counter = |index: usize| region.counters().get(index).map_or(0, |word| word.load(Relaxed));
         let shards: Vec<_> = (0..region.workers()).map(|slot| region.shard_words(slot)).collect();
         let fullest = (0..region.workers())
@@ -53,6 +69,7 @@ impl Worker {
                 ("series", fullest),
             ],
             breakers: breakers.collect(),
+            upstreams: standing,
             in_flight: in_flight.collect(),
             canaries: promote::shares(&view.tree()),
             key_sets: key_sets::ages(&view.tree(), now),

@@ -4,7 +4,7 @@ use rkyv::with::Niche;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::auth::{Auth, Grants, Jwks, Key, Requirement};
-use crate::balancer::{Node, Policy, Retries, Timeouts, Tls, server_name};
+use crate::balancer::{Ejection, Node, Policy, Retries, Timeouts, Tls, server_name};
 use crate::breaker::Breaker;
 use crate::cache::Cache;
 use crate::canary::{Promote, Rules};
@@ -12,6 +12,7 @@ use crate::config::Labels;
 use crate::cors::Cors;
 use crate::limiter::{KeyPart, Limiter};
 use crate::lists::{Bans, Set};
+use crate::overload::Overload;
 use crate::router::settings::{Answer, Condition, StaticReply, Template};
 use crate::types::{Id, Kind, Object};
 
@@ -166,6 +167,13 @@ pub struct Upstream {
     pub host: Option<String>,
     /// The peers, in the order of the pick table.
     pub peers: Vec<PeerEntry>,
+    /// Its slot in the table of upstreams.
+    pub slot: u32,
+    /// When a peer is left alone for a while.
+    pub ejection: Ejection,
+    /// How much it is sent at once.
+    #[rkyv(with = Niche)]
+    pub overload: Option<Box<LoadPlace>>,
     /// The breaker.
     pub breaker: Option<Breaker>,
     /// The breaker's slot in the table, where there is a breaker.
@@ -206,6 +214,17 @@ impl ArchivedUpstream {
         let host = || self.host.as_ref().and_then(|host| server_name(host));
         settings.sni.as_deref().or_else(host).or_else(|| peer.host.as_ref().and_then(|host| server_name(host)))
     }
+}
+
+/// How much an upstream is sent at once, and where that is counted.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
+pub struct LoadPlace {
+    /// What the document says.
+    pub settings: Overload,
+    /// Index of the slot, …
+    pub slot: u32,
+    /// … and its key; 0 = it is not counted.
+    pub key: u64,
 }
 
 /// One address of one node.

@@ -9,7 +9,7 @@ use super::fallback::Resort;
 use super::object::{Route, Upstream};
 use super::ticket::{Attempt, Stage, Ticket};
 use super::worker::Worker;
-use crate::balancer::{FAILURES, Outcome, PickTable, Rng, Statistics, Tried, may_eject};
+use crate::balancer::{Outcome, PickTable, Rng, Tried};
 use crate::state::tables::peers as statistics;
 use crate::state::{Blob, Region, View};
 use crate::types::{Kind, Now, Reason, SECOND};
@@ -117,6 +117,7 @@ impl Worker {
             }
         };
         let entry = upstream.peers.get(place as usize).ok_or(Reply::new(Reason::UpstreamNone))?;
+        Self::load(region, &upstream, ticket);
         ticket.tried.insert(place);
         ticket.tries = ticket.tries.saturating_add(1);
         if ticket.sent == 0 {
@@ -161,10 +162,10 @@ impl Worker {
         if ticket.tries > 0
             && !ticket.stale
             && !ticket.server_retries
-            && let Some(budget) = table.retries()
+            && let Some(shared) = Self::shared(region, &upstream)
         {
             // `access` offered it when there was one; others may have taken it since.
-            if !budget.retry() {
+            if !shared.retries().retry() {
                 return Err(none);
             }
         }
@@ -239,6 +240,7 @@ impl Worker {
             ticket.answered = now.mono;
             ticket.slow = ticket.slow_after != 0 && latency > ticket.slow_after;
             ticket.stage = Stage::Answered;
+            Self::unload(&self.region, ticket);
         }
     }
 
@@ -246,7 +248,10 @@ impl Worker {
     pub fn tried(&mut self, ticket: &mut Ticket, end: TryEnd, now: Now) {
         let Some(attempt) = ticket.attempt.take() else { return };
         let peers = Self::peers(&self.region);
-        peers.finished(attempt.peer);
+        match end {
+            TryEnd::Stale | TryEnd::Answered(0) => peers.withdrawn(attempt.peer),
+            _ => peers.finished(attempt.peer),
+        }
         let elapsed = now.mono.saturating_sub(attempt.started);
         match end {
             TryEnd::Stale => {
@@ -257,32 +262,21 @@ impl Worker {
             }
             // 501 says that the request is strange, not that the server is in trouble; all other 5xx do.
             TryEnd::Failed | TryEnd::Answered(500 | 502..=599) => {
-                if peers.observe(attempt.peer, Outcome::Failure, now.mono) >= FAILURES {
-                    self.eject(ticket, &attempt, now);
-                }
+                peers.observe(attempt.peer, Outcome::Failure, now.mono);
+                self.peer_failed(ticket, &attempt, now);
+                self.sample(ticket, false, attempt.latency.unwrap_or(elapsed), now);
             }
             TryEnd::Answered(0) => {}
             TryEnd::Answered(_) => {
                 let latency = attempt.latency.unwrap_or(elapsed);
                 peers.observe(attempt.peer, Outcome::Latency(latency), now.mono);
+                self.sample(ticket, true, latency, now);
             }
         }
         if !matches!(end, TryEnd::Stale | TryEnd::Answered(0))
             && let Some(shard) = Self::shard(&self.region, self.reader.slot())
         {
             shard.upstream(attempt.key, attempt.latency.unwrap_or(elapsed));
-        }
-    }
-
-    /// Takes a peer that fails again and again out of the picks, unless too many of its siblings are out already.
-    #[cold]
-    fn eject(&self, ticket: &Ticket, attempt: &Attempt, now: Now) {
-        let Some(view) = self.reader.enter() else { return };
-        let Some(upstream) = view.object::<Upstream>(ticket.upstream) else { return };
-        let peers = Self::peers(&self.region);
-        let out = upstream.peers.iter().filter(|peer| !peers.standing(peer.slot.to_native(), now.mono).available);
-        if may_eject(out.count(), upstream.peers.len()) {
-            peers.eject_failing(attempt.peer.slot, now.mono);
         }
     }
 }

@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicU64;
 use siphasher::sip::SipHasher13;
 
 use super::object::{
-    Addresses, ApiKey, BANS, CacheTag, Cached, Canary, Consumer, Fallback, InFlight, PATHS, PeerEntry, Role, Route,
-    SETTINGS, Settings, Upstream, Variant,
+    Addresses, ApiKey, BANS, CacheTag, Cached, Canary, Consumer, Fallback, InFlight, LoadPlace, PATHS, PeerEntry, Role,
+    Route, SETTINGS, Settings, Upstream, Variant,
 };
 use super::{key_sets, promote};
 use crate::auth::{Grants, Requirement};
@@ -20,10 +20,12 @@ use crate::canary::key_of;
 use crate::config::{self, Document, HostHeader, LIMITS_MAX, PathPolicy, Sources};
 use crate::limiter::KeyPart;
 use crate::lists::{Bans, Set};
+use crate::overload::{Mode, Overload};
 use crate::state::tables::breaker;
 use crate::state::tables::peers::Peers;
 use crate::state::tables::places::Places;
 use crate::state::tables::slot::Slots;
+use crate::state::tables::upstreams::Upstreams;
 use crate::state::{Full, HeapRegion, Identity, Refusal, Region, Transaction, Writer};
 use crate::types::{Id, Kind, Methods, Now, Object};
 
@@ -162,6 +164,9 @@ fn change(region: Region, writer: &mut Writer, document: &Document, now: Now) ->
     Ok(Published { generation, written, removed, warnings })
 }
 
+/// Tells the keys of upstreams among the places from those of routes.
+const LOAD: u64 = 1 << 31;
+
 struct Edit<'w> {
     region: Region,
     txn: Transaction<'w>,
@@ -173,6 +178,7 @@ struct Edit<'w> {
 struct Alive {
     peers: HashSet<u64>,
     breakers: HashSet<u64>,
+    upstreams: HashSet<u64>,
     places: HashSet<u64>,
 }
 
@@ -181,13 +187,19 @@ impl Alive {
     fn sweep(&self, region: Region, now: Now) {
         Peers::new(region.peer_words()).sweep(|key| self.peers.contains(&key), now.mono);
         Slots::new(region.breaker_words(), breaker::WIDTH).sweep(|key| self.breakers.contains(&key));
+        Upstreams::new(region.upstream_words()).sweep(|key| self.upstreams.contains(&key));
         Places::new(region.place_words()).sweep(|key| self.places.contains(&key));
     }
 }
 
 impl Edit<'_> {
     fn apply(&mut self, document: &Document, now: Now) -> Result<Alive, PublishError> {
-        let mut alive = Alive { peers: HashSet::new(), breakers: HashSet::new(), places: HashSet::new() };
+        let mut alive = Alive {
+            peers: HashSet::new(),
+            breakers: HashSet::new(),
+            upstreams: HashSet::new(),
+            places: HashSet::new(),
+        };
         for role in &document.roles {
             self.put(&role.name, role, |_| Ok(Role { permissions: Grants::new(&role.permissions) }))?;
         }
@@ -263,6 +275,14 @@ impl Edit<'_> {
         let id = self.txn.id(Kind::Upstream, &upstream.name)?;
         let peers = self.peers(upstream, id)?;
         alive.peers.extend(peers.iter().map(|peer| peer.key));
+        let slot = Upstreams::new(self.region.upstream_words()).claim(id.word());
+        let slot = slot.ok_or(PublishError::Table("upstream"))?;
+        alive.upstreams.insert(id.word());
+        let overload = match upstream.overload {
+            Some(settings) => Some(self.load_place(&upstream.name, id, settings)?),
+            None => None,
+        };
+        alive.places.extend(overload.map(|overload| overload.key));
         let mut breaker_slot = 0;
         if upstream.breaker.is_some() {
             let slots = Slots::new(self.region.breaker_words(), breaker::WIDTH);
@@ -278,6 +298,9 @@ impl Edit<'_> {
                 HostHeader::Name(name) => Some(name.clone()),
             },
             peers,
+            slot,
+            ejection: upstream.ejection,
+            overload: overload.map(Box::new),
             breaker: upstream.breaker,
             breaker_slot,
             nodes: upstream.nodes.clone(),
@@ -531,6 +554,24 @@ impl Edit<'_> {
             permission: canary.permission.clone(),
             promote: canary.promote.clone(),
         }))
+    }
+
+    /// Where the load of an upstream is counted: where it was, as long as it is counted without a break.
+    fn load_place(&mut self, name: &str, id: Id, settings: Overload) -> Result<LoadPlace, PublishError> {
+        if settings.mode == Mode::Off {
+            return Ok(LoadPlace { settings, slot: 0, key: 0 });
+        }
+        let places = Places::new(self.region.place_words());
+        let live = self.txn.view().named::<Upstream>(name).and_then(|live| {
+            let live = live.overload.as_ref()?;
+            Some((live.slot.to_native(), live.key.to_native()))
+        });
+        if let Some((slot, key)) = live.filter(|(slot, key)| *key != 0 && places.is(*slot, *key)) {
+            return Ok(LoadPlace { settings, slot, key });
+        }
+        let key = u64::from(self.region.generation().wrapping_add(1)) << 32 | LOAD | u64::from(id.slot);
+        let slot = places.claim(key).ok_or(PublishError::Table("upstream with `overload`"))?;
+        Ok(LoadPlace { settings, slot, key })
     }
 
     /// Where the requests of a route are counted: where they were, if it had a limit already; else in a new place, so

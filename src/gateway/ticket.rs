@@ -47,6 +47,10 @@ pub struct Ticket {
     pub(super) permit: Option<Permit>,
     /// Its place on a route that lets in so many at a time.
     pub(super) place: Place,
+    /// Its place among those that wait for their upstream's response header; none = it does not.
+    pub(super) load: Place,
+    /// Where how long that took is a sample, if anywhere.
+    pub(super) sampled: Place,
     /// From so many microseconds to the response header on, a try has failed in its breaker's eyes.
     pub(super) slow_after: u64,
     /// Whether the last try that was answered took that long.
@@ -284,6 +288,8 @@ impl Ticket {
             limit_status: LimitStatus::None,
             permit: None,
             place: Place::default(),
+            load: Place::default(),
+            sampled: Place::default(),
             slow_after: 0,
             slow: false,
             resort: Resort::None,
@@ -347,6 +353,7 @@ impl Ticket {
         self.responded = false;
         self.passed = Passed::default();
         self.permit = None;
+        self.sampled = Place::default();
         self.slow = false;
         self.resort = Resort::None;
         self.barred = None;

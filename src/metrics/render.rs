@@ -36,6 +36,8 @@ pub struct Gauges<'a> {
     pub fill: Vec<(&'a str, f64)>,
     /// Breakers.
     pub breakers: Vec<BreakerGauge<'a>>,
+    /// Upstreams.
+    pub upstreams: Vec<UpstreamGauge<'a>>,
     /// Routes that let in so many requests at a time, and how many are under way.
     pub in_flight: Vec<(&'a str, u32)>,
     /// Shares of variants.
@@ -53,6 +55,32 @@ pub struct BreakerGauge<'a> {
     pub state: u8,
     /// Whether somebody has it so, whatever its upstream does.
     pub forced: bool,
+}
+
+/// How one upstream stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct UpstreamGauge<'a> {
+    /// The upstream's name.
+    pub upstream: &'a str,
+    /// How many peers it has …
+    pub peers: u32,
+    /// … of which so many are ejected.
+    pub ejected: u32,
+    /// Ejections so far.
+    pub ejections: u64,
+    /// Its load, where it is measured.
+    pub load: Option<LoadGauge>,
+}
+
+/// How much an upstream has to do.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LoadGauge {
+    /// How many requests may wait for a response header …
+    pub limit: f64,
+    /// … and how many do.
+    pub in_flight: u32,
+    /// Requests above the limit so far.
+    pub shed: u64,
 }
 
 /// The share of one variant.
@@ -125,6 +153,15 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
         .map(|((route, reason), count)| counter(&[("route", route), ("reason", reason)], count));
     let breakers =
         gauges.breakers.iter().map(|breaker| gauge(&[("upstream", breaker.upstream)], f64::from(breaker.state)));
+    let peers = gauges.upstreams.iter().flat_map(|one| {
+        [("available", one.peers - one.ejected.min(one.peers)), ("ejected", one.ejected)]
+            .map(|(state, count)| gauge(&[("upstream", one.upstream), ("state", state)], f64::from(count)))
+    });
+    let loads = || gauges.upstreams.iter().filter_map(|one| Some(([("upstream", one.upstream)], one.load?)));
+    let limits = loads().map(|(labels, load)| gauge(&labels, load.limit));
+    let busy = loads().map(|(labels, load)| gauge(&labels, f64::from(load.in_flight)));
+    let shed = loads().map(|(labels, load)| counter(&labels, load.shed));
+    let ejections = gauges.upstreams.iter().map(|one| counter(&[("upstream", one.upstream)], one.ejections));
     let in_flight = gauges.in_flight.iter().map(|(route, count)| gauge(&[("route", route)], f64::from(*count)));
     let forced = gauges
         .breakers
@@ -199,10 +236,35 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
             breakers,
         ),
         Family::new(
+            "gateway_upstream_peers",
+            "Peers of an upstream by state: available, or ejected as they failed.",
+            GAUGE,
+            peers,
+        ),
+        Family::new("gateway_peer_ejections_total", "How often a peer of an upstream was ejected.", COUNTER, ejections),
+        Family::new(
             "gateway_circuit_breaker_forced",
             "Circuit breakers that somebody holds in their state: 1; else 0.",
             GAUGE,
             forced,
+        ),
+        Family::new(
+            "gateway_overload_limit",
+            "How many requests to an upstream may wait for a response header, as its latency has it now.",
+            GAUGE,
+            limits,
+        ),
+        Family::new(
+            "gateway_overload_in_flight",
+            "How many requests to an upstream wait for a response header.",
+            GAUGE,
+            busy,
+        ),
+        Family::new(
+            "gateway_overload_shed_total",
+            "Requests above the limit of an upstream that were refused, or would have been in shadow mode.",
+            COUNTER,
+            shed,
         ),
         Family::new(
             "gateway_config_generation",

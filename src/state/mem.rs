@@ -21,7 +21,7 @@ pub(super) const UNIT: usize = 16;
 /// "gwregion", as the first eight bytes of a little-endian machine; a big-endian one refuses the file, as it must.
 const MAGIC: u64 = u64::from_le_bytes(*b"gwregion");
 /// Changes whenever the meaning of a byte of the region does.
-const LAYOUT: u64 = 9;
+const LAYOUT: u64 = 10;
 
 const PAGE: usize = 4096;
 /// How many threads can read at a time in all but small zones: twice the workers of a large machine, since old ones
@@ -55,6 +55,7 @@ mod field {
 pub(super) struct Plan {
     peers: (usize, usize),
     breakers: (usize, usize),
+    upstreams: (usize, usize),
     shards: (usize, usize),
     shard_count: usize,
     rates: (usize, usize),
@@ -67,7 +68,7 @@ pub(super) struct Plan {
 
 impl Plan {
     /// Divides `size` bytes: 3/8 to the rate table (a million live keys fill two thirds of it in a zone of 64 MiB),
-    /// 1/16 to peers, 7/128 to breakers, 1/8 to the metric shards, 1/32 each to revocations (131,072 in a zone of 64 MiB)
+    /// 1/16 to peers, 7/128 to breakers, 1/256 to upstreams (8,000), 1/8 to the metric shards, 1/32 each to revocations (131,072 in a zone of 64 MiB)
     /// and nonces (260,000), 1/128 to places on routes (2,700 routes), and what is left, nearly 5/16, to the arena.
     fn of(size: usize) -> Self {
         let end = size / PAGE * PAGE;
@@ -80,6 +81,7 @@ impl Plan {
         };
         let peers = take(part(1, 16));
         let breakers = take(part(7, 128));
+        let upstreams = take(part(1, 256).max(PAGE));
         let shard_count = if size < 8 << 20 { SLOTS / 2 } else { SLOTS };
         let shards = take(part(1, 8) / (shard_count * SHARD_ALIGN) * (shard_count * SHARD_ALIGN));
         // The next table begins on a page again.
@@ -89,15 +91,17 @@ impl Plan {
         let nonces = take(part(1, 32));
         let places = take(part(1, 128));
         let arena = (at, end.saturating_sub(at));
-        Self { peers, breakers, shards, shard_count, rates, revocations, nonces, places, arena }
+        Self { peers, breakers, upstreams, shards, shard_count, rates, revocations, nonces, places, arena }
     }
 
-    fn words(&self) -> [usize; 17] {
+    fn words(&self) -> [usize; 19] {
         [
             self.peers.0,
             self.peers.1,
             self.breakers.0,
             self.breakers.1,
+            self.upstreams.0,
+            self.upstreams.1,
             self.shards.0,
             self.shards.1,
             self.shard_count,
@@ -483,6 +487,13 @@ impl Region {
         self.memory.words(self.plan.breakers)
     }
 
+    /// The table of upstreams, in slots of four words.
+    #[must_use]
+    #[inline]
+    pub fn upstream_words(&self) -> &[AtomicU64] {
+        self.memory.words(self.plan.upstreams)
+    }
+
     /// The metric shard of a worker slot, aligned to 128 bytes; empty beyond the last. Only the slot's owner counts in
     /// it, and it goes on with the next one.
     #[must_use]
@@ -562,8 +573,8 @@ mod tests {
         for size in [SMALLEST, 1 << 20, 1_040_384, 2_080_768, 8_335_360, 64 << 20, (64 << 20) * 994 / 1000, 1 << 30] {
             let plan = Plan::of(size);
             let mut at = PAGE + SLOTS * SLOT_WORDS * 8;
-            let Plan { peers, breakers, shards, rates, revocations, nonces, places, arena, .. } = plan;
-            let parts = [peers, breakers, shards, rates, revocations, nonces, places, arena];
+            let Plan { peers, breakers, upstreams, shards, rates, revocations, nonces, places, arena, .. } = plan;
+            let parts = [peers, breakers, upstreams, shards, rates, revocations, nonces, places, arena];
             for (start, length) in parts {
                 assert_eq!(start % PAGE, 0, "{size}");
                 assert!(start >= at && start < at + PAGE && length > 0, "{size}");

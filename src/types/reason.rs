@@ -40,6 +40,7 @@ pub enum Reason {
     AuthNonceStore,
     BodyDigest,
     LimitInFlight,
+    OverloadShed,
     BodyTooLarge,
     LocationUnknown,
     LimitCost,
@@ -87,6 +88,7 @@ impl Reason {
         Self::AuthNonceStore,
         Self::BodyDigest,
         Self::LimitInFlight,
+        Self::OverloadShed,
         Self::BodyTooLarge,
         Self::LocationUnknown,
         Self::LimitCost,
@@ -137,6 +139,7 @@ impl Reason {
             Self::AuthNonceStore => "auth.nonce_store",
             Self::BodyDigest => "body.digest",
             Self::LimitInFlight => "limit.in_flight",
+            Self::OverloadShed => "overload.shed",
             Self::BodyTooLarge => "body.too_large",
             Self::LocationUnknown => "location.unknown",
             Self::LimitCost => "limit.cost",
@@ -197,6 +200,7 @@ impl Reason {
             Self::UpstreamTimeout => 504,
             Self::LimitTableFull
             | Self::LimitInFlight
+            | Self::OverloadShed
             | Self::BreakerOpen
             | Self::UpstreamNone
             | Self::UpstreamGone
@@ -274,6 +278,7 @@ impl Reason {
             Self::LimitCost => "The header that says what the request costs holds no whole number.",
             Self::LimitNever => "The request costs more than its limit ever allows.",
             Self::LimitInFlight => "Too many requests at once; see Retry-After.",
+            Self::OverloadShed => "The service behind this resource is overloaded; see Retry-After.",
             Self::BreakerOpen => "The service behind this resource is failing; see Retry-After.",
             Self::UpstreamNone => "No server is available for this resource.",
             Self::UpstreamGone => "The service behind this resource was removed.",

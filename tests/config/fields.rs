@@ -83,6 +83,8 @@ fn everything() -> Value {
         "upstreams": [{
             "name": "u", "host": "h.example", "algorithm": "random", "slow_start": "5s", "max_in_flight": 9,
             "nodes": [{"host": "h", "port": 1, "weight": 2, "priority": 1, "labels": {"zone": "a"}}],
+            "health": {"passive": {"failures": 2, "window": "1s"}}, "max_ejection_percent": 20,
+            "overload": {"mode": "shadow", "min": 3, "max": 30, "tolerance": 4}, "outlier": {"consecutive_5xx": 6, "error_ratio": "10%", "minimum_calls": 7},
             "breaker": breaker,
             "retries": retries, "timeouts": timeouts,
             "tls": {"verify": false, "sni": "s.example", "ca": "$file:///certificate", "cert": "$file:///certificate",

@@ -118,7 +118,10 @@ fn a_peer_that_fails_loses_its_share_to_the_other() {
         let then = now.plus(5_000);
         gateway.workers[worker].answered(&mut ticket, then);
         gateway.workers[worker].tried(&mut ticket, end, then);
-        gateway.leader.tick(then, &mut |event| panic!("{event:?}"));
+        gateway.leader.tick(then, &mut |event| {
+            let told = event.text.contains("127.0.0.1:1 is ejected") || event.text.contains("127.0.0.1:1 is back");
+            assert!(told, "{event:?}");
+        });
     }
     // Ejected in the first second and for 30 s, asked again, ejected for 60 s.
     assert!((1..=10).contains(&failed), "{failed} of 3,500");

@@ -17,17 +17,17 @@ pub static UPSTREAM: Resource = Resource {
         field("pool", Unbuilt),
         field("algorithm", Choice(&["adaptive", "round_robin", "least_conn", "p2c_ewma", "hash", "random"], &[])),
         field("hash_on", List(&Text(&Form { words: "a key such as `header:x-user`", check: check_hash_key }), false)),
-        field("overload", Unbuilt),
+        field("overload", Object(&OVERLOAD)),
         field("slow_start", RAMP),
-        field("health", Unbuilt),
-        field("outlier", Unbuilt),
+        field("health", Object(&HEALTH)),
+        field("outlier", Object(&OUTLIER)),
         field("breaker", Object(&BREAKER)),
         field("retries", Object(&RETRIES)),
         field("timeouts", Object(&TIMEOUTS)),
         field("fallback", Object(&FALLBACK)),
         field("tls", Object(&TLS)),
         field("max_in_flight", Integer { min: 1, max: 1_000_000 }),
-        field("max_ejection_percent", Unbuilt),
+        field("max_ejection_percent", Integer { min: 0, max: 100 }),
     ],
     hints: &[
         ("targets", "our word is `nodes`"),
@@ -43,6 +43,8 @@ pub static UPSTREAM: Resource = Resource {
         ("service_name", "our word is `discovery`"),
         ("discovery_type", "our word is `discovery`"),
         ("circuit_breaker", "our word is `breaker`"),
+        ("outlier_detection", "our words are `outlier` and `max_ejection_percent`"),
+        ("health_checks", "our word is `health`"),
         ("backup", "a node with `priority: 1` is a backup; another upstream is a `fallback`"),
         ("hash_by", "our word is `hash_on`, such as `[header:x-user]`"),
         ("key", "our word is `hash_on`, such as `[header:x-user]`"),
@@ -75,6 +77,65 @@ pub static NODE: Resource = Resource {
         ("metadata", "our word is `labels`"),
         ("max_conns", "write `max_in_flight` beside `nodes`"),
         ("slow_start", "write `slow_start` beside `nodes`"),
+    ],
+};
+
+/// How much an upstream is sent at once.
+pub static OVERLOAD: Resource = Resource {
+    fields: &[
+        needed("mode", Choice(&["off", "shadow", "enforce"], &[])),
+        field("min", Integer { min: 1, max: 1_000_000 }),
+        field("max", Integer { min: 1, max: 1_000_000 }),
+        field("tolerance", Integer { min: 2, max: 100 }),
+    ],
+    hints: &[
+        ("min_limit", "our word is `min`"),
+        ("min_concurrency", "our word is `min`"),
+        ("max_limit", "our word is `max`"),
+        ("max_concurrency_limit", "our word is `max`"),
+        ("enabled", "our word is `mode`: `off`, `shadow` or `enforce`"),
+        ("rtt_tolerance", "our word is `tolerance`"),
+    ],
+};
+
+/// How an upstream's nodes are watched.
+pub static HEALTH: Resource = Resource {
+    fields: &[field("active", Unbuilt), field("passive", Object(&PASSIVE))],
+    hints: &[("unhealthy", "our words are `passive.failures` and `passive.window`")],
+};
+
+/// What requests tell of a node.
+pub static PASSIVE: Resource = Resource {
+    fields: &[field("failures", Integer { min: 1, max: 10_000 }), field("window", SPAN)],
+    hints: &[
+        ("max_fails", "our word is `failures`"),
+        ("fail_timeout", "our word is `window`"),
+        ("unhealthy", "our words are `failures` and `window`"),
+        ("healthy", "a node that was left out is tried again after 30 s, later each time"),
+    ],
+};
+
+/// What a node's peers tell of it.
+pub static OUTLIER: Resource = Resource {
+    fields: &[
+        field("consecutive_5xx", Integer { min: 1, max: 10_000 }),
+        field(
+            "error_ratio",
+            Text(&Form { words: "a percentage such as `20%`", check: |text| scalar::percentage(text).map(drop) }),
+        ),
+        field("minimum_calls", Integer { min: 1, max: 1_000_000 }),
+    ],
+    hints: &[
+        ("consecutive_gateway_failure", "our word is `consecutive_5xx`"),
+        ("consecutive_errors", "our word is `consecutive_5xx`"),
+        ("failure_percentage_threshold", "our word is `error_ratio`"),
+        ("success_rate_minimum_hosts", "two nodes with `minimum_calls` are compared"),
+        ("success_rate_request_volume", "our word is `minimum_calls`"),
+        ("failure_percentage_request_volume", "our word is `minimum_calls`"),
+        ("max_ejection_percent", "it stands beside `outlier`"),
+        ("interval", "nodes are compared every 10 s"),
+        ("base_ejection_time", "a node is left out for 30 s, longer each time"),
+        ("max_ejection_time", "a node is left out for 300 s at most"),
     ],
 };
 

@@ -6,12 +6,14 @@
 pub mod breaker;
 pub mod gauge;
 pub mod nonce;
+pub mod overload;
 pub mod peers;
 pub mod places;
 pub mod rate;
 pub mod revocations;
 pub mod shards;
 pub mod slot;
+pub mod upstreams;
 
 /// A place where another process may come in between. Elsewhere this is nothing; in a test, threads that called
 /// `tests::meet_others` wait here now and then until others have come by a few times, so that races which a small

@@ -5,9 +5,9 @@
 //! | 0 | key: [`balancer::key`](crate::balancer::key) of upstream, host and port |
 //! | 1 | latency average and time of its last sample ([`Latency`]) |
 //! | 2 | error-rate average and time ([`Errors`]) |
-//! | 3 | ejection: {until, tick; times in a row, u32} |
+//! | 3 | ejection: {until, tick; whether the leader told of it, 1 bit; [`Cause`], 7 bits; times in a row, 24 bits} |
 //! | 4 | passive health: failures in a row ([`Streak`]) |
-//! | 5 | {picks, 48 bits; words of cells in use, 16 bits} |
+//! | 5 | {picks that came to an end or are in flight, 48 bits; words of cells in use, 16 bits} |
 //! | 6 | failures |
 //! | 7 | since when it has been there, or back, microseconds: what `slow_start` counts from |
 //! | 8 to 23 | in flight, a cell for each worker ([`Gauge`]) |
@@ -24,7 +24,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::gauge::{self, Gauge};
 use super::slot::{Slot, Slots};
-use crate::balancer::{EJECT_MAX, Errors, Latency, Outcome, Standing, Statistics, Streak, Tick, ejection};
+use crate::balancer::{
+    Calls, Cause, Errors, Latency, Outcome, Standing, Statistics, Streak, Tick, ejection, remembered,
+};
 use crate::types::SECOND;
 
 /// Words in a slot.
@@ -45,6 +47,13 @@ const CELLS: usize = 8;
 /// One pick.
 const PICK: u64 = 1 << PICK_SHIFT;
 const PICK_SHIFT: u32 = gauge::WORDS as u32;
+/// Calls are counted modulo so much.
+pub const CALLS_MASK: u64 = (1 << (u64::BITS - PICK_SHIFT)) - 1;
+
+/// The parts of an ejection word's low half: how many followed one another, why, and whether the leader told of it.
+const TIMES: u64 = (1 << 24) - 1;
+const CAUSE: u32 = 24;
+const TOLD: u64 = 1 << 31;
 
 /// No ejection is longer, in ticks (9 minutes): anything further ahead is one that ended long ago.
 const EJECTION_MAX: u32 = 1 << 23;
@@ -75,6 +84,15 @@ pub struct Peer {
 impl Peer {
     /// No peer, or one without statistics.
     pub const NONE: Self = Self { slot: NONE, worker: 0, key: 0 };
+}
+
+/// What became of a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum News {
+    /// It was ejected.
+    Out,
+    /// It is back.
+    Back,
 }
 
 /// A peer's statistics as the admin API shows them.
@@ -149,6 +167,15 @@ impl<'a> Peers<'a> {
         Some(peer)
     }
 
+    /// The try came to nothing that says anything about the peer: it is not counted. Instead of [`Self::finished`].
+    #[cold]
+    pub fn withdrawn(self, peer: Peer) {
+        self.finished(peer);
+        if let Some(slot) = self.of(peer) {
+            slot.word(LOAD).fetch_sub(PICK, Relaxed);
+        }
+    }
+
     /// The try is over, however it ended; once for each [`Self::started`].
     #[inline]
     pub fn finished(self, peer: Peer) {
@@ -170,11 +197,10 @@ impl<'a> Peers<'a> {
         self.slots.iter().for_each(|(_, slot)| gauge(slot).forget(worker));
     }
 
-    /// Counts how a try ended, at `mono` microseconds: a latency at the response header, a failure when it is one. Says
-    /// how many failures there are in a row now.
+    /// Counts how a try ended, at `mono` microseconds: a latency at the response header, a failure when it is one.
     #[inline]
-    pub fn observe(self, peer: Peer, outcome: Outcome, mono: u64) -> u32 {
-        let Some(slot) = self.of(peer) else { return 0 };
+    pub fn observe(self, peer: Peer, outcome: Outcome, mono: u64) {
+        let Some(slot) = self.of(peer) else { return };
         let now = Tick::at(mono);
         match outcome {
             Outcome::Latency(micros) => {
@@ -187,41 +213,77 @@ impl<'a> Peers<'a> {
                 slot.word(FAILURES).fetch_add(1, Relaxed);
                 let latency = Latency(slot.word(LATENCY).load(Relaxed));
                 update(slot.word(ERRORS), |word| Errors(word).fail(latency, now).map(|errors| errors.0));
-                let add = |word| Some(Streak(word).fail(now).0);
-                let before = slot.word(STREAK).fetch_update(Relaxed, Relaxed, add).unwrap_or(0);
-                return Streak(before).fail(now).count();
             }
         }
-        0
     }
 
-    /// Takes the peer with `slot` out of the picks, as it fails again and again: the longer, the more ejections
-    /// followed one another. Nothing happens to one that is out already.
+    /// One more failure in a row, `window` microseconds being what passive health looks at.
     #[cold]
-    pub fn eject_failing(self, slot: u32, mono: u64) {
-        let Some(words) = self.slots.get(slot) else { return };
-        let (word, now) = (words.word(EJECTION).load(Relaxed), Tick::at(mono));
-        if word >> 32 != 0 && is_ejected(word, now) {
-            return;
+    pub fn failed_again(self, peer: Peer, window: u64, mono: u64) -> Streak {
+        let Some(slot) = self.of(peer) else { return Streak(0) };
+        let add = |word| Streak(word).fail(window, Tick::at(mono));
+        let before = slot.word(STREAK).fetch_update(Relaxed, Relaxed, |word| Some(add(word).0));
+        add(before.unwrap_or(0))
+    }
+
+    /// Takes the peer with `slot` out of the picks: the longer, the more ejections followed one another. Says whether
+    /// it did: not where the peer is out already, or another process is just seeing to it.
+    #[cold]
+    pub fn eject_failing(self, slot: u32, cause: Cause, mono: u64) -> bool {
+        let Some(slot) = self.slots.get(slot) else { return false };
+        let (before, now) = (slot.word(EJECTION).load(Relaxed), Tick::at(mono));
+        if is_ejected(before, now) {
+            return false;
         }
-        let times = if is_forgotten(word, now) { 0 } else { word as u32 };
-        words.word(EJECTION).store(u64::from(times), Relaxed);
-        words.word(STREAK).store(0, Relaxed);
-        self.eject(slot, mono.saturating_add(ejection(times)), mono);
+        let times = remembered_times(before, now);
+        let word = out_until(mono.saturating_add(ejection(times)), mono, times + 1, cause);
+        super::interleave();
+        let done = slot.word(EJECTION).compare_exchange(before, word, Relaxed, Relaxed).is_ok();
+        if done {
+            slot.word(STREAK).store(0, Relaxed);
+        }
+        done
     }
 
     /// Takes the peer with `slot` out of the picks until `until`, or brings it back where `until` has passed; both
     /// monotonic microseconds. An ejection is at most 9 minutes long.
     pub fn eject(self, slot: u32, until: u64, mono: u64) {
         let Some(slot) = self.slots.get(slot) else { return };
-        let ticks = Tick::at(until.saturating_sub(mono)).0.min(EJECTION_MAX);
-        let times = slot.word(EJECTION).load(Relaxed) as u32;
-        let word = match ticks {
-            0 => u64::from(times),
-            // 0 means that there is none; one tick more does not matter.
-            ticks => u64::from(Tick::at(mono).0.wrapping_add(ticks).max(1)) << 32 | u64::from(times.saturating_add(1)),
-        };
-        slot.word(EJECTION).store(word, Relaxed);
+        update(slot.word(EJECTION), |word| {
+            let (told, times) = (word & TOLD, word & TIMES);
+            Some(match until > mono {
+                false => told | times,
+                true => out_until(until, mono, times as u32 + 1, Cause::Hand),
+            })
+        });
+    }
+
+    /// Whether the peer with `slot` is out at `mono`, why, and for how many more microseconds.
+    #[must_use]
+    pub fn ejected(self, slot: u32, mono: u64) -> Option<(Cause, u64)> {
+        let word = self.slots.get(slot)?.word(EJECTION).load(Relaxed);
+        let left = u64::from(((word >> 32) as u32).wrapping_sub(Tick::at(mono).0)) * crate::balancer::TICK;
+        is_ejected(word, Tick::at(mono)).then_some((cause_of(word), left))
+    }
+
+    /// What nobody was told of yet: that the peer with `slot` is out, or is back. The leader calls it and tells.
+    pub fn news(self, slot: u32, mono: u64) -> Option<News> {
+        let word = self.slots.get(slot)?.word(EJECTION);
+        let before = word.load(Relaxed);
+        let out = is_ejected(before, Tick::at(mono));
+        if out == (before & TOLD != 0) {
+            return None;
+        }
+        word.compare_exchange(before, before ^ TOLD, Relaxed, Relaxed).ok()?;
+        Some(if out { News::Out } else { News::Back })
+    }
+
+    /// How the tries that went to the peer with `slot` ended so far, modulo 2^48.
+    #[must_use]
+    pub fn calls(self, slot: u32) -> Option<Calls> {
+        let slot = self.slots.get(slot)?;
+        let ended = (slot.word(LOAD).load(Relaxed) >> PICK_SHIFT).wrapping_sub(gauge(slot).count().into()) & CALLS_MASK;
+        Some(Calls { ended, failed: slot.word(FAILURES).load(Relaxed) & CALLS_MASK })
     }
 
     /// Keeps times from going around: forgets ended ejections and decayed errors, moves old samples up. The leader
@@ -231,8 +293,9 @@ impl<'a> Peers<'a> {
         for (_, slot) in self.slots.iter() {
             update(slot.word(ERRORS), |word| (word != 0 && Errors(word).rate(now) == 0.0).then_some(0));
             update(slot.word(EJECTION), |word| {
-                // How many there were counts for the next one, for a while.
-                (word != 0 && !is_ejected(word, now) && is_forgotten(word, now)).then_some(0)
+                // How many there were counts for the next one, for a while; and it is to be told that it ended.
+                let over = word != 0 && word & TOLD == 0 && !is_ejected(word, now);
+                (over && remembered_times(word, now) == 0).then_some(0)
             });
             update(slot.word(LATENCY), |word| {
                 let last = Latency(word).last()?;
@@ -326,7 +389,7 @@ fn standing(slot: Slot<'_>, mono: u64) -> Standing {
     Standing {
         latency: Latency(slot.word(LATENCY).load(Relaxed)).ms(),
         errors: Errors(slot.word(ERRORS).load(Relaxed)).rate(now),
-        available: ejection >> 32 == 0 || !is_ejected(ejection, now),
+        available: ejection == 0 || !is_ejected(ejection, now),
     }
 }
 
@@ -348,12 +411,24 @@ fn gauge(slot: Slot<'_>) -> Gauge<'_> {
 #[inline]
 const fn is_ejected(word: u64, now: Tick) -> bool {
     let left = ((word >> 32) as u32).wrapping_sub(now.0);
-    left > 0 && left <= EJECTION_MAX
+    word >> 32 != 0 && left > 0 && left <= EJECTION_MAX
 }
 
-/// Whether the last ejection ended so long ago that the next one is the first again.
-const fn is_forgotten(word: u64, now: Tick) -> bool {
-    word >> 32 == 0 || now.since(Tick((word >> 32) as u32)) as u64 > EJECT_MAX / crate::balancer::TICK
+/// The word of an ejection that ends at `until`.
+fn out_until(until: u64, mono: u64, times: u32, cause: Cause) -> u64 {
+    let ticks = Tick::at(until.saturating_sub(mono)).0.clamp(1, EJECTION_MAX);
+    // 0 means that there is none; one tick more does not matter.
+    let until = Tick::at(mono).0.wrapping_add(ticks).max(1);
+    u64::from(until) << 32 | (cause as u64) << CAUSE | u64::from(times) & TIMES
+}
+
+const fn cause_of(word: u64) -> Cause {
+    Cause::of((word >> CAUSE) as u8 & 0x7f)
+}
+
+/// How many ejections count for the length of the next, the last one being over.
+const fn remembered_times(word: u64, now: Tick) -> u32 {
+    remembered((word & TIMES) as u32, now.since(Tick((word >> 32) as u32)))
 }
 
 /// Changes a word by compare-and-swap. Whoever loses four times in a row leaves it: the winners' samples are as good.
@@ -496,21 +571,30 @@ mod tests {
         let slot = peers.claim(5);
         let peer = peers.peer(slot, 0);
         let out = |at: u64| !peers.standing(slot, at).available;
-        let row = |times: u32, at: u64| (0..times).fold(0, |_, _| peers.observe(peer, Outcome::Failure, at));
+        let row = |times: u32, at: u64| {
+            (0..times).fold(0, |_, _| {
+                peers.observe(peer, Outcome::Failure, at);
+                peers.failed_again(peer, 10 * SECOND, at).within()
+            })
+        };
         let mut now = SECOND;
         assert_eq!(row(4, now), 4);
-        assert_eq!(peers.observe(peer, Outcome::Latency(900), now), 0);
+        peers.observe(peer, Outcome::Latency(900), now);
         assert_eq!(row(5, now), 5, "a good answer ended the row");
         for seconds in [30, 60, 90] {
-            peers.eject_failing(slot, now);
-            peers.eject_failing(slot, now + SECOND);
+            assert!(peers.eject_failing(slot, Cause::Failures, now));
+            assert!(!peers.eject_failing(slot, Cause::Ratio, now + SECOND), "it is out already");
+            assert_eq!(peers.ejected(slot, now), Some((Cause::Failures, seconds * SECOND)));
+            assert_eq!((peers.news(slot, now), peers.news(slot, now)), (Some(News::Out), None), "told once");
             assert!(out(now + (seconds - 1) * SECOND) && !out(now + (seconds + 1) * SECOND), "{seconds}");
             now += (seconds + 2) * SECOND;
             peers.tend(now);
+            assert_eq!((peers.news(slot, now), peers.news(slot, now)), (Some(News::Back), None));
+            assert_eq!(peers.ejected(slot, now), None);
             assert_eq!(row(1, now), 1, "a new row");
         }
         now += 301 * SECOND;
-        peers.eject_failing(slot, now);
+        assert!(peers.eject_failing(slot, Cause::Failures, now));
         assert!(out(now + 29 * SECOND) && !out(now + 31 * SECOND), "ejections long ago are forgotten");
     }
 

@@ -13,7 +13,8 @@ use super::slot::{Slot, Slots};
 const USED: usize = 1;
 const CELLS: usize = 2;
 
-/// Words in a slot: three cache lines, so that no two routes share one.
+/// Words in a slot: three cache lines, so that no two routes share one. The last six are those of `overload`, which
+/// counts on upstreams in the same way.
 pub const WIDTH: usize = (CELLS + gauge::WORDS).next_multiple_of(8);
 
 /// The table.
@@ -90,7 +91,7 @@ impl<'a> Places<'a> {
 }
 
 #[inline]
-fn gauge(slot: Slot<'_>) -> Gauge<'_> {
+pub(super) fn gauge(slot: Slot<'_>) -> Gauge<'_> {
     Gauge::new(slot.word(USED), slot.words(CELLS))
 }
 
