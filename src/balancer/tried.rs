@@ -17,6 +17,13 @@ impl Tried {
         Self { low: 0, more: [0; 17], count: 0 }
     }
 
+    /// Nobody any more. What is left in the list means nothing.
+    #[inline]
+    pub fn clear(&mut self) {
+        self.low = 0;
+        self.count = 0;
+    }
+
     /// Notes that the peer at `place` was tried.
     #[inline]
     pub fn insert(&mut self, place: u32) {

@@ -145,6 +145,7 @@ impl<R: Request> Limits<'_, '_, R> {
     }
 
     /// Asks `limits` in their order.
+    #[inline]
     pub fn step(
         &self,
         limits: Option<&[ArchivedId]>,
@@ -152,10 +153,20 @@ impl<R: Request> Limits<'_, '_, R> {
         ticket: &mut Ticket,
         recorder: &mut impl Recorder,
     ) -> Result<(), Reply> {
-        let limits = limits.unwrap_or_default();
-        if limits.is_empty() {
-            return Ok(());
+        match limits {
+            None | Some([]) => Ok(()),
+            Some(limits) => self.ask_all(limits, claims, ticket, recorder),
         }
+    }
+
+    #[inline(never)]
+    fn ask_all(
+        &self,
+        limits: &[ArchivedId],
+        claims: Option<&Claims>,
+        ticket: &mut Ticket,
+        recorder: &mut impl Recorder,
+    ) -> Result<(), Reply> {
         let rates = Worker::rates(self.region);
         let before = ticket.asked.len();
         let mut charges = [None; LIMITS_MAX];
@@ -314,7 +325,7 @@ impl<R: Request> Limits<'_, '_, R> {
                 ArchivedKeyPart::Upstream => hasher.part(&self.route.upstream.id().word().to_le_bytes()),
                 ArchivedKeyPart::Global => &mut hasher,
                 ArchivedKeyPart::Consumer => match claims {
-                    Some(_) => hasher.part(ticket.consumer().as_bytes()),
+                    Some(_) => hasher.part(ticket.names.consumer.as_bytes()),
                     None => hasher.absent(),
                 },
                 ArchivedKeyPart::Claim(name) => match claims.and_then(|claims| claims.header_value(name)) {

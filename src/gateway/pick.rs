@@ -172,7 +172,7 @@ impl Worker {
         ticket.stale = false;
         // Places mean the table they were picked from.
         if ticket.table != upstream.seq() {
-            ticket.tried = Tried::new();
+            ticket.tried.clear();
             ticket.table = upstream.seq();
         }
         let peers = Self::peers(region);

@@ -365,7 +365,7 @@ impl Ticket {
         self.idempotent_only = true;
         self.server_retries = false;
         self.retry_budget = 0;
-        self.tried = Tried::new();
+        self.tried.clear();
         self.key = None;
         self.attempt = None;
         self.tries = 0;
@@ -454,10 +454,10 @@ impl Ticket {
         other.shard = self.shard;
         other.cache = self.cache;
         other.variant = self.variant;
-        other.names.variant.set(self.names.variant.as_str().as_bytes());
-        other.names.route.set(self.names.route.as_str().as_bytes());
-        other.names.upstream.set(self.names.upstream.as_str().as_bytes());
-        other.names.consumer.set(self.names.consumer.as_str().as_bytes());
+        other.names.variant.set(self.names.variant.as_bytes());
+        other.names.route.set(self.names.route.as_bytes());
+        other.names.upstream.set(self.names.upstream.as_bytes());
+        other.names.consumer.set(self.names.consumer.as_bytes());
         other
     }
 
@@ -676,11 +676,15 @@ impl Default for Name {
 
 impl Name {
     pub(super) fn as_str(&self) -> &str {
-        let text = match self {
+        std::str::from_utf8(self.as_bytes()).unwrap_or_default()
+    }
+
+    /// For who hashes or copies it and need not know that it is UTF-8.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        match self {
             Self::Short { length, text } => text.get(..usize::from(*length)).unwrap_or_default(),
             Self::Long(text) => text,
-        };
-        std::str::from_utf8(text).unwrap_or_default()
+        }
     }
 
     pub(super) fn clear(&mut self) {

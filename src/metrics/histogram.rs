@@ -29,9 +29,21 @@ pub(super) const FIRST: usize = 2;
 #[inline]
 pub fn bucket(micros: u64) -> usize {
     // Compares with all bounds at once rather than branch on a latency that nobody can predict.
-    let micros = micros.min(u64::from(u32::MAX)) as u32;
-    FIRST + BOUNDS.iter().map(|bound| usize::from(micros > *bound as u32)).sum::<usize>()
+    let micros = micros.min(i32::MAX as u64) as i32;
+    FIRST + LANES.iter().map(|bound| i32::from(micros > *bound)).sum::<i32>() as usize
 }
+
+/// The bounds in whole vectors of what every processor compares; nothing is above those that fill up.
+const LANES: [i32; 16] = {
+    let mut lanes = [i32::MAX; 16];
+    let mut rest: &[u64] = &BOUNDS;
+    let mut lane: &mut [i32] = &mut lanes;
+    while let ([bound, bounds @ ..], [first, others @ ..]) = (rest, lane) {
+        *first = *bound as i32;
+        (rest, lane) = (bounds, others);
+    }
+    lanes
+};
 
 #[cfg(test)]
 mod tests {

@@ -230,6 +230,13 @@ impl Memory {
         self.atomic32(offset).map_or(0, |word| word.load(Relaxed))
     }
 
+    /// The two halves of the word at `offset`, in the order in which they stand there: one look for both.
+    #[inline(always)]
+    pub(super) fn pair(&self, offset: usize) -> (u32, u32) {
+        let [a, b, c, d, e, f, g, h] = self.u64(offset).to_ne_bytes();
+        (u32::from_ne_bytes([a, b, c, d]), u32::from_ne_bytes([e, f, g, h]))
+    }
+
     #[inline(always)]
     pub(super) fn u16(&self, offset: usize) -> u16 {
         self.atomic16(offset).map_or(0, |word| word.load(Relaxed))

@@ -147,7 +147,8 @@ impl fmt::Debug for Tree<'_> {
 pub struct Blob<'v, T> {
     memory: Memory,
     block: Ref,
-    held: PhantomData<&'v ()>,
+    /// Where its value stands; found once, as words of the region are read anew each time that they are asked for.
+    payload: &'v [u8],
     object: PhantomData<fn() -> T>,
 }
 
@@ -164,10 +165,11 @@ impl<'v, T: Object> Blob<'v, T> {
     #[inline(always)]
     pub(super) fn new(memory: Memory, block: Ref) -> Option<Self> {
         const { assert!(align_of::<T::Archived>() <= UNIT, "payloads are aligned to 16 bytes") };
-        let fits = block != 0
-            && blob::kind(&memory, block) == T::KIND as u8
-            && blob::payload(&memory, block).len() >= size_of::<T::Archived>();
-        fits.then_some(Self { memory, block, held: PhantomData, object: PhantomData })
+        if block == 0 || blob::kind(&memory, block) != T::KIND as u8 {
+            return None;
+        }
+        let payload = blob::payload(&memory, block);
+        (payload.len() >= size_of::<T::Archived>()).then_some(Self { memory, block, payload, object: PhantomData })
     }
 
     /// The archived value, for as long as the view lives.
@@ -177,7 +179,7 @@ impl<'v, T: Object> Blob<'v, T> {
         // SAFETY: `new` checked the kind, and every kind has exactly one type (`Object`); only `Transaction::put` of
         // that type wrote the payload, at an offset of 16 bytes from a base that is aligned to 64. The block lives
         // and does not change as long as the view ('v) does.
-        unsafe { access::<T::Archived>(blob::payload(&self.memory, self.block)) }
+        unsafe { access::<T::Archived>(self.payload) }
     }
 }
 

@@ -75,8 +75,8 @@ pub fn digest(memory: &Memory, block: Ref) -> u64 {
 
 #[inline(always)]
 pub fn id(memory: &Memory, block: Ref) -> Id {
-    let at = offset(block);
-    Id { slot: memory.u32(at + 24), birth: memory.u32(at + 28) }
+    let (slot, birth) = memory.pair(offset(block) + 24);
+    Id { slot, birth }
 }
 
 #[inline(always)]
@@ -118,7 +118,8 @@ pub fn name<'a>(memory: &Memory, block: Ref) -> &'a [u8] {
 #[inline(always)]
 pub fn payload<'a>(memory: &Memory, block: Ref) -> &'a [u8] {
     let at = offset(block);
-    memory.bytes(at + memory.u32(at + 56) as usize, memory.u32(at + 60) as usize)
+    let (start, length) = memory.pair(at + 56);
+    memory.bytes(at + start as usize, length as usize)
 }
 
 /// The fold over all bytes but the checksum itself.

@@ -40,8 +40,7 @@ pub fn leaf(memory: &Memory, root: Ref, levels: u32, slot: u32) -> Option<Ref> {
 
 #[inline(always)]
 pub fn entry(memory: &Memory, leaf: Ref, index: usize) -> (Ref, u32) {
-    let at = offset(leaf) + 8 * index;
-    (memory.u32(at), memory.u32(at + 4))
+    memory.pair(offset(leaf) + 8 * index)
 }
 
 pub fn kinds(memory: &Memory, leaf: Ref) -> [u8; LEAF] {
