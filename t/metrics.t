@@ -14,7 +14,7 @@ package Test::Base::Filter {
         my (%found, %kinds);
         for (split /\n/, $text) {
             if (/^# HELP (\w+) \S.*$/) { next }
-            if (/^# TYPE (\w+) (counter|gauge|histogram)$/) { die "twice: $1\n" if $kinds{$1}; $kinds{$1} = $2; next }
+            if (/^# TYPE (\w+) (counter|gauge|histogram|summary)$/) { die "twice: $1\n" if $kinds{$1}; $kinds{$1} = $2; next }
             /^([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\]|\\[\\n"])*",?)+)\})? (-?[0-9.e+-]+|\+Inf|NaN)$/ or die "no line of the format: $_\n";
             my ($name, $labels, $value) = ($1, $2 // '', $3);
             my $family = $name =~ s/_(?:bucket|sum|count)$//r;
