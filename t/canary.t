@@ -135,8 +135,8 @@ sub {
 
 
 === misconfigured
---- canary: variants: [{name: a, weight: 1}], mirror: {upstream: two}, stepWeight: 5
+--- canary: variants: [{name: a, weight: 1}], mirror: {upstream: two, percent: half}, stepWeight: 5
 --- must_die
 --- error_log eval
-[qr/routes\[0\]\.canary\.variants: needs at least two variants/, qr/routes\[0\]\.canary\.mirror: not supported yet/,
+[qr/routes\[0\]\.canary\.variants: needs at least two variants/, qr/routes\[0\]\.canary\.mirror\.percent: must be a percentage/,
  qr/routes\[0\]\.canary: unknown field `stepWeight`; our word is `promote`/]

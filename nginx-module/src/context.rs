@@ -45,6 +45,8 @@ pub struct Context {
     pub switched: *mut *mut c_void,
     /// The peer under way has answered with something else than HTTP.
     pub garbage: bool,
+    /// A copy was made of it for its route's mirror.
+    pub copied: bool,
     /// So many bytes of a body without a length have come.
     pub received: u64,
     /// What the library said of the answer.
@@ -131,6 +133,7 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
             finalize: None,
             body: Body::Unread,
             received: 0,
+            copied: false,
             garbage: false,
             switched: ptr::null_mut(),
             kept: Kept::NOTHING,

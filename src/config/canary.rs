@@ -1,6 +1,6 @@
 //! A route's `canary`.
 
-use super::document::{Canary, Fallback, Variant};
+use super::document::{Canary, Fallback, Mirror, Variant};
 use super::read::At;
 use super::shape::header;
 use super::upstream::{WrittenRetries, timeouts, timeouts_or};
@@ -19,6 +19,7 @@ pub(super) struct Written {
     key: Option<Key>,
     salt: Option<String>,
     promote: Option<Promote>,
+    mirror: Option<Mirror>,
 }
 
 #[derive(Clone)]
@@ -93,6 +94,20 @@ pub(super) fn read(at: &At<'_>, context: &Context<'_>) -> Written {
         key: at.parsed("key", parse_key),
         salt: at.text("salt").map(str::to_owned),
         promote,
+        mirror: at.object("mirror").and_then(|at| mirror(&at, context)),
+    }
+}
+
+fn mirror(at: &At<'_>, context: &Context<'_>) -> Option<Mirror> {
+    let upstream = at.get("upstream").filter(|at| context.names.upstreams.refer(at))?;
+    let share = at.parsed("percent", scalar::hundredths).unwrap_or(BUCKETS as u32);
+    match (u16::try_from(share), at.get("percent")) {
+        (Ok(share @ 1..=10_000), _) => Some(Mirror { upstream: upstream.node.text()?.to_owned(), share }),
+        (_, Some(at)) => {
+            at.error("must be above 0 and at most 100%");
+            None
+        }
+        (_, None) => None,
     }
 }
 
@@ -174,6 +189,7 @@ impl Written {
             },
             permission: self.permission,
             promote: self.promote,
+            mirror: self.mirror,
         }
     }
 

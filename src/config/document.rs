@@ -191,6 +191,17 @@ pub struct Canary {
     pub permission: Option<Permissions>,
     /// How the candidate is promoted; it has no weight then.
     pub promote: Option<canary::Promote>,
+    /// Who is sent a copy of its requests.
+    pub mirror: Option<Mirror>,
+}
+
+/// Who is sent a copy of a route's requests.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Mirror {
+    /// The name of an upstream.
+    pub upstream: String,
+    /// Of how many requests among 10,000, 1 to 10,000.
+    pub share: u16,
 }
 
 /// One version of a service.

@@ -40,8 +40,8 @@ use std::collections::HashMap;
 pub use condition::CONDITIONS_MAX;
 pub use diff::{Change, How, diff};
 pub use document::{
-    Canary, Consumer, Document, Fallback, HostHeader, Labels, PathPolicy, Permissions, Protocols, Role, Route, Sources,
-    Upstream, Variant,
+    Canary, Consumer, Document, Fallback, HostHeader, Labels, Mirror, PathPolicy, Permissions, Protocols, Role, Route,
+    Sources, Upstream, Variant,
 };
 pub use lists::{LIST_MAX, time};
 pub use problem::{Errors, Problem};

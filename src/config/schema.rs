@@ -33,6 +33,7 @@ static DEFINED: &[(&str, &Resource)] = &[
     ("limiter", &tables::LIMITER),
     ("list", &tables::LIST),
     ("match", &tables::MATCH),
+    ("mirror", &tables::MIRROR),
     ("mtls", &tables::MTLS),
     ("node", &tables::NODE),
     ("outlier", &tables::OUTLIER),

@@ -11,7 +11,7 @@ mod upstream;
 
 pub use auth::{API_KEY, AUTH, BASIC, CERTIFICATE, CLAIMS, CONSUMER, JWKS, JWT, KEY, MTLS, REVOCATION, ROLE};
 pub use cache::{CACHE, CACHE_KEY, CACHE_QUERY};
-pub use canary::{CANARY, OVERRIDES, PROMOTE, VARIANT};
+pub use canary::{CANARY, MIRROR, OVERRIDES, PROMOTE, VARIANT};
 pub use limiter::LIMITER;
 pub use lists::{BAN, LIST};
 pub use route::{CORS, FALLBACK, MATCH, REDIRECT, REPLY};

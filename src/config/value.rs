@@ -534,6 +534,10 @@ fn canary(canary: &Canary) -> Value {
             fields.done()
         }),
     );
+    if let Some(mirror) = &canary.mirror {
+        let percent = format!("{}.{:02}%", mirror.share / 100, mirror.share % 100);
+        fields.put("mirror", json!({"upstream": mirror.upstream, "percent": percent}));
+    }
     let rules = &canary.rules;
     if let Some(overrides) = &rules.overrides {
         let mut inner = Fields::default();

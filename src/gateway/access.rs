@@ -151,7 +151,7 @@ impl Worker {
         ticket: &mut Ticket,
         recorder: &mut R,
     ) -> Result<Option<Respond>, Halt> {
-        let Self { region, reader, callers, common, expressions, out, .. } = self;
+        let Self { region, reader, callers, common, expressions, out, rng, .. } = self;
         let view = reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
         common.follow(&view);
         if let Some(bans) = common.bans {
@@ -237,6 +237,11 @@ impl Worker {
             }
         };
         if let Some(choice) = choice(auth.as_ref()) {
+            // A copy is made of what is let in, once.
+            if choice.canary.mirror.is_some() && !ticket.shadow && !matches!(entry, Entry::Subrequest(_)) {
+                ticket.mirrored = rng.below(10_000) < u32::from(choice.canary.mirror_share.to_native());
+                tell!(recorder, Step::Canary, "a copy is {}made", if ticket.mirrored { "" } else { "not " });
+            }
             upstream = choice.make(ticket, recorder);
         }
         matched.prepare(out, recorder)?;

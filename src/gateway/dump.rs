@@ -184,6 +184,12 @@ fn read_canary(tree: &Tree<'_>, owner: &str, canary: Canary) -> Result<config::C
         rules: canary.rules,
         permission: canary.permission,
         promote: canary.promote,
+        mirror: match canary.mirror {
+            Some(id) => {
+                names(tree, owner, &[id])?.pop().map(|upstream| config::Mirror { upstream, share: canary.mirror_share })
+            }
+            None => None,
+        },
     })
 }
 

@@ -112,6 +112,10 @@ pub struct Canary {
     pub permission: Option<Requirement>,
     /// How the candidate is promoted.
     pub promote: Option<Promote>,
+    /// Who is sent a copy, …
+    pub mirror: Option<Id>,
+    /// … of how many among 10,000 requests.
+    pub mirror_share: u16,
 }
 
 /// One version of a service.

@@ -12,7 +12,7 @@ use super::worker::Worker;
 use crate::balancer::{Outcome, PickTable, Rng, Tried};
 use crate::state::tables::peers as statistics;
 use crate::state::{Blob, Region, View};
-use crate::types::{Kind, Now, Reason, SECOND};
+use crate::types::{ArchivedId, Id, Kind, Now, Reason, SECOND};
 
 /// So often a peer is chosen anew whose last place another worker took in the same moment.
 const RACES: u32 = 4;
@@ -52,11 +52,34 @@ impl Worker {
     pub fn send_to(&mut self, ticket: &mut Ticket, name: &str, now: Now) -> Result<(), Reply> {
         let view = self.reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
         let id = view.id_of(Kind::Upstream, name).ok_or(Reply::new(Reason::UpstreamGone))?;
+        drop(view);
+        self.send_to_id(ticket, id, now)
+    }
+
+    /// Makes `copy`, a new ticket, that of a copy of the request with `ticket`, which its route's mirror is sent: it is
+    /// tried once, and says nothing of the route. False where there is no such upstream any more, or it is spared.
+    pub fn mirror(&mut self, ticket: &Ticket, copy: &mut Ticket, now: Now) -> bool {
+        let Some(view) = self.reader.enter() else { return false };
+        let mirror = view.object::<Route>(ticket.route).and_then(|route| {
+            let canary = route.canary.as_ref()?;
+            canary.mirror.as_ref().map(ArchivedId::id)
+        });
+        drop(view);
+        let Some(id) = mirror.filter(|_| ticket.mirrored) else { return false };
+        if self.send_to_id(copy, id, now).is_err() {
+            return false;
+        }
+        (copy.allowed, copy.offered, copy.server_retries) = (1, 1, false);
+        // What it makes of a copy opens no breaker: the client's own requests do.
+        self.cancel_permit(copy);
+        true
+    }
+
+    fn send_to_id(&mut self, ticket: &mut Ticket, id: Id, now: Now) -> Result<(), Reply> {
         let goes_there = ticket.upstream == id && !ticket.shadow && matches!(ticket.stage, Stage::Forwarded);
         if goes_there && ticket.tries == 0 {
             return Ok(());
         }
-        drop(view);
         self.cancel_permit(ticket);
         let view = self.reader.enter().ok_or(Reply::new(Reason::PolicyNone))?;
         let named = view.object::<Upstream>(id).ok_or(Reply::new(Reason::UpstreamGone))?;

@@ -553,6 +553,8 @@ impl Edit<'_> {
             rules: canary.rules.clone(),
             permission: canary.permission.clone(),
             promote: canary.promote.clone(),
+            mirror: canary.mirror.as_ref().map(|mirror| self.txn.id(Kind::Upstream, &mirror.upstream)).transpose()?,
+            mirror_share: canary.mirror.as_ref().map_or(0, |mirror| mirror.share),
         }))
     }
 

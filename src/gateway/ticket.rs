@@ -78,6 +78,8 @@ pub struct Ticket {
     pub(super) max_body: u64,
     /// How long a try may take until the response header is there, microseconds; 0 = as the timeouts say.
     pub(super) per_try: u64,
+    /// Whether another upstream is sent a copy.
+    pub(super) mirrored: bool,
     /// Whether a location other than the one that it came to passes it on.
     pub(super) elsewhere: bool,
     /// Whether the route answers browsers of other origins itself.
@@ -306,6 +308,7 @@ impl Ticket {
             max_body: 0,
             per_try: 0,
             elsewhere: false,
+            mirrored: false,
             cors: false,
             retry_budget: 0,
             tried: Tried::default(),
@@ -382,6 +385,7 @@ impl Ticket {
         self.max_body = 0;
         self.per_try = 0;
         self.elsewhere = false;
+        self.mirrored = false;
         self.cors = false;
         self.names.route.clear();
         self.names.upstream.clear();
@@ -502,6 +506,12 @@ impl Ticket {
     #[must_use]
     pub fn tls(&self) -> u64 {
         self.tls
+    }
+
+    /// Whether another upstream is to be sent a copy of it ([`super::Worker::mirror`]).
+    #[must_use]
+    pub fn is_mirrored(&self) -> bool {
+        self.mirrored
     }
 
     /// Whether its route names the location that is to pass it on.

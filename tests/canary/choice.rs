@@ -304,3 +304,42 @@ fn a_redirected_request_is_not_called_by_its_first_variant() {
     gateway.workers[0].access(&Fake::get("/plain"), Entry::Again, at(0.0), &mut ticket);
     assert_eq!(ticket.variant(), "");
 }
+
+#[test]
+fn a_mirror_is_sent_a_share_of_what_is_let_in_and_nothing_else() {
+    let text = r#"
+version: 1
+upstreams:
+  - {name: u, nodes: [{host: 127.0.0.1, port: 1}]}
+  - {name: copies, nodes: [{host: 127.0.0.1, port: 2}], max_in_flight: 5000, breaker: {failures: 1}}
+routes:
+  - name: r
+    paths: ["/r"]
+    upstream: u
+    canary: {variants: [{name: a, weight: 1}, {name: b, weight: 0}], mirror: {upstream: copies, percent: 25%}}
+  - {name: plain, paths: ["/plain"], upstream: u}
+"#;
+    let mut gateway = Gateway::new(text, 1);
+    let mut copies = 0;
+    for _ in 0..10_000 {
+        let (decision, ticket) = gateway.access(0, &Fake::get("/r"), at(0.0));
+        assert_eq!((decision, ticket.upstream_name()), (Decision::Forward, "u"));
+        let mut copy = Ticket::new();
+        assert_eq!(gateway.workers[0].mirror(&ticket, &mut copy, at(0.0)), ticket.is_mirrored());
+        if ticket.is_mirrored() {
+            copies += 1;
+            assert_eq!((copy.upstream_name(), copy.attempts()), ("copies", 1));
+            let port = gateway.workers[0].pick(&mut copy, at(0.0), |peer| peer.port);
+            assert_eq!(port, Ok(2));
+        }
+    }
+    assert!((2_300..2_700).contains(&copies), "{copies}");
+    let (_, ticket) = gateway.access(0, &Fake::get("/plain"), at(0.0));
+    assert!(!ticket.is_mirrored() && !gateway.workers[0].mirror(&ticket, &mut Ticket::new(), at(0.0)));
+    // What a subrequest asks for has been copied with its main request.
+    let mut ticket = Ticket::new();
+    for _ in 0..100 {
+        gateway.workers[0].access(&Fake::get("/r"), Entry::Subrequest(Default::default()), at(0.0), &mut ticket);
+        assert!(!ticket.is_mirrored());
+    }
+}

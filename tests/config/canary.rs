@@ -90,7 +90,19 @@ fn what_is_wrong_is_told() {
             )],
         ),
         (format!("{{variants: [{two}], key: consumer}}"), vec![format!("{at}.key: our word is `user`")]),
-        (format!("{{variants: [{two}], mirror: {{}}}}"), vec![format!("{at}.mirror: not supported yet")]),
+        (format!("{{variants: [{two}], mirror: {{}}}}"), vec![format!("{at}.mirror: needs `upstream`: text")]),
+        (
+            format!("{{variants: [{two}], mirror: {{upstream: elsewhere, percent: 5%}}}}"),
+            vec![format!("{at}.mirror.upstream: no upstream is called `elsewhere`")],
+        ),
+        (
+            format!("{{variants: [{two}], mirror: {{upstream: u, percent: 0%}}}}"),
+            vec![format!("{at}.mirror.percent: must be above 0 and at most 100%")],
+        ),
+        (
+            format!("{{variants: [{two}], mirror: {{upstream: u, sample_ratio: 1}}}}"),
+            vec![format!("{at}.mirror: unknown field `sample_ratio`; our word is `percent`")],
+        ),
         (
             format!("{{variants: [{two}], analysis: {{}}}}"),
             vec![format!("{at}: unknown field `analysis`; our word is `promote`")],

@@ -18,7 +18,7 @@ fn canary() -> Value {
         }, {"name": "c", "weight": 3, "fallback": {"stale": true}},
         {"name": "d", "weight": 4, "fallback": {"status": 201, "headers": {"X-A": "b"}, "body": "x"}}],
         "overrides": {"header": "X-C: a", "cookie": "c=a", "users": ["anna"], "permission": "canary:use"},
-        "key": "ip", "salt": "s"
+        "key": "ip", "salt": "s", "mirror": {"upstream": "cached", "percent": "12.5%"}
     })
 }
 

@@ -34,7 +34,7 @@ upstreams:
 routes:
   - {name: a, hosts: [a.example, "*.b.example"], paths: ["/a", "/a/*", "/u/{id}/*", "/f/{*rest}", '~^/v\d+'], methods: [GET, PUT], priority: 7, upstream: u,
      canary: {variants: [{name: stable, weight: 9, timeouts: {send: 4s}}, {name: v2, weight: 1, upstream: v, fallback: {stale: true}, retries: {attempts: 1}}], key: "cookie:sid",
-       overrides: {header: "X-Canary: true", cookie: c, users: [b, a], permission: "a:b"}, salt: s},
+       overrides: {header: "X-Canary: true", cookie: c, users: [b, a], permission: "a:b"}, salt: s, mirror: {upstream: w, percent: 0.25%}},
      auth: [staff], permissions: {all: ["a:b", "c:d"]}, limits: [ip], max_in_flight: 12, strip_prefix: true, protocols: [http], labels: {team: x}, timeouts: {read: 5s}, fallback: {status: 200, headers: {X-A: b}, body: {a: 1}}}
   - {name: b, paths: ["/b/{id}/{what}"], upstream: v, rewrite: "/x/{what}/%25/{id}", headers: {X-Id: "{id}", X-Fixed: y}, max_body: 10m, location: "@b", limits: [ip, user], auth: [staff],
      match: [{header: X-A, equals: b}, {query: q, in: [x, y]}, {cookie: c, regex: "^d", not: true}, {header: X-E, exists: false}],

@@ -213,6 +213,9 @@ const WORDS: &[(&str, &str, Option<&str>)] = &[
         "By what callers are told apart: `user`, `ip`, `header:NAME`, `cookie:NAME`; who lacks it, by address.",
         Some(r#""user""#),
     ),
+    ("canary.mirror", "Who is sent a copy of requests; what is answered to it is thrown away.", None),
+    ("mirror.upstream", "The name of an upstream.", None),
+    ("mirror.percent", "Of how many requests.", Some(r#""100%""#)),
     ("canary.salt", "Hashed with the key; left out, the route's name.", None),
     (
         "canary.promote",

@@ -2,7 +2,7 @@ use super::{DAY, NAME, SOME_TEXT, field, needed};
 use super::{FALLBACK, RETRIES, TIMEOUTS};
 use crate::config::canary::{check_key, check_mark};
 use crate::config::scalar;
-use crate::config::shape::Shape::{Choice, Duration, Integer, List, Object, ObjectOrFalse, Text, Unbuilt};
+use crate::config::shape::Shape::{Choice, Duration, Integer, List, Object, ObjectOrFalse, Text};
 use crate::config::shape::{Form, Resource, Shape};
 use crate::types::SECOND;
 
@@ -13,7 +13,7 @@ pub static CANARY: Resource = Resource {
         field("overrides", ObjectOrFalse(&OVERRIDES)),
         field("key", Text(&Form { words: "a key such as `user`", check: check_key })),
         field("salt", SOME_TEXT),
-        field("mirror", Unbuilt),
+        field("mirror", Object(&MIRROR)),
         field("promote", Object(&PROMOTE)),
     ],
     hints: &[
@@ -54,6 +54,18 @@ pub static VARIANT: Resource = Resource {
         ("service", "there are no services: name an `upstream`"),
         ("percentage", "our word is `weight`"),
         ("percent", "our word is `weight`"),
+    ],
+};
+
+/// Who is sent a copy of requests.
+pub static MIRROR: Resource = Resource {
+    fields: &[needed("upstream", NAME), field("percent", Text(&PART))],
+    hints: &[
+        ("host", "name an `upstream`"),
+        ("sample_ratio", "our word is `percent`"),
+        ("percentage", "our word is `percent`"),
+        ("weight", "our word is `percent`"),
+        ("path", "a copy has the path of what is copied"),
     ],
 };
 
