@@ -6,6 +6,7 @@ use gateway::balancer::PickTable;
 use gateway::gateway::Upstream;
 use gateway::state::tables::breaker;
 use gateway::state::tables::peers::Peers;
+use gateway::state::tables::upstreams;
 use gateway::types::SECOND;
 
 use crate::document::Document;
@@ -128,19 +129,21 @@ impl Fault {
                     }
                 }
             }
-            Self::Retries | Self::Shares => {
+            Self::Retries => {
+                for [key, budget, ..] in region.upstream_words().as_chunks::<{ upstreams::WIDTH }>().0 {
+                    if key.load(Relaxed) != 0 {
+                        budget.store(1_000_000, Relaxed);
+                    }
+                }
+            }
+            Self::Shares => {
                 for upstream in view.each::<Upstream>() {
                     let peers = upstream.peers.len() as u32;
                     let words = view.pick_table(&upstream).unwrap_or_default();
                     if PickTable::new(words, peers).is_none() {
                         continue;
                     }
-                    match world.fault {
-                        Self::Retries => words.iter().take(1).for_each(|word| word.store(1_000_000, Relaxed)),
-                        _ => {
-                            words.iter().skip(8).step_by(2).take(peers as usize).for_each(|word| word.store(0, Relaxed))
-                        }
-                    }
+                    words.iter().skip(8).step_by(2).take(peers as usize).for_each(|word| word.store(0, Relaxed));
                 }
             }
             Self::Ejections => {

@@ -14,8 +14,6 @@ pub struct Seen {
     pub name: String,
     /// Its id, in one word.
     pub id: u64,
-    /// The generation that wrote it.
-    pub written: u32,
     pub breaker: Option<State>,
     /// Keys of its peers, and whether each may be picked.
     pub peers: Vec<(u64, bool)>,
@@ -37,7 +35,7 @@ pub fn look(observer: &Reader, now: Now) -> Vec<Seen> {
             .peers
             .iter()
             .map(|peer| (peer.key.to_native(), peers.standing(peer.slot.to_native(), now.mono).available));
-        Seen { name: upstream.name().to_owned(), id, written: upstream.seq(), breaker, peers: peers.collect() }
+        Seen { name: upstream.name().to_owned(), id, breaker, peers: peers.collect() }
     });
     seen.collect()
 }

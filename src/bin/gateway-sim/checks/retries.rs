@@ -8,10 +8,9 @@ use crate::trace::{Checked, broken};
 /// Retries that need not be earned.
 const FREE: u64 = 3;
 
-/// What one upstream's budget has seen since its table was written.
+/// What one upstream's budget has seen since there is such an upstream: edits neither reset nor refill it.
 #[derive(Default)]
 struct Budget {
-    written: u32,
     /// Thousandths of a retry.
     earned: u64,
     retries: u64,
@@ -45,15 +44,12 @@ impl Retries {
         Ok(())
     }
 
-    /// A table that was written anew begins anew.
+    /// An upstream that went away begins anew when it comes again.
     pub fn step(&mut self, seen: &[Seen]) {
         self.budgets.retain(|name, _| seen.iter().any(|seen| seen.name == *name));
         for seen in seen {
-            match self.budgets.get_mut(&seen.name) {
-                Some(found) if found.written == seen.written => {}
-                _ => {
-                    self.budgets.insert(seen.name.clone(), Budget { written: seen.written, ..Budget::default() });
-                }
+            if !self.budgets.contains_key(&seen.name) {
+                self.budgets.insert(seen.name.clone(), Budget::default());
             }
         }
     }
