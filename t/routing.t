@@ -878,11 +878,11 @@ version: 1
 routes:
   - name: a
     paths: ["/*"]
-    cache: {zone: api}
-    canary: {}
+    graphql: api
+    transform: {}
     paths2: []
 --- must_die
 --- error_log eval
-[qr/gateway\.yaml:5: routes\[0\]\.cache: not supported yet/, qr/gateway\.yaml:6: routes\[0\]\.canary: not supported yet/,
+[qr/gateway\.yaml:5: routes\[0\]\.graphql: not supported yet/, qr/gateway\.yaml:6: routes\[0\]\.transform: not supported yet/,
  qr/gateway\.yaml:7: routes\[0\]: unknown field `paths2`, did you mean `paths`/]
 --- suppress_stderr
