@@ -7,7 +7,7 @@ use nginx_sys::{
 
 use crate::context::Context;
 use crate::process::{now, with_worker};
-use crate::raw::{self, fence, rc};
+use crate::raw::{self, bytes, fence, rc};
 use crate::{answer, cache, conf, context, problem, reply};
 
 static mut NEXT: ngx_http_output_header_filter_pt = None;
@@ -64,18 +64,26 @@ const VERSION_9: ngx_uint_t = 9;
 unsafe fn is_garbage(r: *mut ngx_http_request_t) -> bool {
     // SAFETY: the caller's promise.
     unsafe {
-        if (*r).http_version != VERSION_9 || (*r).http_major() == 0 || (*r).cached() != 0 {
+        if (*r).http_version != VERSION_9 || (*r).cached() != 0 {
             return false;
         }
+        // What the client speaks; the numbers beside it are those of the last line that was parsed, the answer's too.
+        let Some(version) = version(bytes((*r).http_protocol)) else { return false };
         let Some(context) = context::find(r).filter(|context| context.ticket.is_trying()) else { return false };
         let Some(u) = (*r).upstream.as_ref() else { return false };
         context.garbage = true;
         if let Some(state) = u.state.as_mut() {
             state.status = Reason::UpstreamFailed.status().into();
         }
-        (*r).http_version = ((*r).http_major() * 1_000 + (*r).http_minor()) as ngx_uint_t;
+        (*r).http_version = version;
         true
     }
+}
+
+/// `HTTP/1.1` as nginx counts versions; `None` for the nothing that a client of HTTP/0.9 says.
+fn version(protocol: &[u8]) -> Option<ngx_uint_t> {
+    let (major, minor) = std::str::from_utf8(protocol.strip_prefix(b"HTTP/")?).ok()?.split_once('.')?;
+    Some(major.parse::<ngx_uint_t>().ok()? * 1_000 + minor.parse::<ngx_uint_t>().ok()?)
 }
 
 unsafe extern "C" fn filter(r: *mut ngx_http_request_t) -> ngx_int_t {
