@@ -38,8 +38,14 @@ class Flood:
         self.sent = 0
 
     async def run(self):
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         while self.going:
+            # nginx's realip module keeps every address as long as the connection lasts that brought it.
+            await self.connection(50)
+
+    async def connection(self, batches):
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        while self.going and batches:
+            batches -= 1
             address = f"10.{random.randrange(256)}.{random.randrange(256)}.{random.randrange(1, 255)}"
             if address in self.addresses:
                 continue
