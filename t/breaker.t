@@ -213,7 +213,8 @@ sub {
     }
     is(touched() - $before, 3, 'three probes and nothing else');
     failing(0);
-    is(get('/')->{headers}{'retry-after'}, 5, 'the next time is the longest');
+    # 4 to 4.8 s, less what has passed, rounded up.
+    like(get('/')->{headers}{'retry-after'}, qr/^[45]$/, 'the next time is the longest');
 }
 
 

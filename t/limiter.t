@@ -370,14 +370,19 @@ sub {
 upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $::Slower}]}]
 routes: [{name: few, paths: ['/few'], upstream: u, max_in_flight: 2}, {name: free, paths: ['/*'], upstream: u}]
 "
+--- config
+location / { gateway_pass gateway; }
+location = /metrics { gateway_metrics; }
 --- request
 GET /free
 --- response_body_like: backend
 --- after_request eval
 sub {
-    get('/slow?2500', method => 'POST');
+    get('/slow?4000', method => 'POST');
     my @waiting = map { held('/few') } 1 .. 2;
-    ok(until_true(2, sub { get('/few')->{status} == 503 }), 'full');
+    # Not by asking for a place, which might be had before the two have theirs.
+    ok(until_true(2, sub { get('/metrics')->{body} =~ /^gateway_route_in_flight\{route="few"\} 2$/m }), 'full');
+    is(get('/few')->{status}, 503, 'which a third is told');
     ok(reload(), 'reload');
     is(get('/few')->{status}, 503, 'still full');
     is((CORE::join '', map { my $text = ''; 1 while sysread $_, $text, 65536, length $text; $text =~ /^HTTP\/1.1 (\d+)/ ? "$1 " : '- ' } @waiting), '200 200 ', 'the old ones end well');
