@@ -181,6 +181,7 @@ fn json_is_read_the_same_way() {
                 {"host": "10.0.0.13", "port": 8080, "priority": 1}
             ],
             "slow_start": "30s",
+            "health": {"passive": {"failures": 2, "window": "10s"}},
             "retries": {"attempts": 2, "on": ["error", "timeout", "http_502", "http_503"], "budget": "20%"},
             "breaker": {"failures": 10, "window": "10s", "open_for": "30s", "probes": 5}},
             {"name": "orders-v2", "nodes": [{"host": "10.0.0.21", "port": 8443}], "tls": {"sni": "v2.example.com"}},

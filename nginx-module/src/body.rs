@@ -131,7 +131,17 @@ unsafe extern "C" fn done(r: *mut ngx_http_request_t) {
             }
         }
     });
-    // SAFETY: as above; whoever passes the request on sends the body that was read.
+    // SAFETY: as above.
+    unsafe { go_on(r) };
+}
+
+/// Goes on with a request whose body was read: whoever passes it on sends that body.
+///
+/// # Safety
+///
+/// `r` is the live request; the caller does not touch it afterwards.
+pub unsafe fn go_on(r: *mut ngx_http_request_t) {
+    // SAFETY: the caller's promise.
     unsafe {
         (*r).set_preserve_body(1);
         (*r).write_event_handler = Some(ngx_http_core_run_phases);

@@ -9,10 +9,11 @@ use std::ptr;
 
 use gateway::gateway::Ticket;
 use nginx_sys::{
-    NGX_HTTP_SUBREQUEST_BACKGROUND, NGX_HTTP_SUBREQUEST_CLONE, ngx_http_core_run_phases, ngx_http_finalize_request,
+    NGX_HTTP_SUBREQUEST_BACKGROUND, NGX_HTTP_SUBREQUEST_CLONE, ngx_http_finalize_request,
     ngx_http_read_client_request_body, ngx_http_request_t, ngx_http_subrequest, ngx_int_t, ngx_uint_t,
 };
 
+use crate::body;
 use crate::context::{self, Context};
 use crate::process::{now, with_worker};
 use crate::raw::{Level, fence, log, rc};
@@ -35,16 +36,16 @@ pub unsafe fn send(r: *mut ngx_http_request_t, context: &mut Context) -> ngx_int
             return rc::DECLINED;
         }
         // Both read the body, so it has to be there whole.
-        let read = ngx_http_read_client_request_body(r, Some(body));
-        if read >= 300 {
-            return read;
+        let rc = ngx_http_read_client_request_body(r, Some(read));
+        if rc >= 300 {
+            return rc;
         }
         ngx_http_finalize_request(r, rc::DONE);
         rc::DONE
     }
 }
 
-unsafe extern "C" fn body(r: *mut ngx_http_request_t) {
+unsafe extern "C" fn read(r: *mut ngx_http_request_t) {
     fence("mirrored body", (), || {
         // SAFETY: nginx calls this with the request that `send` had read.
         unsafe {
@@ -53,12 +54,8 @@ unsafe extern "C" fn body(r: *mut ngx_http_request_t) {
             }
         }
     });
-    // SAFETY: as above; the body is kept for whoever passes the request on.
-    unsafe {
-        (*r).set_preserve_body(1);
-        (*r).write_event_handler = Some(ngx_http_core_run_phases);
-        ngx_http_core_run_phases(r);
-    }
+    // SAFETY: as above.
+    unsafe { body::go_on(r) };
 }
 
 /// # Safety

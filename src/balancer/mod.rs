@@ -44,7 +44,7 @@ pub use settings::{
 pub use table::{PickTable, Seat};
 pub use tls::{
     ArchivedClientCertificate, ArchivedTls, ArchivedTlsVersion, ClientCertificate, PrivateKey, Tls, TlsVersion,
-    connection, server_name,
+    asked_name, connection, server_name,
 };
 pub use tried::Tried;
 pub use weight::{FLOOR, Standing, Statistics};

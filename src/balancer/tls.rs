@@ -77,6 +77,13 @@ pub fn connection(settings: u64, sni: Option<&str>) -> u64 {
     hasher.finish().max(1)
 }
 
+/// The name that is asked for in a handshake and verified: what the settings say, else the upstream's `host`, else that of
+/// the node; `None` where all that is known is an address.
+#[must_use]
+pub fn asked_name<'a>(sni: Option<&'a str>, host: Option<&'a str>, node: Option<&'a str>) -> Option<&'a str> {
+    sni.or_else(|| host.and_then(server_name)).or_else(|| node.and_then(server_name))
+}
+
 /// `host` as a name to ask for: without a port, and not an address, which is no name (RFC 6066, 3).
 #[must_use]
 pub fn server_name(host: &str) -> Option<&str> {

@@ -4,7 +4,7 @@ use rkyv::with::Niche;
 use rkyv::{Archive, Deserialize, Serialize};
 
 use crate::auth::{Auth, Grants, Jwks, Key, Requirement};
-use crate::balancer::{Ejection, Node, Policy, Retries, Timeouts, Tls, server_name};
+use crate::balancer::{Ejection, Node, Policy, Retries, Timeouts, Tls, asked_name};
 use crate::breaker::Breaker;
 use crate::cache::Cache;
 use crate::canary::{Promote, Rules};
@@ -215,8 +215,7 @@ impl ArchivedUpstream {
     #[must_use]
     pub fn server_name<'a>(&'a self, peer: &'a ArchivedPeerEntry) -> Option<&'a str> {
         let settings = self.tls.as_ref()?;
-        let host = || self.host.as_ref().and_then(|host| server_name(host));
-        settings.sni.as_deref().or_else(host).or_else(|| peer.host.as_ref().and_then(|host| server_name(host)))
+        asked_name(settings.sni.as_deref(), self.host.as_deref(), peer.host.as_deref())
     }
 }
 

@@ -14,7 +14,7 @@ use super::object::{
 };
 use super::{key_sets, promote};
 use crate::auth::{Grants, Requirement};
-use crate::balancer::{self, Member, PickTable, Policy, Seat, Tls, server_name};
+use crate::balancer::{self, Member, PickTable, Policy, Seat, Tls, asked_name};
 use crate::cache::BUCKETS;
 use crate::canary::key_of;
 use crate::config::{self, Document, HostHeader, LIMITS_MAX, PathPolicy, Sources};
@@ -365,13 +365,12 @@ impl Edit<'_> {
                 };
                 let (weight, priority) = (node.weight, node.priority);
                 let host = literal(&node.host).is_none().then(|| node.host.clone());
-                // As `ArchivedUpstream::server_name` says it to whoever makes the connection.
                 let connection = upstream.tls.as_ref().map_or(0, |tls| {
                     let named = match &upstream.host {
-                        HostHeader::Name(name) => server_name(name),
+                        HostHeader::Name(name) => Some(name.as_str()),
                         HostHeader::Preserve => None,
                     };
-                    let asked = tls.sni.as_deref().or(named).or(host.as_deref().and_then(server_name));
+                    let asked = asked_name(tls.sni.as_deref(), named, host.as_deref());
                     balancer::connection(tls.identity(), asked)
                 });
                 let port = node.port;
