@@ -11,6 +11,7 @@
 //! region holds the header, the tables and the live tree, and nothing else that would have to be trusted.
 
 mod arena;
+pub mod atomic;
 mod block;
 mod cores;
 mod draft;
