@@ -58,7 +58,8 @@ def document(nodes):
                                      "jwks": {"url": f"http://127.0.0.1:{nodes['issuer'].port}/keys"}}},
         ],
         "upstreams": [
-            {"name": "u", "nodes": [nodes["u"].node], "overload": overload, "breaker": breaker, "max_in_flight": ROOM},
+            {"name": "u", "nodes": [nodes["u"].node], "overload": overload, "breaker": breaker, "max_in_flight": ROOM,
+             "max_ejection_percent": 100},
             {"name": "bad", "nodes": [nodes["bad"].node], "retries": {"attempts": 1}, "breaker": breaker},
             {"name": "hole", "nodes": [nodes["hole"].node], "overload": overload, "timeouts": {"connect": "100ms"}},
             {"name": "tries", "nodes": [nodes["busy"].node, nodes["slow"].node], "retries": retries,
@@ -305,8 +306,11 @@ async def tell(tap):
     grown = {pid: late[pid] - early[pid] for pid in pids if pid in early}
     tap.ok(max(grown.values()) <= 4096, "three quarters of them took no more memory than the first quarter",
            f"{early} kB, then {late} kB")
-    states = {name: total(await nginx.metrics(), "gateway_circuit_breaker_state", upstream=name) for name in ("u", "bad")}
+    metrics = await nginx.metrics()
+    states = {name: total(metrics, "gateway_circuit_breaker_state", upstream=name) for name in ("u", "bad")}
     tap.ok(not any(states.values()), "aborts are no failures: the breakers stay closed", states)
+    blamed = total(metrics, "gateway_peer_ejections_total", upstream="u")
+    tap.ok(not blamed, "nor is the node of an answer that nobody waited for ejected", blamed)
 
     # A place that an abort had kept would be missing now.
     u.peak = 0
