@@ -15,7 +15,7 @@ use nginx_sys::{
 };
 
 use crate::raw::{self, CONF_ERROR, CONF_OK, DUPLICATE, bytes, conf_error, fence, text};
-use crate::{content, ngx_http_gateway_module, upstream, zone};
+use crate::{content, folder, ngx_http_gateway_module, upstream, zone};
 
 const UNSET: ngx_flag_t = -1;
 
@@ -26,6 +26,8 @@ pub struct MainConf {
     pub zone: *mut ngx_shm_zone_t,
     /// The document's path, from `gateway_config`; empty without it.
     pub document: ngx_str_t,
+    /// The state folder, from `gateway_state`; empty without it.
+    pub state: ngx_str_t,
     /// The document as it was read at this start or reload; freed with the cycle's pool.
     pub checked: *mut Document,
     /// What directives name of the document, the latest first; looked up once it is read.
@@ -96,9 +98,10 @@ pub struct Named {
 }
 
 /// The directives, documented in the README in nginx's own form.
-pub static mut COMMANDS: [ngx_command_t; 11] = [
+pub static mut COMMANDS: [ngx_command_t; 12] = [
     command(c"gateway_zone", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE2, set_zone, MAIN),
     command(c"gateway_config", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_config, MAIN),
+    command(c"gateway_state", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, folder::set, MAIN),
     command(c"gateway", NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_gateway, LOC),
     command(c"gateway_route", NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_route, LOC),
     command(c"gateway_pass", NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_pass, LOC),

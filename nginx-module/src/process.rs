@@ -210,6 +210,9 @@ fn lead() -> bool {
             let Some(region) = REGION.get() else { return false };
             match Leader::take(region, Identity::current()) {
                 Ok(Some(mut leader)) => {
+                    if let Some(folder) = main.folder() {
+                        leader.keep_in(folder);
+                    }
                     leader.watch(std::path::Path::new(&shown(main.document)));
                     if let (None, Some(slot)) = (PLACE.get(), leader.slot()) {
                         PLACE.set(Some((region, slot)));

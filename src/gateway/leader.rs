@@ -22,11 +22,14 @@ use crate::state::tables::nonce::Nonces;
 use crate::state::tables::peers::Peers;
 use crate::state::tables::rate::RateTable;
 use crate::state::tables::shards::Shard;
-use crate::state::{Corrupt, Identity, Reader, Region, Stats, Writer};
+use crate::state::{Corrupt, Folder, Identity, Reader, Region, Stats, Writer};
 use crate::types::{Now, SECOND};
 
 /// The largest document that is read, bytes.
 pub const DOCUMENT_MAX: u64 = 64 << 20;
+
+/// The file of the state folder with the last document that was taken, as it was read.
+pub const LAST_GOOD: &str = "document.yaml";
 
 /// Counters of the region that this folder owns, by their index among [`Region::counters`].
 pub(super) mod counter {
@@ -72,6 +75,7 @@ pub struct Leader {
     /// A reader of its own, for the pick tables; without one they wait for the next tick.
     reader: Option<Reader>,
     watch: Option<Watch>,
+    folder: Option<Folder>,
     revoked: Lists,
     /// The generation whose lists are followed.
     followed: u32,
@@ -109,6 +113,7 @@ impl Leader {
             writer,
             reader,
             watch: None,
+            folder: None,
             revoked: Lists::default(),
             followed: 0,
             key_sets: KeySets::default(),
@@ -176,6 +181,12 @@ impl Leader {
     /// Follows the document at `path` from now on.
     pub fn watch(&mut self, path: &Path) {
         self.watch = Some(Watch::new(path));
+    }
+
+    /// Keeps in `folder` what is to outlive the region.
+    pub fn keep_in(&mut self, folder: Folder) {
+        folder.tidy();
+        self.folder = Some(folder);
     }
 
     /// Does what is due.
@@ -264,6 +275,7 @@ impl Leader {
                 Ok(checked) => match self.publish(&checked.document, now) {
                     Ok(done) => {
                         watch.taken = stamp;
+                        self.save(&text, log);
                         for warning in checked.warnings.iter().map(ToString::to_string).chain(done.warnings) {
                             log(Event { severity: Severity::Warning, text: warning });
                         }
@@ -289,6 +301,19 @@ impl Leader {
             shard.config_error();
         }
         for text in lines {
+            log(Event { severity: Severity::Error, text });
+        }
+    }
+
+    /// Keeps a document that went live, for a start at which there is no good one. As it was read: references to secrets
+    /// stay references.
+    fn save(&self, text: &str, log: &mut dyn FnMut(Event)) {
+        let Some(folder) = &self.folder else { return };
+        if folder.read(LAST_GOOD, DOCUMENT_MAX).is_ok_and(|kept| kept.is_some_and(|kept| kept == text.as_bytes())) {
+            return;
+        }
+        if let Err(error) = folder.save(LAST_GOOD, text.as_bytes()) {
+            let text = format!("{}: the document cannot be kept: {error}", folder.path().display());
             log(Event { severity: Severity::Error, text });
         }
     }

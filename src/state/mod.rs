@@ -9,12 +9,15 @@
 //! [`mem`] is the layout, [`tree`] and [`route`] read and allocate nothing, [`mod@write`] is everything that changes.
 //! The allocator's state is private to the writer and rebuilt by mark and sweep when the lease moves ([`mark`]): the
 //! region holds the header, the tables and the live tree, and nothing else that would have to be trusted.
+//!
+//! What outlives the region itself is in files of a [`Folder`].
 
 mod arena;
 mod block;
 mod cores;
 mod draft;
 pub mod epoch;
+mod folder;
 mod hash;
 pub mod identity;
 mod key;
@@ -28,6 +31,7 @@ pub mod tables;
 pub mod tree;
 pub mod write;
 
+pub use folder::Folder;
 pub use identity::Identity;
 pub use mark::Corrupt;
 pub use mem::{Region, RegionError};
