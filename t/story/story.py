@@ -232,7 +232,7 @@ class Served(asyncio.Protocol):
 class Nginx:
     """nginx with the module on a folder and ports of its own."""
 
-    def __init__(self, tap, document, workers=2, server="", main="", zone="16m"):
+    def __init__(self, tap, document, workers=2, server="", main="", zone="16m", http="", balancer="", connections=2048):
         self.folder = Path(tempfile.mkdtemp(prefix="gateway-story-"))
         # The workers are somebody else's.
         self.folder.chmod(0o755)
@@ -251,7 +251,7 @@ class Nginx:
             worker_processes {workers};
             worker_shutdown_timeout 20s;
             {main}
-            events {{ worker_connections 2048; }}
+            events {{ worker_connections {connections}; }}
             http {{
                 access_log off;
                 client_body_temp_path {self.folder}/body;
@@ -263,7 +263,8 @@ class Nginx:
                 client_max_body_size 8m;
                 gateway_zone main {zone};
                 gateway_config {self.file};
-                upstream gateway {{ gateway_balancer; keepalive 64; }}
+                upstream gateway {{ gateway_balancer; keepalive 64; {balancer} }}
+                {http}
                 server {{
                     listen 127.0.0.1:{self.port} backlog=2048;
                     listen 127.0.0.1:{self.h2} http2;
@@ -374,6 +375,14 @@ class Nginx:
             except OSError:
                 pass
         return counts
+
+    def memory(self):
+        """{pid: kilobytes that each worker has for itself}; pages of the zone and of files are not in it."""
+        found = {}
+        for pid in self.worker_pids():
+            text = Path(f"/proc/{pid}/status").read_text()
+            found[pid] = int(re.search(r"RssAnon:\s+(\d+)", text)[1])
+        return found
 
     async def metrics(self):
         """{name: {labels (a sorted tuple of pairs): value}}"""
