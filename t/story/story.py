@@ -155,7 +155,7 @@ class Served(asyncio.Protocol):
     """One connection to a backend."""
 
     def __init__(self, backend):
-        self.backend, self.data, self.busy, self.timer = backend, bytearray(), False, None
+        self.backend, self.data, self.busy, self.timer, self.served = backend, bytearray(), False, None, 0
 
     def connection_made(self, transport):
         self.transport = transport
@@ -214,6 +214,7 @@ class Served(asyncio.Protocol):
     def answer(self, method, length, size):
         backend = self.backend
         self.timer = None
+        self.served += 1
         body = f"{backend.name} {method} {length}\n".encode() if size is None else b"x" * size
         self.over()
         if self.transport.is_closing():
