@@ -52,7 +52,7 @@ def main(tell, limit=120):
         sys.exit(0)
     # Client, backends and their files are one process.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192) if hard > 0 else 8192, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 16384) if hard > 0 else 16384, hard))
     sys.exit(asyncio.run(run()))
 
 
