@@ -8,9 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{ptr, slice};
 
 use nginx_sys::{
-    NGX_LOG_ALERT, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_conf_t, ngx_int_t, ngx_list_push,
-    ngx_list_t, ngx_log_error_core, ngx_log_t, ngx_pcalloc, ngx_pnalloc, ngx_pool_t, ngx_str_t, ngx_table_elt_t,
-    ngx_uint_t,
+    NGX_LOG_ALERT, NGX_LOG_CRIT, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_conf_t, ngx_int_t,
+    ngx_list_push, ngx_list_t, ngx_log_error_core, ngx_log_t, ngx_pcalloc, ngx_pnalloc, ngx_pool_t, ngx_str_t,
+    ngx_table_elt_t, ngx_uint_t,
 };
 
 /// Return codes as nginx's functions give them (`NGX_OK` and so on are i32 in the bindings).
@@ -34,6 +34,7 @@ pub const DUPLICATE: *mut c_char = c"is duplicate".as_ptr().cast_mut();
 pub enum Level {
     Emergency,
     Alert,
+    Critical,
     Error,
     Warning,
     Notice,
@@ -44,6 +45,7 @@ impl Level {
         (match self {
             Self::Emergency => NGX_LOG_EMERG,
             Self::Alert => NGX_LOG_ALERT,
+            Self::Critical => NGX_LOG_CRIT,
             Self::Error => NGX_LOG_ERR,
             Self::Warning => NGX_LOG_WARN,
             Self::Notice => NGX_LOG_NOTICE,
