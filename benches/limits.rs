@@ -65,13 +65,18 @@ fn clock() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// Nanoseconds a call of `number` processes together that run at the same time, each with its number, the best of some
+/// Rounds and calls where two run at the same time: short ones, as a machine that does other things as well leaves both
+/// alone for a moment only.
+const ROUNDS: u32 = 400;
+const TOGETHER: u64 = 10_000;
+
+/// Nanoseconds a call of `number` processes together that run at the same time, each with its number, the best of all
 /// rounds: from when all of them have warmed up to when the last is through. What it takes to start them is not in it.
 fn processes(number: u64, run: impl Fn(u64, u64) + Copy) -> f64 {
     // Each a cache line: how many are ready, then when each began and ended.
     let shared = words(8 * 3);
     let mut best = f64::MAX;
-    for _ in 0..7 {
+    for _ in 0..ROUNDS {
         shared.iter().for_each(|word| word.store(0, Release));
         let ready = &shared[0];
         let children: Vec<i32> = (0..number)
@@ -80,14 +85,14 @@ fn processes(number: u64, run: impl Fn(u64, u64) + Copy) -> f64 {
                 let pid = unsafe { libc::fork() };
                 assert!(pid >= 0);
                 if pid == 0 {
-                    run(child, CALLS / 8);
+                    run(child, TOGETHER / 8);
                     ready.fetch_add(1, AcqRel);
                     while ready.load(Acquire) < number {
                         std::hint::spin_loop();
                     }
                     let times = &shared[8 * (1 + child as usize)..][..2];
                     let began = clock();
-                    run(child, CALLS);
+                    run(child, TOGETHER);
                     times[0].store(began, Release);
                     times[1].store(clock(), Release);
                     // SAFETY: ends the child.
@@ -104,7 +109,7 @@ fn processes(number: u64, run: impl Fn(u64, u64) + Copy) -> f64 {
         }
         let times = |index: usize| (0..number as usize).map(move |child| shared[8 * (1 + child) + index].load(Acquire));
         let took = times(1).max().unwrap() - times(0).min().unwrap();
-        best = best.min(took as f64 / (number * CALLS) as f64);
+        best = best.min(took as f64 / (number * TOGETHER) as f64);
     }
     best
 }
@@ -192,17 +197,17 @@ impl Locked {
     }
 }
 
-/// Nanoseconds a call of two threads at a map behind a mutex, the best of some rounds.
+/// Nanoseconds a call of two threads at a map behind a mutex, the best of all rounds.
 fn mutexed(keys: [u64; 2]) -> f64 {
     let map: Mutex<HashMap<u64, Due>> = Mutex::default();
     let mut best = f64::MAX;
-    for _ in 0..7 {
+    for _ in 0..ROUNDS {
         let (barrier, map) = (Barrier::new(2), &map);
         let run = |key: u64| {
             let (quota, mut now) = (generous(), 1_000 * SECOND);
             barrier.wait();
             let began = clock();
-            for _ in 0..CALLS {
+            for _ in 0..TOGETHER {
                 now += 1;
                 let mut map = map.lock().unwrap();
                 let due = map.entry(black_box(key)).or_insert(Due::rest(now));
@@ -214,7 +219,7 @@ fn mutexed(keys: [u64; 2]) -> f64 {
             std::thread::scope(|scope| keys.map(|key| scope.spawn(move || run(key))).map(|run| run.join().unwrap()));
         let took = times.map(|(_, ended)| ended).into_iter().max().unwrap()
             - times.map(|(began, _)| began).into_iter().min().unwrap();
-        best = best.min(took as f64 / (2 * CALLS) as f64);
+        best = best.min(took as f64 / (2 * TOGETHER) as f64);
     }
     best
 }
