@@ -70,6 +70,13 @@ fn clock() -> u64 {
 const ROUNDS: u32 = 400;
 const TOGETHER: u64 = 10_000;
 
+/// Nanoseconds a call of all that began and ended then; `None` where one began so late that they met too little.
+fn together_per_call(began: impl Iterator<Item = u64> + Clone, ended: impl Iterator<Item = u64>) -> Option<f64> {
+    let (first, last, number) = (began.clone().min()?, began.clone().max()?, began.count() as u64);
+    let took = ended.max()? - first;
+    ((last - first) * 10 < took).then(|| took as f64 / (number * TOGETHER) as f64)
+}
+
 /// Nanoseconds a call of `number` processes together that run at the same time, each with its number, the best of all
 /// rounds: from when all of them have warmed up to when the last is through. What it takes to start them is not in it.
 fn processes(number: u64, run: impl Fn(u64, u64) + Copy) -> f64 {
@@ -108,8 +115,7 @@ fn processes(number: u64, run: impl Fn(u64, u64) + Copy) -> f64 {
             assert_eq!(status, 0, "a child failed");
         }
         let times = |index: usize| (0..number as usize).map(move |child| shared[8 * (1 + child) + index].load(Acquire));
-        let took = times(1).max().unwrap() - times(0).min().unwrap();
-        best = best.min(took as f64 / (number * TOGETHER) as f64);
+        best = best.min(together_per_call(times(0), times(1)).unwrap_or(f64::MAX));
     }
     best
 }
@@ -217,9 +223,8 @@ fn mutexed(keys: [u64; 2]) -> f64 {
         };
         let times =
             std::thread::scope(|scope| keys.map(|key| scope.spawn(move || run(key))).map(|run| run.join().unwrap()));
-        let took = times.map(|(_, ended)| ended).into_iter().max().unwrap()
-            - times.map(|(began, _)| began).into_iter().min().unwrap();
-        best = best.min(took as f64 / (2 * TOGETHER) as f64);
+        let began = times.iter().map(|(began, _)| *began);
+        best = best.min(together_per_call(began, times.iter().map(|(_, ended)| *ended)).unwrap_or(f64::MAX));
     }
     best
 }
