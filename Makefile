@@ -14,7 +14,7 @@ export TEST_NGINX_BINARY ?= $(NGINX)
 
 FUZZ_SECONDS ?= 300
 
-.PHONY: help deps nginx-tree nginx-1.28 module build run schema sim test test-rust test-nginx test-nginx-1.28 bench fuzz lint lint-rust lint-scripts install clean
+.PHONY: help deps nginx-tree nginx-1.28 module build run schema sim test test-rust test-nginx test-nginx-1.28 bench fuzz deep deep-sanitized deep-valgrind lint lint-rust lint-scripts install clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -81,6 +81,23 @@ bench: module ## side by side with a bare proxy_pass; writes target/bench.json
 fuzz: deps ## libFuzzer on paths, hosts, router, document, auth: FUZZ_SECONDS=300 each
 	@tests/fuzz/run $(FUZZ_SECONDS)
 
+deep: deep-sanitized deep-valgrind fuzz sim ## hours, by night: t/ under sanitizers, reloads under valgrind, fuzz, simulator
+
+SANITIZED := $(CURDIR)/target/nginx-sanitized
+
+deep-sanitized: deps ## t/ on an nginx under ASAN and UBSAN, the module under ASAN too
+	@.ci/nginx-build $(SANITIZED) sanitized
+	@# The compiler is a stable one, and the sanitizer stands behind -Z. Not for build scripts: hence --target.
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address NGINX_BUILD_DIR=$(SANITIZED)/objs $(CARGO) build --locked \
+	    -p ngx-http-gateway-module --target $(HOST) --target-dir target/sanitized
+	@tests/deep/sanitized $(SANITIZED)/objs/nginx target/sanitized/$(HOST)/debug/libngx_http_gateway_module.so
+
+deep-valgrind: nginx-1.28 ## ten reloads under valgrind: nothing definitely lost
+	@.ci/deps deep
+	tests/deep/reloads $(OTHER)/objs/nginx $(OTHER)/ngx_http_gateway_module.so
+
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+
 lint: lint-rust lint-scripts ## format, clippy, layering, licences, perl, shell
 
 lint-rust: nginx-tree
@@ -93,11 +110,11 @@ lint-rust: nginx-tree
 	@if cargo deny --version > /dev/null 2>&1; then timeout 300 cargo deny check; \
 	 else echo "cargo-deny is not installed: licences not checked"; fi
 
-SCRIPTS := .ci/run .ci/deps .ci/nginx-tree .ci/nginx-build conf/demo/run conf/demo/check docker/chroot-test tests/fuzz/run
+SCRIPTS := .ci/run .ci/deps .ci/nginx-tree .ci/nginx-build conf/demo/run conf/demo/check docker/chroot-test tests/fuzz/run tests/deep/sanitized
 
 lint-scripts: deps
 	@for f in t/lib/Test/Nginx/*.pm t/Gateway.pm; do perl -It -It/lib -c $$f || exit 1; done
-	python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' benches/e2e benches/instructions conf/demo/backends t/story/story.py t/lib/issuer t/lib/http3
+	python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' benches/e2e benches/instructions conf/demo/backends t/story/story.py t/lib/issuer t/lib/http3 tests/deep/reloads
 	@if command -v shellcheck > /dev/null; then shellcheck $(SCRIPTS); \
 	 else echo "shellcheck is not installed: scripts get a syntax check alone"; for f in $(SCRIPTS); do bash -n $$f || exit 1; done; fi
 
