@@ -281,7 +281,7 @@ fn of_a_write_that_fails_nothing_is_left() {
     let mut office = Office::open(&scratch, 4 << 20);
     let before = etag(&office.ask(&call("GET", "/v1/config", "")));
     // Too large for the zone.
-    let nodes: Vec<Value> = (1..40_000).map(|port| json!({"host": "127.0.0.1", "port": port})).collect();
+    let nodes: Vec<Value> = (1..12_000).map(|port| json!({"host": "127.0.0.1", "port": port})).collect();
     let upstream = json!({"nodes": nodes}).to_string();
     assert_eq!(code(&office.ask(&call("PUT", "/v1/upstreams/large", &upstream))), "507 config.zone");
     // Not to be saved.
