@@ -16,7 +16,7 @@ use gateway::types::{Header, Now, Request, SECOND};
 use nginx_sys::{
     NGX_PROCESS_SIGNALLER, ngx_command_t, ngx_conf_full_name, ngx_conf_open_file, ngx_conf_t,
     ngx_http_finalize_request, ngx_http_read_client_request_body, ngx_http_request_t, ngx_int_t, ngx_open_file_t,
-    ngx_pool_cleanup_add, ngx_process,
+    ngx_process,
 };
 
 use crate::conf::{self, LocConf, MainConf, argument, shown};
@@ -72,7 +72,7 @@ pub unsafe extern "C" fn set(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: *
             Ok(operators) => {
                 let name = conf::location_name(cf);
                 let prefix = name.trim_end_matches('/').to_owned();
-                location.admin = keep(cf, Admin { operators, prefix });
+                location.admin = conf::keep(cf, Admin { operators, prefix });
                 if location.admin.is_null() { CONF_ERROR } else { CONF_OK }
             }
             Err(error) => conf_error(cf, &format!("\"gateway_admin\": {error}")),
@@ -102,30 +102,6 @@ fn read(cf: *mut ngx_conf_t, path: &str) -> Result<Operators, String> {
     }
     let text = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
     Operators::parse(&text).map_err(|error| format!("{path}: {error}"))
-}
-
-/// Has `value` live as long as the cycle; null when there is no memory.
-fn keep(cf: *mut ngx_conf_t, value: Admin) -> *mut Admin {
-    let value = Box::into_raw(Box::new(value));
-    // SAFETY: the pool is the cycle's; the record frees what it was given, once.
-    unsafe {
-        match ngx_pool_cleanup_add((*cf).pool, 0).as_mut() {
-            Some(cleanup) => {
-                cleanup.handler = Some(free);
-                cleanup.data = value.cast();
-                value
-            }
-            None => {
-                drop(Box::from_raw(value));
-                ptr::null_mut()
-            }
-        }
-    }
-}
-
-unsafe extern "C" fn free(data: *mut c_void) {
-    // SAFETY: `keep` made the box and gave it to this record alone.
-    drop(unsafe { Box::from_raw(data.cast::<Admin>()) });
 }
 
 /// What the directive needs beside itself, once the whole file is read.

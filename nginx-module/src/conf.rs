@@ -12,12 +12,12 @@ use nginx_sys::{
     NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF, ngx_array_push,
     ngx_buf_t, ngx_command_t, ngx_conf_file_t, ngx_conf_full_name, ngx_conf_parse, ngx_conf_t, ngx_core_module,
     ngx_cycle_t, ngx_flag_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_request_t,
-    ngx_int_t, ngx_parse_size, ngx_shm_zone_t, ngx_str_t, ngx_uint_t,
+    ngx_int_t, ngx_parse_size, ngx_pool_cleanup_add, ngx_shm_zone_t, ngx_str_t, ngx_uint_t,
 };
 
 use crate::raw::{self, CONF_ERROR, CONF_OK, DUPLICATE, bytes, conf_error, fence, text};
 use crate::rights::{AsWorkers, Workers};
-use crate::{admin, content, folder, ngx_http_gateway_module, upstream, zone};
+use crate::{admin, content, dashboard, folder, ngx_http_gateway_module, upstream, zone};
 
 const UNSET: ngx_flag_t = -1;
 
@@ -90,6 +90,8 @@ pub struct LocConf {
     pub problem: ngx_flag_t,
     /// `gateway_admin`; null without it, and not inherited.
     pub admin: *mut crate::admin::Admin,
+    /// `gateway_dashboard`; null without it, and not inherited.
+    pub dashboard: *mut gateway::admin::Page,
 }
 
 /// What `gateway` may say.
@@ -118,7 +120,7 @@ pub struct Named {
 }
 
 /// The directives, documented in the README in nginx's own form.
-pub static mut COMMANDS: [ngx_command_t; 13] = [
+pub static mut COMMANDS: [ngx_command_t; 14] = [
     command(c"gateway_zone", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE2, set_zone, MAIN),
     command(c"gateway_config", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1 | NGX_CONF_TAKE2, set_config, MAIN),
     command(c"gateway_state", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, folder::set, MAIN),
@@ -140,6 +142,7 @@ pub static mut COMMANDS: [ngx_command_t; 13] = [
     ),
     command(c"gateway_metrics", NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_metrics, LOC),
     command(c"gateway_admin", NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, admin::set, LOC),
+    command(c"gateway_dashboard", NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS | NGX_CONF_TAKE1, dashboard::set, LOC),
     command(c"gateway_health", NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_health, LOC),
     END,
 ];
@@ -568,6 +571,30 @@ pub fn set_content(
     }
     *place = Some(handler);
     CONF_OK
+}
+
+/// Has `value` live as long as the cycle; null when there is no memory.
+pub fn keep<T>(cf: *mut ngx_conf_t, value: T) -> *mut T {
+    let value = Box::into_raw(Box::new(value));
+    // SAFETY: the pool is the cycle's; the record frees what it was given, once.
+    unsafe {
+        match ngx_pool_cleanup_add((*cf).pool, 0).as_mut() {
+            Some(cleanup) => {
+                cleanup.handler = Some(free::<T>);
+                cleanup.data = value.cast();
+                value
+            }
+            None => {
+                drop(Box::from_raw(value));
+                ptr::null_mut()
+            }
+        }
+    }
+}
+
+unsafe extern "C" fn free<T>(data: *mut c_void) {
+    // SAFETY: `keep` made the box and gave it to this record alone.
+    drop(unsafe { Box::from_raw(data.cast::<T>()) });
 }
 
 /// What answers the location that is being read.

@@ -17,6 +17,7 @@ mod carry;
 mod conf;
 mod content;
 mod context;
+mod dashboard;
 mod filter;
 mod folder;
 mod forward;
