@@ -121,19 +121,23 @@ pub unsafe fn zeroed<T>(pool: *mut ngx_pool_t) -> *mut T {
     unsafe { ngx_pcalloc(pool, size_of::<T>()).cast() }
 }
 
-/// A copy of `value` in a pool; `None` when there is no memory left.
+/// A copy of `value` in a pool, with a NUL behind it as nginx's own parser leaves one: what reads headers and names of
+/// variables looks there. `None` when there is no memory left.
 ///
 /// # Safety
 ///
 /// `pool` is a live pool and outlives the use of the copy.
 pub unsafe fn copy(pool: *mut ngx_pool_t, value: &[u8]) -> Option<ngx_str_t> {
     // SAFETY: the caller's promise.
-    let data: *mut u8 = unsafe { ngx_pnalloc(pool, value.len().max(1)) }.cast();
+    let data: *mut u8 = unsafe { ngx_pnalloc(pool, value.len().saturating_add(1)) }.cast();
     if data.is_null() {
         return None;
     }
-    // SAFETY: `data` has room for `value`, which cannot overlap fresh memory.
-    unsafe { ptr::copy_nonoverlapping(value.as_ptr(), data, value.len()) };
+    // SAFETY: `data` has room for `value` and one byte more, and cannot overlap it, being fresh memory.
+    unsafe {
+        ptr::copy_nonoverlapping(value.as_ptr(), data, value.len());
+        data.add(value.len()).write(0);
+    }
     Some(ngx_str_t { len: value.len(), data })
 }
 

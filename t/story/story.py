@@ -52,7 +52,7 @@ def main(tell, limit=120):
         sys.exit(0)
     # Client, backends and their files are one process.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192) if hard > 0 else 8192, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 16384) if hard > 0 else 16384, hard))
     sys.exit(asyncio.run(run()))
 
 
@@ -155,7 +155,7 @@ class Served(asyncio.Protocol):
     """One connection to a backend."""
 
     def __init__(self, backend):
-        self.backend, self.data, self.busy, self.timer = backend, bytearray(), False, None
+        self.backend, self.data, self.busy, self.timer, self.served = backend, bytearray(), False, None, 0
 
     def connection_made(self, transport):
         self.transport = transport
@@ -214,6 +214,7 @@ class Served(asyncio.Protocol):
     def answer(self, method, length, size):
         backend = self.backend
         self.timer = None
+        self.served += 1
         body = f"{backend.name} {method} {length}\n".encode() if size is None else b"x" * size
         self.over()
         if self.transport.is_closing():

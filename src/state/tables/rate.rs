@@ -37,8 +37,9 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
-use super::interleave;
+use super::{copies, interleave};
 use crate::limiter::{Admitted, Due, Quota, Refused};
+use crate::state::atomic::Atomic;
 use crate::state::carry::Carried;
 
 /// Slots in a group; a key has two groups.
@@ -58,9 +59,8 @@ const OWNER: u64 = 1 << 56;
 const TRIAL: u64 = 1 << 63;
 
 /// The table, over words that are zero at first.
-#[derive(Clone, Copy)]
-pub struct RateTable<'a> {
-    groups: &'a [[AtomicU64; GROUP_WORDS]],
+pub struct RateTable<'a, W = AtomicU64> {
+    groups: &'a [[W; GROUP_WORDS]],
 }
 
 /// The answer to a charge.
@@ -86,11 +86,12 @@ pub struct Fill {
     pub slots: u64,
 }
 
-#[derive(Clone, Copy)]
-struct Slot<'a> {
-    key: &'a AtomicU64,
-    due: &'a AtomicU64,
+struct Slot<'a, W = AtomicU64> {
+    key: &'a W,
+    due: &'a W,
 }
+
+copies!(RateTable, Slot);
 
 /// What a claimer may do with a slot.
 enum Use {
@@ -104,11 +105,11 @@ enum Use {
     Taken,
 }
 
-impl<'a> RateTable<'a> {
+impl<'a, W: Atomic> RateTable<'a, W> {
     /// A table over `words`; what is left behind the last whole group of 16 words stays unused. `words` should begin
     /// at a multiple of 128 bytes.
     #[must_use]
-    pub fn new(words: &'a [AtomicU64]) -> Self {
+    pub fn new(words: &'a [W]) -> Self {
         let (groups, _) = words.as_chunks();
         // A group is chosen by 32 bits of hash.
         Self { groups: groups.get(..u32::MAX as usize).unwrap_or(groups) }
@@ -202,14 +203,14 @@ impl<'a> RateTable<'a> {
 
     /// Takes over the buckets of `from` that are not full, into a table that nobody uses yet. Where one has no place, it
     /// goes to the bucket that is full last.
-    pub(in crate::state) fn carry(&self, from: RateTable<'_>, how: Carried, now: u64) {
+    pub(in crate::state) fn carry(&self, from: RateTable<'_, W>, how: Carried, now: u64) {
         for old in from.groups.iter().flat_map(slots) {
             let (key, due) = (old.key.load(Relaxed) & KEY_MASK, old.due.load(Relaxed));
             let due = Due(due).moved(how.by);
             let Some(mine) = due.ahead(now).filter(|_| key != 0 && old.due.load(Relaxed) & TRIAL == 0) else {
                 continue;
             };
-            let ahead = |slot: &Slot<'_>| match slot.key.load(Relaxed) & KEY_MASK {
+            let ahead = |slot: &Slot<'_, W>| match slot.key.load(Relaxed) & KEY_MASK {
                 0 => None,
                 _ => Due(slot.due.load(Relaxed)).ahead(now),
             };
@@ -230,7 +231,7 @@ impl<'a> RateTable<'a> {
 
     /// The settled slot of `key`.
     #[inline]
-    fn find(&self, key: u64) -> Option<Slot<'a>> {
+    fn find(&self, key: u64) -> Option<Slot<'a, W>> {
         self.homes(key)
             .into_iter()
             .flatten()
@@ -276,9 +277,9 @@ impl<'a> RateTable<'a> {
 
     /// A slot with a trial of `key`, and the trial: one that stands, or a new one in the best place. `Err`: no place
     /// for so many microseconds, or another process was faster.
-    fn place(&self, key: u64, fresh: Admitted, now: u64) -> Result<(Slot<'a>, u64), Option<u64>> {
-        let mut free: Option<(usize, Slot<'a>, u64)> = None;
-        let mut oldest: Option<(u64, Slot<'a>, u64)> = None;
+    fn place(&self, key: u64, fresh: Admitted, now: u64) -> Result<(Slot<'a, W>, u64), Option<u64>> {
+        let mut free: Option<(usize, Slot<'a, W>, u64)> = None;
+        let mut oldest: Option<(u64, Slot<'a, W>, u64)> = None;
         for group in self.homes(key).into_iter().flatten() {
             let (mut live, mut first_free) = (0, None);
             for slot in slots(group) {
@@ -317,7 +318,7 @@ impl<'a> RateTable<'a> {
 
     /// Whether the trial of `key` in `mine` may be settled: no other slot is the key's, and no earlier one has a trial
     /// of it. Later trials are thrown out.
-    fn alone(&self, key: u64, mine: Slot<'a>) -> bool {
+    fn alone(&self, key: u64, mine: Slot<'a, W>) -> bool {
         let mut earlier = true;
         for slot in self.homes(key).into_iter().flatten().flat_map(slots) {
             if std::ptr::eq(slot.due, mine.due) {
@@ -339,7 +340,7 @@ impl<'a> RateTable<'a> {
 
     /// The groups where `key` may live, always in the same order.
     #[inline]
-    fn homes(&self, key: u64) -> [Option<&'a [AtomicU64; GROUP_WORDS]>; 2] {
+    fn homes(&self, key: u64) -> [Option<&'a [W; GROUP_WORDS]>; 2] {
         let groups = self.groups.len() as u64;
         let one = ((key & 0xffff_ffff) * groups) >> 32;
         // Of the bits that the first home leaves unused, spread over all.
@@ -353,7 +354,7 @@ impl<'a> RateTable<'a> {
     }
 }
 
-impl Slot<'_> {
+impl<W: Atomic> Slot<'_, W> {
     /// Charges the bucket of `key` in this slot. `None`: the slot is no longer the key's.
     #[inline]
     fn charge(self, key: u64, charge: &impl Fn(Due) -> Result<Admitted, Refused>) -> Option<Outcome> {
@@ -398,7 +399,7 @@ impl Slot<'_> {
 
 /// The slots of a group, in order.
 #[inline]
-fn slots(group: &[AtomicU64; GROUP_WORDS]) -> impl Iterator<Item = Slot<'_>> {
+fn slots<W>(group: &[W; GROUP_WORDS]) -> impl Iterator<Item = Slot<'_, W>> {
     let (pairs, _) = group.as_chunks::<2>();
     pairs.iter().map(|[key, due]| Slot { key, due })
 }
