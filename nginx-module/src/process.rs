@@ -7,6 +7,8 @@ use std::cell::{Cell, RefCell};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use gateway::admin::Desk;
+use gateway::config::SystemSecrets;
 use gateway::gateway::{Event, Leader, Severity, Worker};
 use gateway::state::{Identity, Region};
 use gateway::types::Now;
@@ -16,7 +18,7 @@ use nginx_sys::{
     ngx_terminate,
 };
 
-use crate::conf::{Claim, MainConf, shown};
+use crate::conf::{Claim, MainConf};
 use crate::raw::{self, Level, fence, rc};
 use crate::{ngx_http_gateway_module, zone};
 
@@ -27,7 +29,7 @@ const WATCH_EVERY: ngx_msec_t = 1_000;
 
 thread_local! {
     static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
-    static LEADER: RefCell<Option<Leader>> = const { RefCell::new(None) };
+    static LEADER: RefCell<Option<(Leader, Desk)>> = const { RefCell::new(None) };
     static LAST: Cell<(ngx_msec_t, Now)> = const { Cell::new((0, Now { mono: 0, wall: 0 })) };
     /// The claims that variables name, and whether one says what our decisions cost.
     static USED: Cell<(*const Claim, bool)> = const { Cell::new((ptr::null(), false)) };
@@ -176,7 +178,7 @@ pub unsafe extern "C" fn exit(_: *mut ngx_cycle_t) {
 /// # Safety
 ///
 /// `cycle` is live.
-unsafe fn cycle_conf<'a>(cycle: *mut ngx_cycle_t) -> Option<&'a MainConf> {
+pub unsafe fn cycle_conf<'a>(cycle: *mut ngx_cycle_t) -> Option<&'a MainConf> {
     // SAFETY: the http module keeps its ngx_http_conf_ctx_t in its slot of the cycle; null without `http {}`.
     unsafe {
         let slot = (*cycle).conf_ctx.add(nginx_sys::ngx_http_module.index);
@@ -225,12 +227,18 @@ fn lead() -> bool {
                     if let Some(folder) = main.folder() {
                         leader.keep_in(folder);
                     }
-                    leader.watch(std::path::Path::new(&shown(main.document)));
+                    let mut desk = Desk::new(main.site(), Box::new(SystemSecrets));
+                    desk.begin(&mut leader, now(), &mut |event| tell(&event));
+                    if main.admin
+                        && let Err(error) = crate::carry::listen(&desk.site().state)
+                    {
+                        raw::log(Level::Alert, log, &format!("no call of the admin API can be taken: {error}"));
+                    }
                     if let (None, Some(slot)) = (PLACE.get(), leader.slot()) {
                         PLACE.set(Some((region, slot)));
                     }
                     raw::log(Level::Notice, log, "this process leads");
-                    *slot = Some(leader);
+                    *slot = Some((leader, desk));
                 }
                 Ok(None) => return false,
                 Err(error) => {
@@ -239,12 +247,25 @@ fn lead() -> bool {
                 }
             }
         }
-        let Some(leader) = slot.as_mut() else { return false };
-        leader.tick(now(), &mut |event: Event| {
-            raw::log(level(event.severity), log, &event.text);
-        });
+        let Some((leader, _)) = slot.as_mut() else { return false };
+        leader.tick(now(), &mut |event: Event| tell(&event));
         true
     })
+}
+
+/// Calls `body` with what this process leads with; `None` where it does not lead.
+pub fn with_leader<T>(body: impl FnOnce(&mut Leader, &mut Desk) -> T) -> Option<T> {
+    LEADER.with(|cell| {
+        let mut slot = cell.try_borrow_mut().ok()?;
+        let (leader, desk) = slot.as_mut()?;
+        Some(body(leader, desk))
+    })
+}
+
+/// Writes what the leader has to say into the log.
+pub fn tell(event: &Event) {
+    // SAFETY: the current cycle is live.
+    raw::log(level(event.severity), unsafe { (*ngx_cycle).log }, &event.text);
 }
 
 /// An event's severity as nginx has it.
