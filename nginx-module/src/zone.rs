@@ -115,7 +115,15 @@ fn prepare(zone: *mut ngx_shm_zone_t, reload: bool, main: &MainConf, log: *mut n
         open(main, log)?
     };
     let done = match Leader::take(region, Identity::current()) {
-        Ok(Some(mut leader)) => publish(&mut leader, main, taken.document.as_ref(), workers, from, log),
+        Ok(Some(mut leader)) => {
+            if let Some(folder) = main.folder() {
+                match gateway::admin::read_overlays(&folder, process::now()) {
+                    Ok(overlays) => leader.lay(overlays),
+                    Err(text) => raw::log(Level::Error, log, &text),
+                }
+            }
+            publish(&mut leader, main, taken.document.as_ref(), workers, from, log)
+        }
         // The process that leads the running gateway watches the same document and applies it.
         Ok(None) => Ok(()),
         Err(error) => Err(format!("the region cannot be recovered: {error}")),

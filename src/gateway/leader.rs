@@ -12,8 +12,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::ejection::Ejections;
 use super::key_sets::KeySets;
 use super::object::Upstream;
+use super::overlay::Overlays;
 use super::promote::Promotions;
-use super::publish::{PublishError, Published, publish};
+use super::publish::{PublishError, Published, publish_over};
 use super::revoke::Lists;
 use super::worker::inherit;
 use crate::balancer::{PickTable, Seat};
@@ -114,11 +115,12 @@ pub enum Severity {
 pub struct Leader {
     region: Region,
     identity: Identity,
-    writer: Writer,
+    pub(super) writer: Writer,
     /// A reader of its own, for the pick tables; without one they wait for the next tick.
     reader: Option<Reader>,
     watch: Option<Watch>,
     folder: Option<Folder>,
+    pub(super) overlays: Overlays,
     revoked: Lists,
     /// The generation whose lists are followed.
     followed: u32,
@@ -157,6 +159,7 @@ impl Leader {
             reader,
             watch: None,
             folder: None,
+            overlays: Overlays::default(),
             revoked: Lists::default(),
             followed: 0,
             key_sets: KeySets::default(),
@@ -189,7 +192,8 @@ impl Leader {
         if let Some(born) = self.region.counters().get(counter::BORN) {
             let _ = born.compare_exchange(0, now.mono.max(1), Relaxed, Relaxed);
         }
-        let done = publish(self.region, &mut self.writer, document, now)?;
+        let done = publish_over(self.region, &mut self.writer, document, &self.overlays, now)?;
+        self.settle_overlays();
         standing.note(&self.region);
         if done.written + done.removed > 0
             && let Some(changed) = self.region.counters().get(counter::CHANGED)
