@@ -110,7 +110,7 @@ async def mistakes(tap, nginx, good, bad):
     ):
         seen = len(nginx.logged("error"))
         nginx.edit(text)
-        said = await until(lambda: [line for line in nginx.logged("error")[seen:] if told in line and "gateway.yaml" in line], 10)
+        said = await until(lambda: [line for line in nginx.logged("error")[seen:] if told in line and "gateway.yaml" in line], 30)
         tap.ok(said, f"{name}: told", *(said or nginx.logged("error")[seen:])[:1])
         now = await nginx.metrics()
         tap.ok(next(iter(now["gateway_config_generation"].values())) == generation, f"{name}: nothing of it is live")
