@@ -19,7 +19,9 @@
 mod answer;
 mod audit;
 mod desk;
+mod lay;
 mod merge;
+mod overlays;
 mod page;
 mod reads;
 mod revisions;
@@ -32,6 +34,7 @@ pub use answer::{Answer, Problem};
 pub use audit::{line, refused};
 pub use desk::{Desk, Site};
 pub use merge::merge;
+pub use overlays::read_overlays;
 pub use page::Page;
 pub use reads::here;
 pub use revisions::{Last, last_document};

@@ -12,17 +12,19 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::ejection::Ejections;
 use super::key_sets::KeySets;
 use super::object::Upstream;
+use super::overlay::Overlays;
 use super::promote::Promotions;
-use super::publish::{PublishError, Published, publish};
+use super::publish::{PublishError, Published, publish_over};
 use super::revoke::Lists;
 use super::worker::inherit;
 use crate::balancer::{PickTable, Seat};
 use crate::config::{self, Checked, Secrets, SystemSecrets};
+use crate::state::carry::{self, Carried};
 use crate::state::tables::nonce::Nonces;
 use crate::state::tables::peers::Peers;
 use crate::state::tables::rate::RateTable;
 use crate::state::tables::shards::Shard;
-use crate::state::{Corrupt, Folder, Identity, Reader, Region, Stats, Writer};
+use crate::state::{Corrupt, Folder, Identity, Reader, Region, Stats, Writer, give_back};
 use crate::types::{Now, SECOND};
 
 /// The largest document that is read, bytes.
@@ -80,6 +82,15 @@ impl Standing {
     }
 }
 
+/// Why nothing was brought over.
+#[derive(Debug)]
+pub enum CarryError {
+    /// What was to be brought over cannot be believed.
+    Damaged(Corrupt),
+    /// The document does not fit.
+    Unfit(PublishError),
+}
+
 /// Something that an operator should read in the log.
 #[derive(Clone, Debug)]
 pub struct Event {
@@ -104,11 +115,12 @@ pub enum Severity {
 pub struct Leader {
     region: Region,
     identity: Identity,
-    writer: Writer,
+    pub(super) writer: Writer,
     /// A reader of its own, for the pick tables; without one they wait for the next tick.
     reader: Option<Reader>,
     watch: Option<Watch>,
     folder: Option<Folder>,
+    pub(super) overlays: Overlays,
     revoked: Lists,
     /// The generation whose lists are followed.
     followed: u32,
@@ -147,6 +159,7 @@ impl Leader {
             reader,
             watch: None,
             folder: None,
+            overlays: Overlays::default(),
             revoked: Lists::default(),
             followed: 0,
             key_sets: KeySets::default(),
@@ -179,7 +192,8 @@ impl Leader {
         if let Some(born) = self.region.counters().get(counter::BORN) {
             let _ = born.compare_exchange(0, now.mono.max(1), Relaxed, Relaxed);
         }
-        let done = publish(self.region, &mut self.writer, document, now)?;
+        let done = publish_over(self.region, &mut self.writer, document, &self.overlays, now)?;
+        self.settle_overlays();
         standing.note(&self.region);
         if done.written + done.removed > 0
             && let Some(changed) = self.region.counters().get(counter::CHANGED)
@@ -187,6 +201,43 @@ impl Leader {
             changed.store(now.wall, Relaxed);
         }
         Ok(done)
+    }
+
+    /// Brings what is in `from` over into this leader's region, which is empty and has the same secret, and makes
+    /// `document` its policy; `booted`: the machine was started anew since `from` was used.
+    ///
+    /// # Errors
+    /// The tree of `from` is damaged: nothing is brought over. Or the document does not fit.
+    pub fn carry(
+        &mut self,
+        from: Region,
+        booted: bool,
+        standing: Standing,
+        document: &config::Document,
+        now: Now,
+    ) -> Result<Published, CarryError> {
+        let names = carry::names(from, self.identity).map_err(CarryError::Damaged)?;
+        let how = Carried::of(&from, booted, now);
+        carry::tables(&from, &self.region, how, now);
+        if let Some(born) = self.region.counters().get(counter::BORN) {
+            let keeps = carry::keeps_nonces(&from, &self.region);
+            // What the clock cannot tell is that everything from before the machine's start is older.
+            let moved = how.time(born.load(Relaxed));
+            born.store(
+                if !keeps {
+                    now.mono
+                } else if moved > now.mono {
+                    1
+                } else {
+                    moved.max(1)
+                },
+                Relaxed,
+            );
+        }
+        self.writer.adopt(how.generation, names);
+        let done = self.publish_as(standing, document, now).map_err(CarryError::Unfit);
+        self.writer.adopt_no_more();
+        done
     }
 
     /// Ends as a process does that is killed. For simulators, whose processes are one.
@@ -238,8 +289,11 @@ impl Leader {
 
     /// Does what is due.
     pub fn tick(&mut self, now: Now, log: &mut dyn FnMut(Event)) {
+        self.region.stamp(now);
         if let Some(mut watch) = self.watch.take() {
-            self.look(&mut watch, now, log);
+            if self.look(&mut watch, now, log) {
+                give_back();
+            }
             self.watch = Some(watch);
         }
         self.follow(now, log);
@@ -314,9 +368,10 @@ impl Leader {
         }
     }
 
-    fn look(&mut self, watch: &mut Watch, now: Now, log: &mut dyn FnMut(Event)) {
+    /// Takes a version of the document that is there and was not taken yet; whether there was one.
+    fn look(&mut self, watch: &mut Watch, now: Now, log: &mut dyn FnMut(Event)) -> bool {
         let name = watch.path.display().to_string();
-        let Some((stamp, read)) = watch.look() else { return };
+        let Some((stamp, read)) = watch.look() else { return false };
         let lines = match read {
             Ok(text) => match parse(&text, &name, &SystemSecrets) {
                 Ok(checked) => match self.publish(&checked.document, now) {
@@ -333,7 +388,7 @@ impl Leader {
                             );
                             log(Event { severity: Severity::Notice, text });
                         }
-                        return;
+                        return true;
                     }
                     // A worker is still in an old generation: what it keeps will be free, so the same text is tried
                     // again.
@@ -342,7 +397,7 @@ impl Leader {
                             let text = format!("{name}: {error}; it is tried again");
                             log(Event { severity: Severity::Warning, text });
                         }
-                        return;
+                        return true;
                     }
                     Err(error) => vec![format!("{name}: {error}")],
                 },
@@ -362,6 +417,7 @@ impl Leader {
         for text in lines {
             log(Event { severity: Severity::Error, text });
         }
+        true
     }
 
     /// Keeps a document that went live, for a start at which there is no good one. As it was read: references to secrets

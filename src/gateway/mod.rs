@@ -29,6 +29,7 @@ mod limit;
 mod lines;
 mod metrics;
 mod object;
+mod overlay;
 mod overload;
 mod pick;
 mod promote;
@@ -50,10 +51,11 @@ pub use explain::{Dry, Notes, Recorder, Silent, Step};
 pub use guesses::{GUESSES_BURST, GUESSES_RATE};
 pub use key_sets::read_key_files;
 pub use leader::{
-    DOCUMENT_MAX, Event, LAST_GOOD, Leader, Severity, Standing, check_document, read_document, read_document_with,
-    read_text,
+    CarryError, DOCUMENT_MAX, Event, LAST_GOOD, Leader, Severity, Standing, check_document, read_document,
+    read_document_with, read_text,
 };
 pub use object::{ArchivedPeerEntry, ArchivedRoute, ArchivedUpstream, PeerEntry, Route, Upstream};
+pub use overlay::{Overlay, Overlays, node_name};
 pub use pick::{Peer, TryEnd};
 pub use promote::{CanaryCommand, CanaryError, CanaryStatus};
 pub use publish::{PublishError, Published, publish};
