@@ -24,7 +24,7 @@ use crate::state::tables::nonce::Nonces;
 use crate::state::tables::peers::Peers;
 use crate::state::tables::rate::RateTable;
 use crate::state::tables::shards::Shard;
-use crate::state::{Corrupt, Folder, Identity, Reader, Region, Stats, Writer};
+use crate::state::{Corrupt, Folder, Identity, Reader, Region, Stats, Writer, give_back};
 use crate::types::{Now, SECOND};
 
 /// The largest document that is read, bytes.
@@ -291,7 +291,9 @@ impl Leader {
     pub fn tick(&mut self, now: Now, log: &mut dyn FnMut(Event)) {
         self.region.stamp(now);
         if let Some(mut watch) = self.watch.take() {
-            self.look(&mut watch, now, log);
+            if self.look(&mut watch, now, log) {
+                give_back();
+            }
             self.watch = Some(watch);
         }
         self.follow(now, log);
@@ -372,9 +374,10 @@ impl Leader {
         }
     }
 
-    fn look(&mut self, watch: &mut Watch, now: Now, log: &mut dyn FnMut(Event)) {
+    /// Takes a version of the document that is there and was not taken yet; whether there was one.
+    fn look(&mut self, watch: &mut Watch, now: Now, log: &mut dyn FnMut(Event)) -> bool {
         let name = watch.path.display().to_string();
-        let Some((stamp, read)) = watch.look() else { return };
+        let Some((stamp, read)) = watch.look() else { return false };
         let lines = match read {
             Ok(text) => match parse(&text, &name, &SystemSecrets) {
                 Ok(checked) => match self.publish(&checked.document, now) {
@@ -391,7 +394,7 @@ impl Leader {
                             );
                             log(Event { severity: Severity::Notice, text });
                         }
-                        return;
+                        return true;
                     }
                     // A worker is still in an old generation: what it keeps will be free, so the same text is tried
                     // again.
@@ -400,7 +403,7 @@ impl Leader {
                             let text = format!("{name}: {error}; it is tried again");
                             log(Event { severity: Severity::Warning, text });
                         }
-                        return;
+                        return true;
                     }
                     Err(error) => vec![format!("{name}: {error}")],
                 },
@@ -420,6 +423,7 @@ impl Leader {
         for text in lines {
             log(Event { severity: Severity::Error, text });
         }
+        true
     }
 
     /// Keeps a document that went live, for a start at which there is no good one. As it was read: references to secrets
