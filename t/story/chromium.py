@@ -130,11 +130,12 @@ class Page:
             const box = node.getBoundingClientRect();
             return [box.x + box.width / 2, box.y + box.height / 2];
         }})()"""
-        place = await self.until(script)
+        await self.until(script)
+        # What has just come up can be hit once it is painted, where it is then.
+        await self.value("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))")
+        place = await self.value(script)
         if not place:
             raise RuntimeError(f"nothing to click: {selector} {words}")
-        # What has just come up can be hit once it is painted.
-        await self.value("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done())))")
         for kind in ("mousePressed", "mouseReleased"):
             await self.call("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
 
@@ -145,7 +146,7 @@ class Page:
         await self.call("Input.insertText", text=text)
 
     async def key(self, name):
-        code = {"Enter": 13, "Tab": 9}[name]
+        code = {"Enter": 13, "Tab": 9, "ArrowRight": 39}[name]
         text = {"text": "\r"} if name == "Enter" else {}
         await self.call("Input.dispatchKeyEvent", type="keyDown", key=name, windowsVirtualKeyCode=code, **text)
         await self.call("Input.dispatchKeyEvent", type="keyUp", key=name, windowsVirtualKeyCode=code)

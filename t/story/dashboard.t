@@ -15,7 +15,7 @@ from story import Backend, Client, Nginx, until
 TOKEN = "0123456789abcdef"
 # What a page that took names for markup would run.
 EVIL = "<img src=x onerror=document.title='broken'>"
-VIEWS = ["routes", "upstreams", "breakers", "limits", "canaries", "revisions", "explain"]
+VIEWS = ["routes", "upstreams", "breakers", "limits", "canaries", "overlays", "revisions", "explain"]
 
 
 def document(one, two, new):
@@ -36,6 +36,14 @@ def document(one, two, new):
             {"name": "evil", "paths": ["/evil"], "reply": {"status": 503, "body": EVIL}},
         ],
     }
+
+
+async def drained(weights, port, wanted):
+    return (await weights())[port] == wanted
+
+
+async def moved(call, wanted):
+    return (await call("GET", "/v1/routes/split/canary"))["percent"] == wanted
 
 
 async def tell(tap):
@@ -109,12 +117,58 @@ async def tell(tap):
     tap.ok(await page.sees("ejected", "#view"), "an ejected node is told")
     two.status = 200
 
+    # What is done by hand: nodes, breakers, canaries, bans; each has its call, each is ended again.
+    node = "/v1/upstreams/orders/nodes"
+
+    async def weights():
+        return {entry["node"].split(":")[1]: entry["weight"] for entry in (await call("GET", node))["nodes"]}
+
+    port = str(two.port)
+    await page.click(f"button[aria-label='Drain 127.0.0.1:{port}']")
+    tap.ok(await until(lambda: drained(weights, port, 0), 5), "a node is drained")
+    tap.ok(await page.sees("drained", "#view") and await page.sees("by ann", "#view"), "and told to be, and by whom")
+    await page.click(f"button[aria-label='Weight of 127.0.0.1:{port}']")
+    await page.type("#ask-value", "7")
+    await page.click("dialog button", "Set")
+    tap.ok(await until(lambda: drained(weights, port, 7), 5), "it gets another weight")
+    await page.click(f"button[aria-label='End what is set by hand of 127.0.0.1:{port}']")
+    tap.ok(await until(lambda: drained(weights, port, 1), 5), "and its own again")
     await page.click("nav a", "Breakers")
     tap.ok(await page.sees("closed", "#view"), "breakers")
+    await page.click("button[aria-label='Open the breaker of orders']")
+    await page.click("dialog button", "Yes")
+    tap.ok(await page.sees("forced open", "#view"), "a breaker is forced open")
+    async with Client(nginx.port) as client:
+        tap.ok((await client.get("/x")).status == 503, "and refuses")
+    await page.click("button[aria-label='Auto for the breaker of orders']")
+    tap.ok(await page.until("!document.querySelector('#view').innerText.includes('forced')"), "and is itself again")
     await page.click("nav a", "Limits")
     tap.ok(await page.sees("2/s", "#view"), "limits")
     await page.click("nav a", "Canaries")
     tap.ok(await page.sees("orders-next", "#view"), "canaries")
+    slider = "document.querySelector('input[type=range]')"
+    tap.ok(await page.until(f"{slider}?.value === '10'"), "as they stand")
+    await page.value(f"{slider}.focus()")
+    for _ in range(3):
+        await page.key("ArrowRight")
+    tap.ok(await until(lambda: moved(call, 13), 5), "a slider moves one, by the keyboard too", await call("GET", "/v1/routes/split/canary"))
+    tap.ok(await page.sees("13 %", "#view"), "and says where it is")
+    await page.click("button", "By the document")
+    tap.ok(await until(lambda: moved(call, 10), 5), "the document decides again")
+    await page.click("nav a", "Overlays")
+    await page.type("input[name=cidr]", "127.0.0.9")
+    await page.type("input[name=ttl]", "1h")
+    await page.click("button.risk", "Ban")
+    tap.ok(await page.sees("bans/127.0.0.9", "#view"), "an address is banned")
+    tap.ok((await call("POST", "/v1/explain", {"url": "/", "client": "127.0.0.9"})).get("reason") == "access.banned", "and refused")
+    await page.type("input[name=cidr]", "127.0.0.7/8x")
+    await page.click("button.risk", "Ban")
+    tap.ok(await page.sees("cidr", "#alert"), "what is wrong is told", await page.text("#alert"))
+    page.complaints = [text for text in page.complaints if "400" not in text]
+    await page.click("button[aria-label='End bans/127.0.0.9']")
+    tap.ok(await page.until("!document.querySelector('#view').innerText.includes('127.0.0.9')"), "ended")
+    left = await call("GET", "/v1/overlays")
+    tap.ok(left.get("items") == [], "nothing is left over", left)
 
     # Explain.
     await page.click("nav a", "Explain")
