@@ -24,7 +24,7 @@ def document(one, two, new):
         "auth": [{"name": "staff", "jwt": {"issuer": "i", "audience": "a", "keys": [{"alg": "HS256", "secret": TOKEN * 2}]}}],
         "limiters": [{"name": "few", "key": ["ip"], "rate": "2/s", "burst": 5}, {"name": "per-user", "key": ["route", "consumer"], "rate": "100/m"}],
         "upstreams": [
-            {"name": "orders", "nodes": [{**one.node, "weight": 3}, two.node], "breaker": {"failures": 5, "window": "10s", "open_for": "5s"}, "outlier": {"consecutive_5xx": 3}},
+            {"name": "orders", "nodes": [{**one.node, "weight": 3}, two.node], "breaker": {"failures": 500, "window": "10s", "open_for": "5s"}, "outlier": {"consecutive_5xx": 3}},
             {"name": "orders-next", "nodes": [new.node]},
         ],
         "routes": [
@@ -112,8 +112,11 @@ async def tell(tap):
     # A node that fails is ejected.
     two.status = 500
     async with Client(nginx.port) as client:
-        for number in range(60):
+        # One that fails is asked little.
+        for number in range(2000):
             await client.get(f"/{number}")
+            if number % 50 == 49 and any(entry["ejected"] for entry in (await call("GET", "/v1/upstreams/orders/nodes"))["nodes"]):
+                break
     tap.ok(await page.sees("ejected", "#view"), "an ejected node is told")
     two.status = 200
 
