@@ -4,9 +4,10 @@
 //! sent along names the SHA-256 of both, so that a browser runs these and nothing that found its way in. What differs
 //! from one location to the next, where the API is, is text of a `<meta>`; the hashes hold for all of them.
 
-use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+
+use crate::auth::revocation::token_digest;
 
 /// The page as it lies in the tree.
 const SOURCE: &str = include_str!("page/index.html");
@@ -37,7 +38,7 @@ impl Page {
         }
         let hashed = |tag| {
             let content = between(SOURCE, tag).unwrap_or_default();
-            format!("'sha256-{}'", STANDARD.encode(digest(&SHA256, content.as_bytes())))
+            format!("'sha256-{}'", STANDARD.encode(token_digest(content.as_bytes())))
         };
         let policy = format!(
             "default-src 'none'; script-src {}; style-src {}; connect-src 'self'; img-src data:; base-uri 'none'; \
