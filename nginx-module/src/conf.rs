@@ -7,15 +7,15 @@ use std::{mem, ptr};
 use gateway::config::{Document, Secrets, SystemSecrets};
 use gateway::types::Terms;
 use nginx_sys::{
-    NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF,
-    NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF, ngx_array_push,
-    ngx_buf_t, ngx_command_t, ngx_conf_file_t, ngx_conf_full_name, ngx_conf_parse, ngx_conf_t, ngx_core_module,
-    ngx_flag_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_handler_pt, ngx_http_request_t, ngx_int_t,
-    ngx_parse_size, ngx_shm_zone_t, ngx_str_t, ngx_uint_t,
+    NGX_CONF_1MORE, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
+    NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
+    ngx_array_push, ngx_buf_t, ngx_command_t, ngx_conf_file_t, ngx_conf_full_name, ngx_conf_parse, ngx_conf_t,
+    ngx_core_module, ngx_flag_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_handler_pt,
+    ngx_http_request_t, ngx_int_t, ngx_parse_size, ngx_shm_zone_t, ngx_str_t, ngx_uint_t,
 };
 
 use crate::raw::{self, CONF_ERROR, CONF_OK, DUPLICATE, bytes, conf_error, fence, text};
-use crate::{content, folder, ngx_http_gateway_module, upstream, zone};
+use crate::{content, folder, log, ngx_http_gateway_module, upstream, zone};
 
 const UNSET: ngx_flag_t = -1;
 
@@ -30,6 +30,10 @@ pub struct MainConf {
     pub state: ngx_str_t,
     /// The document as it was read at this start or reload; freed with the cycle's pool.
     pub checked: *mut Document,
+    /// The log, from `gateway_log`.
+    pub log: log::Sink,
+    /// What this machine is called.
+    pub node: ngx_str_t,
     /// What directives name of the document, the latest first; looked up once it is read.
     pub named: *mut Named,
     /// The claims that variables name.
@@ -98,10 +102,12 @@ pub struct Named {
 }
 
 /// The directives, documented in the README in nginx's own form.
-pub static mut COMMANDS: [ngx_command_t; 12] = [
+pub static mut COMMANDS: [ngx_command_t; 14] = [
     command(c"gateway_zone", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE2, set_zone, MAIN),
     command(c"gateway_config", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_config, MAIN),
     command(c"gateway_state", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, folder::set, MAIN),
+    command(c"gateway_log", NGX_HTTP_MAIN_CONF | NGX_CONF_1MORE, log::set, MAIN),
+    command(c"gateway_node", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, log::set_node, MAIN),
     command(c"gateway", NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_gateway, LOC),
     command(c"gateway_route", NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_route, LOC),
     command(c"gateway_pass", NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_pass, LOC),
@@ -227,7 +233,7 @@ pub unsafe fn loc_conf<'a>(r: *mut ngx_http_request_t) -> Option<&'a LocConf> {
 }
 
 /// The words of the directive being read.
-fn arguments<'a>(cf: *mut ngx_conf_t) -> &'a [ngx_str_t] {
+pub fn arguments<'a>(cf: *mut ngx_conf_t) -> &'a [ngx_str_t] {
     // SAFETY: nginx sets `cf.args` to an array of strings before it calls a directive's handler.
     unsafe {
         let args = &*(*cf).args;
@@ -580,6 +586,7 @@ pub fn check(cf: *mut ngx_conf_t) -> Result<(), ()> {
     if unsafe { nginx_sys::ngx_process } == nginx_sys::NGX_PROCESS_SIGNALLER as usize {
         return Ok(());
     }
+    log::name_node(cf);
     let path = shown(main.document);
     let secrets = Recording::default();
     match gateway::gateway::read_document_with(std::path::Path::new(&path), &secrets) {

@@ -17,7 +17,7 @@ use nginx_sys::{
 
 use crate::conf::{Claim, MainConf, shown};
 use crate::raw::{self, Level, fence, rc};
-use crate::{ngx_http_gateway_module, zone};
+use crate::{log, ngx_http_gateway_module, zone};
 
 /// How often the leader looks at the document and rebuilds the pick tables, milliseconds.
 const LEAD_EVERY: ngx_msec_t = 250;
@@ -31,6 +31,8 @@ thread_local! {
     /// The claims that variables name, and whether one says what our decisions cost.
     static USED: Cell<(*const Claim, bool)> = const { Cell::new((ptr::null(), false)) };
     static REGION: Cell<Option<Region>> = const { Cell::new(None) };
+    /// This module's configuration, where there is a log.
+    static LOGS: Cell<*const MainConf> = const { Cell::new(ptr::null()) };
     /// The region and the worker slot in which this process counts.
     static PLACE: Cell<Option<(Region, u32)>> = const { Cell::new(None) };
 }
@@ -76,7 +78,13 @@ pub fn claims() -> impl Iterator<Item = &'static Claim> {
     })
 }
 
-/// Whether a variable says what our decisions cost.
+/// This module's configuration, where there is a log.
+pub fn logs() -> Option<&'static MainConf> {
+    // SAFETY: null or the cycle's, which lives as long as this process serves anybody.
+    unsafe { LOGS.get().as_ref() }
+}
+
+/// Whether a variable or the log says what our decisions cost.
 pub fn is_timed() -> bool {
     USED.get().1
 }
@@ -125,6 +133,9 @@ pub unsafe extern "C" fn init(cycle: *mut ngx_cycle_t) -> ngx_int_t {
         };
         REGION.set(Some(region));
         USED.set((main.claims, main.is_timed));
+        if main.log.is_on() {
+            LOGS.set(main);
+        }
         // SAFETY: a global of nginx, set before modules are initialised.
         let process = unsafe { ngx_process };
         if process == NGX_PROCESS_WORKER as usize || process == NGX_PROCESS_SINGLE as usize {
@@ -148,12 +159,18 @@ fn start_worker(region: Region) -> bool {
     let Some(worker) = Worker::start(region, Identity::current(), secret()) else { return false };
     PLACE.set(Some((region, worker.slot())));
     WORKER.with(|cell| cell.replace(Some(worker)));
+    if let Some(main) = logs() {
+        log::join(main, region);
+    }
     true
 }
 
 pub unsafe extern "C" fn exit(_: *mut ngx_cycle_t) {
     fence("exit process", (), || {
         crate::ask::end();
+        if let (Some(main), Some((region, slot))) = (logs(), PLACE.get()) {
+            log::end(main, region, Some(slot));
+        }
         LEADER.with(RefCell::take);
         WORKER.with(RefCell::take);
     });
@@ -218,6 +235,7 @@ fn lead() -> bool {
                         PLACE.set(Some((region, slot)));
                     }
                     raw::log(Level::Notice, log, "this process leads");
+                    crate::log::begin(main, region);
                     *slot = Some(leader);
                 }
                 Ok(None) => return false,
@@ -246,6 +264,11 @@ pub const fn level(severity: Severity) -> Level {
 
 /// The worker's own tick: keeps its counters tidy, and leads where nobody else does.
 fn start_watch() {
+    tick(WATCH_EVERY, watch);
+}
+
+/// Has `handler` called in `after` milliseconds; it arms the event again if it wants to be called once more.
+pub fn tick(after: ngx_msec_t, handler: unsafe extern "C" fn(*mut ngx_event_t)) {
     // The event lives as long as the process; debug builds of nginx read a descriptor behind `data` (NGINX.md g).
     let event: &'static mut ngx_event_t = Box::leak(Box::new(
         // SAFETY: all-zero bytes are a valid, inactive event.
@@ -253,13 +276,36 @@ fn start_watch() {
     ));
     let ident: &'static mut [usize; 4] = Box::leak(Box::new([usize::MAX; 4]));
     event.data = ident.as_mut_ptr().cast();
-    event.handler = Some(watch);
+    event.handler = Some(handler);
     // SAFETY: the current cycle is live.
     event.log = unsafe { (*ngx_cycle).log };
     // A tick must not keep an old worker from exiting.
     event.set_cancelable(1);
     // SAFETY: the event is valid and not armed.
-    unsafe { ngx_add_timer(event, WATCH_EVERY) };
+    unsafe { ngx_add_timer(event, after) };
+}
+
+/// Whether this process has been told to end.
+pub fn is_ending() -> bool {
+    // SAFETY: globals of nginx.
+    unsafe { ngx_exiting != 0 || ngx_quit != 0 || ngx_terminate != 0 }
+}
+
+/// This module's configuration of the current cycle.
+pub fn main_conf<'a>() -> Option<&'a MainConf> {
+    // SAFETY: the current cycle is live.
+    unsafe { cycle_conf(ngx_cycle) }
+}
+
+/// Whether this process leads, or does from now on as nobody else does. For one that ends.
+pub fn leads(region: Region) -> bool {
+    LEADER.with(|cell| {
+        let Ok(mut leader) = cell.try_borrow_mut() else { return false };
+        if leader.is_none() {
+            *leader = Leader::take(region, Identity::current()).ok().flatten();
+        }
+        leader.is_some()
+    })
 }
 
 unsafe extern "C" fn watch(event: *mut ngx_event_t) {
@@ -272,7 +318,7 @@ unsafe extern "C" fn watch(event: *mut ngx_event_t) {
         let leads = lead();
         // SAFETY: globals of nginx; the event is ours and has just fired.
         unsafe {
-            if ngx_exiting == 0 && ngx_quit == 0 && ngx_terminate == 0 {
+            if !is_ending() {
                 ngx_add_timer(event, if leads { LEAD_EVERY } else { WATCH_EVERY });
             }
         }

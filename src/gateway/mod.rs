@@ -26,6 +26,7 @@ mod key_sets;
 mod leader;
 mod limit;
 mod lines;
+mod log;
 mod metrics;
 mod object;
 mod overload;

@@ -122,6 +122,8 @@ class Backend:
         self.delay, self.status = 0.0, 200
         self.count = self.in_flight = self.peak = self.bytes = 0
         self.server, self.connections = None, set()
+        # A list takes the heads of requests.
+        self.heads = None
         tap.ends.append(self.kill)
 
     @property
@@ -195,6 +197,8 @@ class Served(asyncio.Protocol):
             return
         del self.data[:total]
         backend = self.backend
+        if backend.heads is not None:
+            backend.heads.append(head)
         backend.count += 1
         backend.bytes += length
         backend.in_flight += 1
@@ -232,7 +236,7 @@ class Served(asyncio.Protocol):
 class Nginx:
     """nginx with the module on a folder and ports of its own."""
 
-    def __init__(self, tap, document, workers=2, server="", main="", zone="16m"):
+    def __init__(self, tap, document, workers=2, server="", main="", zone="16m", http=""):
         self.folder = Path(tempfile.mkdtemp(prefix="gateway-story-"))
         # The workers are somebody else's.
         self.folder.chmod(0o755)
@@ -263,6 +267,7 @@ class Nginx:
                 client_max_body_size 8m;
                 gateway_zone main {zone};
                 gateway_config {self.file};
+                {http}
                 upstream gateway {{ gateway_balancer; keepalive 64; }}
                 server {{
                     listen 127.0.0.1:{self.port} backlog=2048;
