@@ -6,6 +6,7 @@ use warnings;
 use Cwd qw(abs_path);
 use Digest::SHA qw(hmac_sha256);
 use File::Basename qw(basename dirname);
+use File::Temp ();
 use IO::Select;
 use IO::Socket::INET;
 use JSON::PP ();
@@ -43,7 +44,7 @@ use Test::Nginx::Socket ();
 our $Module  = abs_path($ENV{GATEWAY_MODULE} // "$root/target/ngx_http_gateway_module.so");
 my $document = server('root') . '/conf/gateway.yaml';
 my @helpers  = qw(reload worker_pids master document edit get each_worker burst exchange errors accesses until_true jwt backend
-    library sleep time);
+    library lua has sleep time);
 
 # Exports the library's functions and ours into the test file, as `use Test::Nginx::Socket` would.
 sub import {
@@ -76,6 +77,35 @@ sub import {
 
 # `own` or `installed`: which library runs the file.
 sub library { $kind }
+
+# True where nginx was configured with `$option`, such as `--with-http_v3_module`; says so where it was not.
+sub has {
+    my $option = shift;
+    return 1 if `$ENV{TEST_NGINX_BINARY} -V 2>&1` =~ /\Q$option\E\b/;
+    Test::More::diag("skipped: $ENV{TEST_NGINX_BINARY} is built without $option");
+    return 0;
+}
+
+# True where nginx takes the Lua module of the system, which fits one version of nginx alone; says why where it does not.
+sub lua {
+    my $directory = '/usr/lib/nginx/modules';
+    my @libraries = grep { -d } '/usr/share/lua/5.1/resty/core', '/usr/share/lua/5.1/resty';
+    my $why = !-f "$directory/ngx_http_lua_module.so" || !@libraries ? 'is not installed' : undef;
+    if (!defined $why) {
+        my $root = File::Temp->newdir;
+        mkdir "$root/logs";
+        open my $out, '>', "$root/nginx.conf" or die "$root: $!\n";
+        print $out "load_module $directory/$_.so;\n" for qw(ndk_http_module ngx_http_lua_module);
+        print $out "error_log stderr; pid $root/pid; events {}\n";
+        close $out or die "$root: $!\n";
+        my $said = `$ENV{TEST_NGINX_BINARY} -t -e stderr -p $root -c $root/nginx.conf 2>&1`;
+        return 1 if $? == 0;
+        ($why) = $said =~ /\[emerg\] (?:\d+#\d+: )?(.*)/;
+        $why //= 'is not taken';
+    }
+    Test::More::diag("skipped: the Lua module: $why");
+    return 0;
+}
 
 sub server {
     return $_[0] eq 'root' ? Test::Nginx::Socket::server_root() : Test::Nginx::Socket::server_port();
@@ -429,7 +459,8 @@ A pattern of those C<[alert]> lines that the block brings about, at least once; 
 
 C<reload()>, C<worker_pids()>, C<master()>, C<document($yaml, $check)>, C<edit($from, $to, $check)>,
 C<get($path, %options)>, C<each_worker($path, %options)>, C<burst($count, $path, %options)>, C<exchange($bytes)>,
-C<errors()>, C<accesses()>, C<until_true($seconds, $check)>, C<jwt(\%claims, $secret, \%header)>, C<backend(@options)>, C<library()>, and
+C<errors()>, C<accesses()>, C<until_true($seconds, $check)>, C<jwt(\%claims, $secret, \%header)>, C<backend(@options)>, C<library()>,
+C<lua()> and C<has($option)> for what this nginx has, and
 C<sleep> and C<time> with fractions of a second; each is described where it stands.
 
 Answers say in C<X-Worker> which worker gave them and in C<X-Route> which route it took, where there is no C<config>.

@@ -262,7 +262,7 @@ location / {
 
 
 === Lua's captures
---- skip_eval: 5: !-f '/usr/lib/nginx/modules/ngx_http_lua_module.so' || !-d '/usr/share/lua/5.1/resty/core' && !-d '/usr/share/lua/5.1/resty'
+--- skip_eval: 5: !lua()
 --- main_config
 load_module /usr/lib/nginx/modules/ndk_http_module.so;
 load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;

@@ -17,6 +17,8 @@ $ENV{JWT_SECRET} = $ENV{DEMO_JWT_SECRET} = join '', map { chr(97 + int rand 26) 
 
 for my $file (glob "$root/conf/*.conf") {
     my $dir = tempdir(CLEANUP => 1);
+    # The workers are somebody else.
+    chmod 0755, $dir;
     mkdir "$dir/$_" for qw(conf modules logs cache);
     symlink $module, "$dir/modules/ngx_http_gateway_module.so" or die "$!\n";
     copy("$root/conf/gateway.yaml", "$dir/conf/gateway.yaml");

@@ -443,7 +443,7 @@ content
 
 
 === Lua in the same location: it runs after us, sees our variables, and its subrequests are as good as others
---- skip_eval: 12: !-f '/usr/lib/nginx/modules/ngx_http_lua_module.so' || !-d '/usr/share/lua/5.1/resty/core' && !-d '/usr/share/lua/5.1/resty'
+--- skip_eval: 12: !lua()
 --- main_config
 load_module /usr/lib/nginx/modules/ndk_http_module.so;
 load_module /usr/lib/nginx/modules/ngx_http_lua_module.so;

@@ -1,57 +1,33 @@
 //! The counters of what is in flight under loom: every order of their steps, kills included.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests may")]
 
-use gateway::state::tables::gauge::{Gauge, Word};
+#[path = "support/atom.rs"]
+mod atom;
+
+use atom::{Atom, STRICT, TORN, WEAK};
+use gateway::state::tables::gauge::Gauge;
 use loom::sync::Arc;
-use loom::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
-use loom::sync::atomic::{AtomicU64, fence};
+use loom::sync::atomic::AtomicU64;
+use loom::sync::atomic::Ordering::Relaxed;
 use loom::thread;
 
-/// At most three preemptions, or as many as `LOOM_MAX_PREEMPTIONS` says.
 fn model(body: impl Fn() + Sync + Send + 'static) {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound.get_or_insert(3);
-    model.check(body);
+    atom::model(3, body);
 }
 
-/// Loom takes sequentially consistent accesses for acquire and release; fences around them stand for what is missing.
-struct Atom(AtomicU64);
-
-impl Word for Atom {
-    fn load(&self) -> u64 {
-        fence(SeqCst);
-        self.0.load(Acquire)
-    }
-
-    fn add(&self, more: u64) -> u64 {
-        let before = self.0.fetch_add(more, AcqRel);
-        fence(SeqCst);
-        before
-    }
-
-    fn set(&self, bits: u64) {
-        self.0.fetch_or(bits, AcqRel);
-        fence(SeqCst);
-    }
-
-    fn exchange(&self, old: u64, new: u64) -> Result<u64, u64> {
-        self.0.compare_exchange(old, new, AcqRel, Acquire)
-    }
-}
-
-struct Words {
-    used: Atom,
-    cells: [Atom; 2],
+struct Words<const KIND: u8> {
+    used: Atom<KIND>,
+    cells: [Atom<KIND>; 2],
     inside: AtomicU64,
 }
 
-impl Words {
+impl<const KIND: u8> Words<KIND> {
     fn new() -> Arc<Self> {
-        let atom = || Atom(AtomicU64::new(0));
+        let atom = || Atom::new(0);
         Arc::new(Self { used: atom(), cells: [atom(), atom()], inside: AtomicU64::new(0) })
     }
 
-    fn gauge(&self) -> Gauge<'_, Atom> {
+    fn gauge(&self) -> Gauge<'_, Atom<KIND>> {
         Gauge::new(&self.used, &self.cells)
     }
 
@@ -68,9 +44,9 @@ impl Words {
 }
 
 /// Worker 0 and `other` compete for the only place.
-fn one_place(other: u32) {
+fn one_place<const KIND: u8>(other: u32) {
     model(move || {
-        let words = Words::new();
+        let words = Words::<KIND>::new();
         let twin = Arc::clone(&words);
         let first = thread::spawn(move || twin.visit(0, 1));
         words.visit(other, 1);
@@ -81,18 +57,46 @@ fn one_place(other: u32) {
 
 #[test]
 fn neighbours_in_a_word_never_share_a_place() {
-    one_place(1);
+    one_place::<WEAK>(1);
+    one_place::<STRICT>(1);
 }
 
 #[test]
 fn workers_of_different_words_never_share_a_place() {
-    one_place(4);
+    one_place::<WEAK>(4);
+    one_place::<STRICT>(4);
+}
+
+#[test]
+#[should_panic(expected = "left: 1")]
+fn a_count_that_is_lost_is_found_out() {
+    one_place::<TORN>(1);
+}
+
+/// What the model is worth: who looks first and counts itself then is caught.
+#[test]
+#[should_panic(expected = "above the limit")]
+fn who_looks_before_it_counts_is_found_out() {
+    model(|| {
+        let words = Words::<STRICT>::new();
+        let visit = |words: Arc<Words<STRICT>>, worker| {
+            if words.gauge().count() < 1 && words.gauge().enter(worker) {
+                assert!(words.inside.fetch_add(1, Relaxed) < 1, "above the limit");
+                words.inside.fetch_sub(1, Relaxed);
+                words.gauge().leave(worker);
+            }
+        };
+        let twin = Arc::clone(&words);
+        let first = thread::spawn(move || visit(twin, 0));
+        visit(words, 4);
+        first.join().unwrap();
+    });
 }
 
 #[test]
 fn three_workers_are_never_above_two() {
     model(|| {
-        let words = Words::new();
+        let words = Words::<WEAK>::new();
         let others: Vec<_> = [1, 4]
             .map(|worker| {
                 let words = Arc::clone(&words);
@@ -111,7 +115,7 @@ fn three_workers_are_never_above_two() {
 #[test]
 fn a_dead_workers_place_comes_back_and_nobody_elses_goes() {
     model(|| {
-        let words = Words::new();
+        let words = Words::<WEAK>::new();
         assert!(words.gauge().enter(1));
         let heir = Arc::clone(&words);
         let heir = thread::spawn(move || {

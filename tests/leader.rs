@@ -8,8 +8,10 @@ use std::io::{Read, Write};
 use std::os::fd::FromRawFd;
 
 use gateway::config;
-use gateway::gateway::{Decision, Entry, Event, Leader, Outcome, Severity, Ticket, TryEnd, Worker};
-use gateway::state::{Identity, SharedRegion};
+use gateway::gateway::{
+    Decision, Entry, Event, LAST_GOOD, Leader, Outcome, Severity, Standing, Ticket, TryEnd, Worker,
+};
+use gateway::state::{Folder, Identity, SharedRegion};
 use gateway::types::Now;
 use support::{Fake, TestSecrets, at};
 
@@ -93,7 +95,13 @@ fn the_document_is_followed_and_a_broken_one_changes_nothing() {
     let path = std::env::temp_dir().join(format!("gateway-leader-{}.yaml", std::process::id()));
     let mut leader = Leader::take(memory.region(), Identity::current()).unwrap().unwrap();
     let mut worker = Worker::start(memory.region(), Identity::current(), [1, 2]).unwrap();
+    let folder = std::env::temp_dir().join(format!("gateway-leader-{}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let folder = Folder::new(&folder);
+    leader.keep_in(folder.clone());
     leader.watch(&path);
+    let kept = |text: &str| folder.read(LAST_GOOD, 1 << 20).unwrap().unwrap() == text.as_bytes();
+    let standing = || Standing::of(&memory);
     let mut events: Vec<Event> = Vec::new();
     let mut clock = 0.0;
     let mut look = |text: Option<&str>, leader: &mut Leader, events: &mut Vec<Event>| {
@@ -110,6 +118,7 @@ fn the_document_is_followed_and_a_broken_one_changes_nothing() {
     look(Some(DOCUMENT), &mut leader, &mut events);
     assert_eq!(events.iter().map(|event| event.severity).collect::<Vec<_>>(), [Severity::Notice], "{events:?}");
     let generation = memory.region().generation();
+    assert!(kept(DOCUMENT) && standing() == Standing::Current);
     assert!(matches!(access(&mut worker, at(2.0)).0, Decision::Forward));
 
     look(Some("version: 1\nroutes: [{name: r, path: ['/*']}]\n"), &mut leader, &mut events);
@@ -118,6 +127,7 @@ fn the_document_is_followed_and_a_broken_one_changes_nothing() {
         events.iter().any(|event| event.text.contains(".yaml:2:") && event.text.contains("did you mean `paths`"));
     assert!(told, "{events:?}");
     assert_eq!(memory.region().generation(), generation);
+    assert!(kept(DOCUMENT) && standing() == Standing::Refused);
 
     look(None, &mut leader, &mut events);
     assert_eq!(events.len(), 1, "told once: {events:?}");
@@ -126,6 +136,8 @@ fn the_document_is_followed_and_a_broken_one_changes_nothing() {
     look(Some(&DOCUMENT.replace("/*", "/only")), &mut leader, &mut events);
     assert_eq!(memory.region().generation(), generation + 1, "{events:?}");
     assert!(matches!(access(&mut worker, at(5.0)).0, Decision::Reply(_)));
+    assert!(kept(&DOCUMENT.replace("/*", "/only")) && standing() == Standing::Current);
+    fs::remove_dir_all(folder.path()).unwrap();
     let _ = fs::remove_file(&path);
 }
 

@@ -92,6 +92,7 @@ fn every_family_is_there_before_anything_was_counted() {
         ("gateway_circuit_breaker_state", "gauge"),
         ("gateway_circuit_breaker_forced", "gauge"),
         ("gateway_config_generation", "gauge"),
+        ("gateway_config_degraded", "gauge"),
         ("gateway_config_age_seconds", "gauge"),
         ("gateway_region_fill_ratio", "gauge"),
         ("gateway_panics_total", "counter"),
@@ -128,6 +129,7 @@ fn what_is_counted_is_what_is_read() {
         &shards,
         &Gauges {
             generation: 12,
+            degraded: true,
             age: 1.5,
             fill: vec![("peers", 0.25)],
             breakers: vec![BreakerGauge { upstream: "pool", state: 2, forced: false }],
@@ -174,6 +176,7 @@ fn what_is_counted_is_what_is_read() {
         (r#"gateway_overload_shed_total{upstream="pool"}"#, 6.0),
         (r#"gateway_peer_ejections_total{upstream="pool"}"#, 9.0),
         ("gateway_config_generation", 12.0),
+        ("gateway_config_degraded", 1.0),
         ("gateway_config_age_seconds", 1.5),
         (r#"gateway_region_fill_ratio{table="peers"}"#, 0.25),
         (r#"gateway_key_set_age_seconds{auth="idp"}"#, 7.5),

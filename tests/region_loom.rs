@@ -3,42 +3,24 @@
 //! A block is a cell that loom watches: a read beside a write is found, whatever the values.
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests may")]
 
-use gateway::state::epoch::{self, Word};
+#[path = "support/atom.rs"]
+mod atom;
+
+use atom::Atom;
+use gateway::state::atomic::Atomic;
+use gateway::state::epoch;
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicU64, Ordering, fence};
+use loom::sync::atomic::{Ordering, fence};
 use loom::thread;
 
-/// Explores every order with at most two preemptions, or as many as `LOOM_MAX_PREEMPTIONS` says: nearly all that goes
-/// wrong does so with two, and with three the same takes minutes.
+/// Nearly all that goes wrong does so with two preemptions, and with three the same takes minutes.
 fn model(body: impl Fn() + Sync + Send + 'static) {
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound.get_or_insert(2);
-    model.check(body);
-}
-
-struct Atom(AtomicU64);
-
-impl Word for Atom {
-    fn load(&self, order: Ordering) -> u64 {
-        self.0.load(order)
-    }
-
-    fn store(&self, value: u64, order: Ordering) {
-        self.0.store(value, order);
-    }
-
-    fn exchange(&self, old: u64, new: u64, order: Ordering) -> bool {
-        self.0.compare_exchange(old, new, order, Ordering::Relaxed).is_ok()
-    }
-
-    fn fence(order: Ordering) {
-        fence(order);
-    }
+    atom::model(2, body);
 }
 
 fn atom(value: u64) -> Atom {
-    Atom(AtomicU64::new(value))
+    Atom::new(value)
 }
 
 const DEAD: u64 = 9;

@@ -329,7 +329,7 @@ pub unsafe extern "C" fn log_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
             let mut context = context::find(r);
             if let Some(context) = context.as_mut().filter(|context| !context.completed) {
                 context.completed = true;
-                let outcome = outcome(r);
+                let outcome = outcome(r, context);
                 let now = recent();
                 let header = |name: &[u8]| answer_header(r, name);
                 with_worker(|worker| worker.complete_with(&mut context.ticket, &outcome, &header, now));
@@ -349,7 +349,7 @@ pub unsafe extern "C" fn log_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
 /// The request of `context` is live, or its pool is about to go.
 pub unsafe fn complete(context: &mut Context) {
     // SAFETY: the caller's promise.
-    let outcome = unsafe { outcome(context.request) };
+    let outcome = unsafe { outcome(context.request, context) };
     let now = recent();
     with_worker(|worker| worker.complete(&mut context.ticket, &outcome, now));
 }
@@ -368,14 +368,17 @@ pub unsafe fn status(r: *mut ngx_http_request_t) -> u16 {
 /// # Safety
 ///
 /// `r` is a live request.
-unsafe fn outcome(r: *mut ngx_http_request_t) -> Outcome {
+unsafe fn outcome(r: *mut ngx_http_request_t, context: &Context) -> Outcome {
     // SAFETY: the caller's promise.
     unsafe {
         let status = status(r);
         Outcome {
             status,
-            upstream_status: last_state((*r).upstream_states)
-                .map_or(0, |state| u16::try_from(state.status).unwrap_or(0)),
+            // Half an answer is none, whatever it began with.
+            upstream_status: match last_state((*r).upstream_states) {
+                Some(_) if context.cut => 502,
+                state => state.map_or(0, |state| u16::try_from(state.status).unwrap_or(0)),
+            },
             // nginx marks the connection when the client is gone; what the upstream would have said is not known.
             aborted: status == 499 || (status == 0 && (*r).connection.as_ref().is_some_and(|c| c.error() != 0)),
         }

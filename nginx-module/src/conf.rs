@@ -5,12 +5,13 @@ use std::ffi::{c_char, c_void};
 use std::{mem, ptr};
 
 use gateway::config::{Document, Secrets, SystemSecrets};
+use gateway::gateway::LAST_GOOD;
 use gateway::types::Terms;
 use nginx_sys::{
     NGX_CONF_1MORE, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
     NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
     ngx_array_push, ngx_buf_t, ngx_command_t, ngx_conf_file_t, ngx_conf_full_name, ngx_conf_parse, ngx_conf_t,
-    ngx_core_module, ngx_flag_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_handler_pt,
+    ngx_core_module, ngx_cycle_t, ngx_flag_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_handler_pt,
     ngx_http_request_t, ngx_int_t, ngx_parse_size, ngx_shm_zone_t, ngx_str_t, ngx_uint_t,
 };
 
@@ -28,8 +29,10 @@ pub struct MainConf {
     pub document: ngx_str_t,
     /// The state folder, from `gateway_state`; empty without it.
     pub state: ngx_str_t,
-    /// The document as it was read at this start or reload; freed with the cycle's pool.
-    pub checked: *mut Document,
+    /// What was read at this start or reload; freed with the cycle's pool.
+    pub taken: *mut Taken,
+    /// The cycle whose configuration this is.
+    pub cycle: *mut ngx_cycle_t,
     /// The log, from `gateway_log`.
     pub log: log::Sink,
     /// What this machine is called.
@@ -42,6 +45,14 @@ pub struct MainConf {
     pub is_timed: bool,
     /// The first directive that needs a region, for the error message when there is none.
     pub needed_by: *const c_char,
+}
+
+/// The document and what it refers to.
+pub struct Taken {
+    /// `None` where it is bad, at a start that may go on with the last good one.
+    pub document: Option<Document>,
+    /// The files that were read, the document among them.
+    pub files: Vec<String>,
 }
 
 /// One a block `upstream {}`; nginx makes one for each `server {}` too, where nothing is said.
@@ -401,8 +412,11 @@ pub fn remember(cf: *mut ngx_conf_t, name: ngx_str_t) -> Result<(), *mut c_char>
     Ok(())
 }
 
-/// Whether everything that directives name stands in `document`; complains of what does not.
-fn check_names(cf: *mut ngx_conf_t, main: &MainConf, document: &Document) -> bool {
+/// A mistake that shows when the directive's block is long read, and where the directive stands.
+pub type Complaint = (ngx_str_t, ngx_uint_t, String);
+
+/// What directives name and `document` does not have.
+pub fn missing_names(main: &MainConf, document: &Document) -> Vec<Complaint> {
     let mut complaints = Vec::new();
     let mut named = main.named;
     // SAFETY: the records live as long as the cycle.
@@ -421,12 +435,10 @@ fn check_names(cf: *mut ngx_conf_t, main: &MainConf, document: &Document) -> boo
         } else {
             format!("there is no upstream \"{name}\" in {path}")
         };
-        complaints.push((entry, format!("\"{directive}\": {complaint}")));
+        complaints.push((entry.file, entry.line, format!("\"{directive}\": {complaint}")));
     }
-    for (entry, text) in complaints.iter().rev() {
-        conf_error_at(cf, entry.file, entry.line, text);
-    }
-    complaints.is_empty()
+    complaints.reverse();
+    complaints
 }
 
 /// Reports a mistake that shows when the directive's block is long read; nginx adds `file` and `line`.
@@ -587,63 +599,83 @@ pub fn check(cf: *mut ngx_conf_t) -> Result<(), ()> {
         return Ok(());
     }
     log::name_node(cf);
+    // SAFETY: the cycle whose configuration is being read.
+    main.cycle = unsafe { (*cf).cycle };
     let path = shown(main.document);
-    let secrets = Recording::default();
-    match gateway::gateway::read_document_with(std::path::Path::new(&path), &secrets) {
+    let secrets = Recording::of(SystemSecrets);
+    secrets.files.borrow_mut().push(path.clone());
+    let document = match gateway::gateway::read_document_with(std::path::Path::new(&path), &secrets) {
         Ok(checked) => {
-            secrets.keep(cf);
             for warning in &checked.warnings {
                 raw::conf_log(cf, raw::Level::Warning, &format!("gateway: {warning}"));
             }
-            if !check_names(cf, main, &checked.document) || !cache_zones(cf, &path, &checked.document) {
+            let (names, zones) =
+                (missing_names(main, &checked.document), missing_zones(main, &path, &checked.document));
+            for (file, line, text) in &names {
+                conf_error_at(cf, *file, *line, text);
+            }
+            for text in &zones {
+                raw::conf_log(cf, raw::Level::Emergency, &format!("gateway: {text}"));
+            }
+            if !names.is_empty() || !zones.is_empty() {
                 return Err(());
             }
-            let document = Box::into_raw(Box::new(checked.document));
-            main.checked = document;
-            // SAFETY: the pool is the cycle's; the record frees the document with it.
-            unsafe {
-                let cleanup = nginx_sys::ngx_pool_cleanup_add((*cf).pool, 0);
-                if let Some(cleanup) = cleanup.as_mut() {
-                    cleanup.handler = Some(free_document);
-                    cleanup.data = document.cast();
-                }
-            }
-            Ok(())
+            Some(checked.document)
         }
         Err(errors) => {
+            let goes_on = main.is_first_start() && main.folder().is_some_and(|folder| folder.holds(LAST_GOOD));
+            let level = if goes_on { raw::Level::Error } else { raw::Level::Emergency };
             for line in errors {
-                raw::conf_log(cf, raw::Level::Emergency, &format!("gateway: {line}"));
+                raw::conf_log(cf, level, &format!("gateway: {line}"));
             }
-            Err(())
+            if !goes_on {
+                return Err(());
+            }
+            None
         }
+    };
+    let files = secrets.keep(main);
+    let taken = Box::into_raw(Box::new(Taken { document, files }));
+    main.taken = taken;
+    // SAFETY: the pool is the cycle's; the record frees the document with it.
+    unsafe {
+        let cleanup = nginx_sys::ngx_pool_cleanup_add((*cf).pool, 0);
+        if let Some(cleanup) = cleanup.as_mut() {
+            cleanup.handler = Some(free_taken);
+            cleanup.data = taken.cast();
+        }
+    }
+    Ok(())
+}
+
+impl MainConf {
+    /// Whether this is the start of nginx: neither a reload nor a test, whose configuration has to be right.
+    pub fn is_first_start(&self) -> bool {
+        // SAFETY: a cycle that is made has the one before it, whose configuration is null where there was none (what
+        // nginx's own macro looks at); a global of nginx.
+        unsafe { (*(*self.cycle).old_cycle).conf_ctx.is_null() && nginx_sys::ngx_test_config == 0 }
     }
 }
 
-/// Whether nginx has the zone of each route with `cache`; says of each that it has not.
-fn cache_zones(cf: *mut ngx_conf_t, path: &str, document: &Document) -> bool {
-    let mut right = true;
-    for route in &document.routes {
-        let Some(cache) = &route.cache else { continue };
-        if !has_cache(cf, &cache.zone) {
-            let (name, zone) = (&route.name, &cache.zone);
-            let message = format!(
-                "gateway: {path}: route \"{name}\": cache.zone: there is no \"proxy_cache_path\" with \"keys_zone={zone}:...\""
-            );
-            raw::conf_log(cf, raw::Level::Emergency, &message);
-            right = false;
-        }
-    }
-    right
+/// The zones of routes with `cache` that nginx does not have, a line each.
+pub fn missing_zones(main: &MainConf, path: &str, document: &Document) -> Vec<String> {
+    let caches = document.routes.iter().filter_map(|route| Some((&route.name, &route.cache.as_ref()?.zone)));
+    let missing = caches.filter(|(_, zone)| !has_cache(main, zone));
+    let told = missing.map(|(name, zone)| {
+        let what = format!("there is no \"proxy_cache_path\" with \"keys_zone={zone}:...\"");
+        format!("{path}: route \"{name}\": cache.zone: {what}")
+    });
+    told.collect()
 }
 
 /// Whether one of nginx's modules that pass requests on has a cache in the zone `name`.
-fn has_cache(cf: *mut ngx_conf_t, name: &str) -> bool {
+fn has_cache(main: &MainConf, name: &str) -> bool {
     const MODULES: [&[u8]; 4] =
         [b"ngx_http_proxy_module", b"ngx_http_fastcgi_module", b"ngx_http_uwsgi_module", b"ngx_http_scgi_module"];
     // SAFETY: the cycle's lists of zones and modules are complete by now; the latter ends in null. A zone's tag is the
     // module that asked for it.
     unsafe {
-        let cycle = &*(*cf).cycle;
+        let cycle = &*main.cycle;
         let mut part = &raw const cycle.shared_memory.part;
         while let Some(current) = part.as_ref() {
             let zones = current.elts.cast::<ngx_shm_zone_t>();
@@ -668,42 +700,58 @@ fn has_cache(cf: *mut ngx_conf_t, name: &str) -> bool {
     false
 }
 
-/// Reads secrets as usual and remembers which names of the environment the document refers to: nginx clears the
-/// environment of its workers but for the names on its list, and the leader reads the document again.
-#[derive(Default)]
-struct Recording {
+/// Reads secrets as usual and remembers what the document refers to: nginx clears the environment of its workers but
+/// for the names on its list, files may be the master's alone, and the leader reads the document again.
+pub struct Recording<S> {
+    from: S,
     names: RefCell<Vec<String>>,
+    files: RefCell<Vec<String>>,
 }
 
-impl Secrets for Recording {
+impl<S: Secrets> Secrets for Recording<S> {
     fn env(&self, name: &str) -> Option<String> {
         self.names.borrow_mut().push(name.to_owned());
-        SystemSecrets.env(name)
+        self.from.env(name)
     }
 
     fn file(&self, path: &str) -> Result<Vec<u8>, String> {
-        SystemSecrets.file(path)
+        self.files.borrow_mut().push(path.to_owned());
+        self.from.file(path)
+    }
+
+    fn list(&self, path: &str) -> Result<Vec<u8>, String> {
+        self.files.borrow_mut().push(path.to_owned());
+        self.from.list(path)
     }
 }
 
-impl Recording {
-    /// Puts the names on nginx's own `env` list, as if the configuration had named them.
-    fn keep(self, cf: *mut ngx_conf_t) {
+impl<S> Recording<S> {
+    /// Reads from `from`.
+    pub fn of(from: S) -> Self {
+        Self { from, names: RefCell::default(), files: RefCell::default() }
+    }
+
+    /// Puts the names on nginx's own `env` list, as if the configuration had named them. The files that were read.
+    pub fn keep(self, main: &MainConf) -> Vec<String> {
         for name in self.names.into_inner() {
             // SAFETY: the core module's configuration and its list live as long as the cycle, as does the copy.
             unsafe {
-                let slot = *(*(*cf).cycle).conf_ctx.add(ngx_core_module.index);
-                let Some(core) = slot.cast::<nginx_sys::ngx_core_conf_t>().as_mut() else { return };
-                let Some(copy) = raw::copy((*(*cf).cycle).pool, name.as_bytes()) else { return };
+                let slot = *(*main.cycle).conf_ctx.add(ngx_core_module.index);
+                let Some(core) = slot.cast::<nginx_sys::ngx_core_conf_t>().as_mut() else { break };
+                let Some(copy) = raw::copy((*main.cycle).pool, name.as_bytes()) else { break };
                 if let Some(entry) = ngx_array_push(&raw mut core.env).cast::<ngx_str_t>().as_mut() {
                     *entry = copy;
                 }
             }
         }
+        let mut files = self.files.into_inner();
+        files.sort_unstable();
+        files.dedup();
+        files
     }
 }
 
-unsafe extern "C" fn free_document(data: *mut c_void) {
+unsafe extern "C" fn free_taken(data: *mut c_void) {
     // SAFETY: `check` made the box and gave it to this record alone.
-    drop(unsafe { Box::from_raw(data.cast::<Document>()) });
+    drop(unsafe { Box::from_raw(data.cast::<Taken>()) });
 }

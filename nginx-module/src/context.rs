@@ -14,6 +14,9 @@ use crate::forward::Changes;
 use crate::raw::{self, fence};
 use crate::{access, ask, ngx_http_gateway_module, process};
 
+/// One of an upstream's callbacks.
+pub type Callback = Option<unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t>;
+
 /// One request's (or subrequest's) record.
 #[repr(C)]
 pub struct Context {
@@ -44,8 +47,13 @@ pub struct Context {
     pub body: Body,
     /// The configuration of the location that passes it on, once its route has named another one.
     pub switched: *mut *mut c_void,
+    /// nginx's own callbacks that begin a try's answer, and the next try, where ours stand in their place.
+    pub status_line: Callback,
+    pub reinit: Callback,
     /// The peer under way has answered with something else than HTTP.
     pub garbage: bool,
+    /// The peer that answered did not do so to the end.
+    pub cut: bool,
     /// A copy was made of it for its route's mirror.
     pub copied: bool,
     /// So many bytes of a body without a length have come.
@@ -141,7 +149,10 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
             body: Body::Unread,
             received: 0,
             copied: false,
+            status_line: None,
+            reinit: None,
             garbage: false,
+            cut: false,
             switched: ptr::null_mut(),
             kept: Kept::NOTHING,
             changes: Changes::new(),

@@ -1,13 +1,10 @@
 //! The header filter: the moment at which a peer has answered, and the headers that tell a client where it stands.
 
-use gateway::types::Reason;
-use nginx_sys::{
-    ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_header_filter, ngx_int_t, ngx_uint_t,
-};
+use nginx_sys::{ngx_http_output_header_filter_pt, ngx_http_request_t, ngx_http_top_header_filter, ngx_int_t};
 
 use crate::context::Context;
 use crate::process::{now, with_worker};
-use crate::raw::{self, bytes, fence, rc};
+use crate::raw::{self, fence, rc};
 use crate::{answer, cache, conf, context, problem, reply};
 
 static mut NEXT: ngx_http_output_header_filter_pt = None;
@@ -52,45 +49,7 @@ unsafe fn tell(r: *mut ngx_http_request_t, context: &Context) {
     }
 }
 
-/// HTTP/0.9, as nginx counts versions: what it takes an answer for that does not begin as one of HTTP does.
-const VERSION_9: ngx_uint_t = 9;
-
-/// Whether the peer under way sent something else than HTTP. nginx would hand it to the client as it is, without status
-/// and headers, which nobody but a client of HTTP/0.9 takes for an answer; ours counts as a failure of the peer.
-///
-/// # Safety
-///
-/// `r` is a live request whose header is about to be sent.
-unsafe fn is_garbage(r: *mut ngx_http_request_t) -> bool {
-    // SAFETY: the caller's promise.
-    unsafe {
-        if (*r).http_version != VERSION_9 || (*r).cached() != 0 {
-            return false;
-        }
-        // What the client speaks; the numbers beside it are those of the last line that was parsed, the answer's too.
-        let Some(version) = version(bytes((*r).http_protocol)) else { return false };
-        let Some(context) = context::find(r).filter(|context| context.ticket.is_trying()) else { return false };
-        let Some(u) = (*r).upstream.as_ref() else { return false };
-        context.garbage = true;
-        if let Some(state) = u.state.as_mut() {
-            state.status = Reason::UpstreamFailed.status().into();
-        }
-        (*r).http_version = version;
-        true
-    }
-}
-
-/// `HTTP/1.1` as nginx counts versions; `None` for the nothing that a client of HTTP/0.9 says.
-fn version(protocol: &[u8]) -> Option<ngx_uint_t> {
-    let (major, minor) = std::str::from_utf8(protocol.strip_prefix(b"HTTP/")?).ok()?.split_once('.')?;
-    Some(major.parse::<ngx_uint_t>().ok()? * 1_000 + minor.parse::<ngx_uint_t>().ok()?)
-}
-
 unsafe extern "C" fn filter(r: *mut ngx_http_request_t) -> ngx_int_t {
-    // SAFETY: nginx calls filters with a live request.
-    if fence("header filter", false, || unsafe { is_garbage(r) }) {
-        return Reason::UpstreamFailed.status() as ngx_int_t;
-    }
     let word = fence("header filter", None, || {
         // SAFETY: nginx calls filters with a live request.
         unsafe {

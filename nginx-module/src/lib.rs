@@ -1,7 +1,7 @@
 //! ngx-gateway as a dynamic module for nginx.
 //!
 //! nginx keeps the I/O; this crate turns its callbacks into the library's three calls and their results into nginx's.
-//! One feature a file: [`conf`] directives, [`zone`] the region, [`folder`] what outlives it, [`process`] what a worker has, [`access`] the phases,
+//! One feature a file: [`conf`] directives, [`zone`] the region, [`folder`] what outlives it, [`rights`] what the workers may read, [`process`] what a worker has, [`access`] the phases,
 //! [`ask`] what they wait for, [`upstream`] the balancer, `tls` its encrypted connections, [`forward`] what goes to a
 //! peer, [`location`] who passes it on, [`log`] what is written down of it, [`mirror`] its copies, [`answer`] what a route answers by itself, [`filter`] the response's header, [`cache`] nginx's cache, [`body`] the
 //! request's body, [`variable`], [`content`], [`reply`], [`problem`] errors that are nginx's; [`raw`]
@@ -25,6 +25,7 @@ mod problem;
 mod process;
 mod raw;
 mod reply;
+mod rights;
 #[cfg(ngx_feature = "http_ssl")]
 mod tls;
 mod upstream;

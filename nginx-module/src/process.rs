@@ -5,6 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use gateway::gateway::{Event, Leader, Severity, Worker};
 use gateway::state::{Identity, Region};
@@ -281,6 +282,8 @@ pub fn tick(after: ngx_msec_t, handler: unsafe extern "C" fn(*mut ngx_event_t)) 
     event.log = unsafe { (*ngx_cycle).log };
     // A tick must not keep an old worker from exiting.
     event.set_cancelable(1);
+    // nginx lets go of an event that has fired and is not armed again, as in a worker that ends.
+    WATCH.store(event, Ordering::Relaxed);
     // SAFETY: the event is valid and not armed.
     unsafe { ngx_add_timer(event, after) };
 }
@@ -307,6 +310,9 @@ pub fn leads(region: Region) -> bool {
         leader.is_some()
     })
 }
+
+/// The event of the tick, held for as long as the process lives.
+static WATCH: AtomicPtr<ngx_event_t> = AtomicPtr::new(std::ptr::null_mut());
 
 unsafe extern "C" fn watch(event: *mut ngx_event_t) {
     fence("worker tick", (), || {

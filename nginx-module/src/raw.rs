@@ -8,9 +8,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::{ptr, slice};
 
 use nginx_sys::{
-    NGX_LOG_ALERT, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_conf_t, ngx_int_t, ngx_list_push,
-    ngx_list_t, ngx_log_error_core, ngx_log_t, ngx_pcalloc, ngx_pnalloc, ngx_pool_t, ngx_str_t, ngx_table_elt_t,
-    ngx_uint_t,
+    NGX_LOG_ALERT, NGX_LOG_CRIT, NGX_LOG_EMERG, NGX_LOG_ERR, NGX_LOG_NOTICE, NGX_LOG_WARN, ngx_conf_t, ngx_int_t,
+    ngx_list_push, ngx_list_t, ngx_log_error_core, ngx_log_t, ngx_pcalloc, ngx_pnalloc, ngx_pool_t, ngx_str_t,
+    ngx_table_elt_t, ngx_uint_t,
 };
 
 /// Return codes as nginx's functions give them (`NGX_OK` and so on are i32 in the bindings).
@@ -34,6 +34,7 @@ pub const DUPLICATE: *mut c_char = c"is duplicate".as_ptr().cast_mut();
 pub enum Level {
     Emergency,
     Alert,
+    Critical,
     Error,
     Warning,
     Notice,
@@ -44,6 +45,7 @@ impl Level {
         (match self {
             Self::Emergency => NGX_LOG_EMERG,
             Self::Alert => NGX_LOG_ALERT,
+            Self::Critical => NGX_LOG_CRIT,
             Self::Error => NGX_LOG_ERR,
             Self::Warning => NGX_LOG_WARN,
             Self::Notice => NGX_LOG_NOTICE,
@@ -119,19 +121,23 @@ pub unsafe fn zeroed<T>(pool: *mut ngx_pool_t) -> *mut T {
     unsafe { ngx_pcalloc(pool, size_of::<T>()).cast() }
 }
 
-/// A copy of `value` in a pool; `None` when there is no memory left.
+/// A copy of `value` in a pool, with a NUL behind it as nginx's own parser leaves one: what reads headers and names of
+/// variables looks there. `None` when there is no memory left.
 ///
 /// # Safety
 ///
 /// `pool` is a live pool and outlives the use of the copy.
 pub unsafe fn copy(pool: *mut ngx_pool_t, value: &[u8]) -> Option<ngx_str_t> {
     // SAFETY: the caller's promise.
-    let data: *mut u8 = unsafe { ngx_pnalloc(pool, value.len().max(1)) }.cast();
+    let data: *mut u8 = unsafe { ngx_pnalloc(pool, value.len().saturating_add(1)) }.cast();
     if data.is_null() {
         return None;
     }
-    // SAFETY: `data` has room for `value`, which cannot overlap fresh memory.
-    unsafe { ptr::copy_nonoverlapping(value.as_ptr(), data, value.len()) };
+    // SAFETY: `data` has room for `value` and one byte more, and cannot overlap it, being fresh memory.
+    unsafe {
+        ptr::copy_nonoverlapping(value.as_ptr(), data, value.len());
+        data.add(value.len()).write(0);
+    }
     Some(ngx_str_t { len: value.len(), data })
 }
 

@@ -13,10 +13,10 @@ use nginx_sys::{
     NGX_HTTP_UPSTREAM_FT_HTTP_429, NGX_HTTP_UPSTREAM_FT_HTTP_500, NGX_HTTP_UPSTREAM_FT_HTTP_502,
     NGX_HTTP_UPSTREAM_FT_HTTP_503, NGX_HTTP_UPSTREAM_FT_HTTP_504, NGX_HTTP_UPSTREAM_FT_INVALID_HEADER,
     NGX_HTTP_UPSTREAM_FT_NOLIVE, NGX_HTTP_UPSTREAM_FT_NON_IDEMPOTENT, NGX_HTTP_UPSTREAM_FT_OFF,
-    NGX_HTTP_UPSTREAM_FT_TIMEOUT, NGX_PEER_FAILED, ngx_add_timer, ngx_array_create, ngx_array_push, ngx_command_t,
-    ngx_conf_t, ngx_del_timer, ngx_event_t, ngx_http_request_t, ngx_http_upstream_server_t,
-    ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_msec_t, ngx_peer_connection_t, ngx_str_t,
-    ngx_uint_t, sockaddr,
+    NGX_HTTP_UPSTREAM_FT_TIMEOUT, NGX_HTTP_UPSTREAM_INVALID_HEADER, NGX_PEER_FAILED, ngx_add_timer, ngx_array_create,
+    ngx_array_push, ngx_command_t, ngx_conf_t, ngx_del_timer, ngx_event_t, ngx_http_request_t,
+    ngx_http_upstream_server_t, ngx_http_upstream_srv_conf_t, ngx_http_upstream_t, ngx_int_t, ngx_msec_t,
+    ngx_peer_connection_t, ngx_str_t, ngx_uint_t, sockaddr,
 };
 
 use crate::answer::{self, LastWord};
@@ -164,6 +164,10 @@ unsafe extern "C" fn init(r: *mut ngx_http_request_t, us: *mut ngx_http_upstream
             }
             if context.ticket.has_last_word() && context.finalize.is_none() {
                 context.finalize = u.finalize_request.replace(finalize);
+            }
+            if protocol(r) == HTTP && context.status_line.is_none() {
+                context.status_line = u.process_header.replace(status_line);
+                context.reinit = u.reinit_request.replace(reinit);
             }
             u.peer.data = tries.cast();
             u.peer.get = Some(get);
@@ -546,6 +550,45 @@ unsafe extern "C" fn too_long(event: *mut ngx_event_t) {
     });
 }
 
+/// HTTP/0.9, as nginx counts versions: what it takes an answer for that does not begin as one of HTTP does.
+const VERSION_9: ngx_uint_t = 9;
+
+/// Reads a try's answer from its first line on. nginx would hand anything that is not HTTP to the client as it is, without
+/// status and headers, which nobody but a client of HTTP/0.9 takes for an answer; here the peer has failed.
+unsafe extern "C" fn status_line(r: *mut ngx_http_request_t) -> ngx_int_t {
+    fence("status line", rc::ERROR, || {
+        // SAFETY: nginx calls this with a live request that `init` has seen.
+        unsafe {
+            let Some(context) = context::find(r) else { return rc::ERROR };
+            let Some(inner) = context.status_line else { return rc::ERROR };
+            // The client's version, which nginx puts the peer's in the place of.
+            let version = std::mem::take(&mut (*r).http_version);
+            let rc = inner(r);
+            let is_garbage = std::mem::replace(&mut (*r).http_version, version) == VERSION_9;
+            if !is_garbage {
+                return rc;
+            }
+            context.garbage = true;
+            NGX_HTTP_UPSTREAM_INVALID_HEADER as ngx_int_t
+        }
+    })
+}
+
+/// The next try is answered from the first line on.
+unsafe extern "C" fn reinit(r: *mut ngx_http_request_t) -> ngx_int_t {
+    fence("next try", rc::ERROR, || {
+        // SAFETY: as above.
+        unsafe {
+            let Some(inner) = context::find(r).and_then(|context| context.reinit) else { return rc::ERROR };
+            let rc = inner(r);
+            if let Some(u) = (*r).upstream.as_mut() {
+                u.process_header = Some(status_line);
+            }
+            rc
+        }
+    })
+}
+
 /// The name that the handshake of this try asks for.
 fn set_server_name(tries: &Tries, name: ngx_str_t) {
     #[cfg(ngx_feature = "http_ssl")]
@@ -561,6 +604,8 @@ fn set_server_name(tries: &Tries, name: ngx_str_t) {
 
 /// The bits of a connection's number that say what is spoken.
 const PROTOCOLS: u64 = 3;
+/// HTTP/1.1, as `proxy_pass` speaks it.
+const HTTP: u64 = 1;
 
 /// A number for what is spoken to the peer. Kept connections are found by comparing addresses; without it, a gRPC
 /// location would be handed a connection that speaks HTTP/1.1 (NGINX.md k3).
@@ -569,7 +614,7 @@ fn protocol(r: *mut ngx_http_request_t) -> u64 {
     unsafe {
         let module = (*r).upstream.as_ref().and_then(|u| u.conf.as_ref()).map(|conf| bytes(conf.module));
         match module {
-            Some(b"proxy") => 1,
+            Some(b"proxy") => HTTP,
             Some(b"grpc") => 2,
             _ => 3,
         }
@@ -625,8 +670,13 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
                     || c.write.as_ref().is_some_and(|event| event.timedout() != 0)
             })
         };
-        let garbage = context.as_ref().is_some_and(|context| context.garbage);
-        let end = match (failed || garbage, pc.cached() != 0 && !timed_out && !garbage) {
+        let (mut garbage, mut context) = (false, context);
+        if let Some(context) = &mut context {
+            garbage = std::mem::take(&mut context.garbage);
+        }
+        // SAFETY: the request is live.
+        let cut = status != 0 && unsafe { is_cut(tries.request) };
+        let end = match (failed || garbage || cut, pc.cached() != 0 && !timed_out && !garbage) {
             // The peer closed a kept connection while we were about to use it: nothing is wrong with the peer. One that
             // takes the request and does not answer is another matter.
             (true, true) if status == 0 => TryEnd::Stale,
@@ -635,6 +685,7 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
         };
         pc.tries = pc.tries.saturating_sub(1);
         if let Some(context) = context {
+            context.cut = cut;
             let now = recent();
             with_worker(|worker| worker.tried(&mut context.ticket, end, now));
             // One more, at the other upstream, where no server has answered.
@@ -643,6 +694,39 @@ unsafe extern "C" fn free(pc: *mut ngx_peer_connection_t, data: *mut c_void, sta
             }
         }
     });
+}
+
+/// Whether the peer's answer, which the client has begun to get, ends before it is whole. nginx itself blames nobody for
+/// that, and a client that goes away is no reason.
+///
+/// # Safety
+///
+/// `r` is a live request.
+unsafe fn is_cut(r: *mut ngx_http_request_t) -> bool {
+    // SAFETY: the caller's promise; what hangs on a live upstream is null or live.
+    unsafe {
+        let Some(u) = (*r).upstream.as_ref() else { return false };
+        if u.header_sent() == 0 || u.upgrade() != 0 {
+            return false;
+        }
+        if u.buffering() != 0 {
+            // Where neither side has ended it, nginx has: it could not make sense of what came.
+            let client = &*(*r).connection;
+            let goes_on = || (*r).header_only() == 0 && client.error() == 0 && client.timedout() == 0;
+            return u.pipe.as_ref().is_some_and(|pipe| {
+                pipe.upstream_done() == 0
+                    && pipe.length != 0
+                    && match pipe.upstream_eof() != 0 {
+                        true => pipe.length != -1 || pipe.upstream_error() != 0,
+                        false => pipe.upstream_error() != 0 || pipe.downstream_error() == 0 && goes_on(),
+                    }
+            });
+        }
+        let read = u.peer.connection.as_ref().and_then(|connection| connection.read.as_ref());
+        (*r).header_only() == 0
+            && u.length != 0
+            && read.is_some_and(|read| read.error() != 0 || read.timedout() != 0 || read.eof() != 0 && u.length != -1)
+    }
 }
 
 unsafe extern "C" fn set_session(pc: *mut ngx_peer_connection_t, data: *mut c_void) -> ngx_int_t {

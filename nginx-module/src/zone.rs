@@ -3,14 +3,16 @@
 use std::ffi::c_void;
 use std::ptr::NonNull;
 
-use gateway::gateway as pipeline;
-use gateway::state::{Identity, Region};
+use gateway::config::Document;
+use gateway::gateway::{self as pipeline, DOCUMENT_MAX, LAST_GOOD, Leader, PublishError, Published, Standing};
+use gateway::state::{Folder, Identity, Region};
 use nginx_sys::{
     ngx_conf_t, ngx_int_t, ngx_log_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc, ngx_slab_pool_t, ngx_str_t,
 };
 
-use crate::conf::{self, MainConf};
+use crate::conf::{self, MainConf, Recording};
 use crate::raw::{self, Level, fence, rc};
+use crate::rights::{AsWorkers, Workers};
 use crate::{ngx_http_gateway_module, process};
 
 /// Declares the zone; nginx maps it and calls [`init`] once the whole configuration is read.
@@ -68,33 +70,85 @@ unsafe extern "C" fn init(zone: *mut ngx_shm_zone_t, old: *mut c_void) -> ngx_in
 }
 
 fn prepare(zone: *mut ngx_shm_zone_t, reload: bool, main: &MainConf, log: *mut ngx_log_t) -> Result<(), String> {
+    // SAFETY: `conf::check` ran before; what it read lives as long as this cycle.
+    let Some(taken) = (unsafe { main.taken.as_mut() }) else { return Err("there is no document".into()) };
+    // SAFETY: the cycle is live, and its configuration is read.
+    let workers = unsafe { Workers::of(main.cycle) };
+    if taken.document.is_some()
+        && let Some(workers) = workers
+    {
+        let unreadable = workers.unreadable(&taken.files);
+        if !unreadable.is_empty() {
+            return Err(unreadable.join("; "));
+        }
+    }
     let region = if reload {
         region(zone).ok_or("the zone of the running gateway has another layout: restart nginx instead of reloading")?
     } else {
         make(zone)?
     };
-    // SAFETY: `conf::check` ran before; the document lives as long as this cycle.
-    let Some(document) = (unsafe { main.checked.as_mut() }) else { return Err("there is no document".into()) };
-    let now = process::now();
-    let done = match pipeline::Leader::take(region, Identity::current()) {
-        Ok(Some(mut leader)) => {
-            let done = leader.publish(document, now).map_err(|error| {
-                format!("{}: {error}; a larger \"gateway_zone\" is needed", conf::shown(main.document))
-            })?;
-            for warning in done.warnings {
-                raw::log(Level::Warning, log, &warning);
-            }
-            // What is revoked is so from the first request on.
-            leader.follow(now, &mut |event| raw::log(process::level(event.severity), log, &event.text));
-            Ok(())
-        }
+    let done = match Leader::take(region, Identity::current()) {
+        Ok(Some(mut leader)) => publish(&mut leader, main, taken.document.as_ref(), workers, log),
         // The process that leads the running gateway watches the same document and applies it.
         Ok(None) => Ok(()),
         Err(error) => Err(format!("the region cannot be recovered: {error}")),
     };
     // What is live stands in the region: the workers that are forked now need no copy of the secrets on their heaps.
-    document.auth.clear();
+    taken.document = None;
     done
+}
+
+/// Makes the document live; at the start of nginx, where that cannot be, the last one that was.
+fn publish(
+    leader: &mut Leader,
+    main: &MainConf,
+    document: Option<&Document>,
+    workers: Option<Workers>,
+    log: *mut ngx_log_t,
+) -> Result<(), String> {
+    let (path, now) = (conf::shown(main.document), process::now());
+    let unfit = |path: &str, error: PublishError| format!("{path}: {error}; a larger \"gateway_zone\" is needed");
+    let why = match document.map(|document| leader.publish(document, now)) {
+        Some(Ok(done)) => {
+            settle(leader, done, log);
+            return Ok(());
+        }
+        Some(Err(error)) => unfit(&path, error),
+        None => format!("{path} is bad"),
+    };
+    let folder = main.folder().filter(|folder| main.is_first_start() && folder.holds(LAST_GOOD));
+    let Some(folder) = folder else { return Err(why) };
+    let shown = folder.path().join(LAST_GOOD).display().to_string();
+    let document = last_good(main, &folder, &shown, workers).map_err(|error| format!("{why}; {error}"))?;
+    let done = leader.publish_as(Standing::LastGood, &document, now).map_err(|error| unfit(&shown, error))?;
+    raw::log(Level::Critical, log, &format!("{why}; starting with what was live last, {shown}"));
+    settle(leader, done, log);
+    Ok(())
+}
+
+/// What the state folder keeps, read as the workers can: it is theirs.
+fn last_good(main: &MainConf, folder: &Folder, path: &str, workers: Option<Workers>) -> Result<Document, String> {
+    let secrets = Recording::of(AsWorkers(workers));
+    let text = AsWorkers(workers).read(|| match folder.read(LAST_GOOD, DOCUMENT_MAX) {
+        Ok(Some(text)) => Ok(text),
+        Ok(None) => Err("it is gone".to_owned()),
+        Err(error) => Err(error.to_string()),
+    });
+    let text = text.map_err(|error| format!("{path}: {error}"))?;
+    let checked = pipeline::check_document(&text, path, &secrets).map_err(|lines| lines.join("; "))?;
+    secrets.keep(main);
+    let names = conf::missing_names(main, &checked.document);
+    let names = names.into_iter().map(|(file, line, text)| format!("{text} in {}:{line}", conf::shown(file)));
+    let wrong: Vec<_> = names.chain(conf::missing_zones(main, path, &checked.document)).collect();
+    if wrong.is_empty() { Ok(checked.document) } else { Err(format!("{path}: {}", wrong.join("; "))) }
+}
+
+fn settle(leader: &mut Leader, done: Published, log: *mut ngx_log_t) {
+    for warning in done.warnings {
+        raw::log(Level::Warning, log, &warning);
+    }
+    // What is revoked is so from the first request on.
+    leader.follow(process::now(), &mut |event| raw::log(process::level(event.severity), log, &event.text));
 }
 
 /// Takes everything that the slab pool has for one block and formats it.

@@ -178,7 +178,9 @@ fn decode(query: &[u8], out: &mut Vec<u8>) {
             [_, high, low, after @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
                 let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u8;
                 match digit(*high) << 4 | digit(*low) {
-                    byte if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => out.push(byte),
+                    byte if byte.is_ascii_alphanumeric() && !completes(out, byte) || b"-._~".contains(&byte) => {
+                        out.push(byte);
+                    }
                     _ => out.extend_from_slice(&[b'%', high.to_ascii_uppercase(), low.to_ascii_uppercase()]),
                 }
                 after
@@ -191,6 +193,11 @@ fn decode(query: &[u8], out: &mut Vec<u8>) {
         };
     }
     out.extend_from_slice(rest);
+}
+
+/// Whether `byte` makes an encoding of a `%` that is none: `%%441` is not `%D1`.
+fn completes(out: &[u8], byte: u8) -> bool {
+    byte.is_ascii_hexdigit() && matches!(out, [.., b'%'] | [.., b'%', b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F'])
 }
 
 #[cfg(test)]
@@ -234,6 +241,10 @@ mod tests {
             ("a=%2f%3d%26", "a=%2F%3D%26"),
             ("a=%", "a=%"),
             ("a=%zz%4", "a=%zz%4"),
+            // What is no encoding does not become one by what is decoded behind it.
+            ("a=%%441", "a=%%441"),
+            ("a=%4%34%34", "a=%4%344"),
+            ("a=%%67%4%67", "a=%g%4g"),
             ("a=1+2%20", "a=1+2%20"),
             ("a=1;b=2", "a=1;b=2"),
             ("%62=2&a=1", "a=1&b=2"),

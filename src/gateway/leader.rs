@@ -45,6 +45,37 @@ pub(super) mod counter {
     pub const NONCES: usize = 12;
     /// Monotonic clock of the first policy, microseconds: what happened before is not in the region.
     pub const BORN: usize = 13;
+    /// What the live policy is to the document: a [`super::Standing`].
+    pub const STANDING: usize = 14;
+}
+
+/// What the live policy is to the document that is watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is what the document says.
+    Current = 0,
+    /// The document was refused; what it said before is live.
+    Refused = 1,
+    /// There was no good document at the start; what was live last before it is live.
+    LastGood = 2,
+}
+
+impl Standing {
+    /// How it is in `region`. All but [`Standing::Current`] is degraded.
+    #[must_use]
+    pub fn of(region: &Region) -> Self {
+        match region.counters().get(counter::STANDING).map_or(0, |word| word.load(Relaxed)) {
+            1 => Self::Refused,
+            2 => Self::LastGood,
+            _ => Self::Current,
+        }
+    }
+
+    fn note(self, region: &Region) {
+        if let Some(word) = region.counters().get(counter::STANDING) {
+            word.store(self as u64, Relaxed);
+        }
+    }
 }
 
 /// Something that an operator should read in the log.
@@ -125,15 +156,29 @@ impl Leader {
         }))
     }
 
-    /// Makes `document` the live policy.
+    /// Makes `document`, as it is watched, the live policy.
     ///
     /// # Errors
     /// It does not fit; the live policy is untouched.
     pub fn publish(&mut self, document: &config::Document, now: Now) -> Result<Published, PublishError> {
+        self.publish_as(Standing::Current, document, now)
+    }
+
+    /// Makes `document` the live policy; `standing` says what it is to the one that is watched.
+    ///
+    /// # Errors
+    /// It does not fit; the live policy is untouched.
+    pub fn publish_as(
+        &mut self,
+        standing: Standing,
+        document: &config::Document,
+        now: Now,
+    ) -> Result<Published, PublishError> {
         if let Some(born) = self.region.counters().get(counter::BORN) {
             let _ = born.compare_exchange(0, now.mono.max(1), Relaxed, Relaxed);
         }
         let done = publish(self.region, &mut self.writer, document, now)?;
+        standing.note(&self.region);
         if done.written + done.removed > 0
             && let Some(changed) = self.region.counters().get(counter::CHANGED)
         {
@@ -288,6 +333,15 @@ impl Leader {
                         }
                         return;
                     }
+                    // A worker is still in an old generation: what it keeps will be free, so the same text is tried
+                    // again.
+                    Err(error) if error.is_passing() => {
+                        if std::mem::replace(&mut watch.waiting, stamp) != stamp {
+                            let text = format!("{name}: {error}; it is tried again");
+                            log(Event { severity: Severity::Warning, text });
+                        }
+                        return;
+                    }
                     Err(error) => vec![format!("{name}: {error}")],
                 },
                 Err(lines) => lines,
@@ -296,6 +350,9 @@ impl Leader {
         };
         // The live policy stays; the same bytes are not tried again.
         watch.taken = stamp;
+        if Standing::of(&self.region) == Standing::Current {
+            Standing::Refused.note(&self.region);
+        }
         if let Some(shard) = self.reader.as_ref().and_then(|reader| Shard::new(self.region.shard_words(reader.slot())))
         {
             shard.config_error();
@@ -344,6 +401,8 @@ pub(super) struct Watch {
     seen: Option<Stamp>,
     /// What was last taken, or refused.
     pub taken: Option<Stamp>,
+    /// What could not be taken yet.
+    waiting: Option<Stamp>,
     /// Whether the last look failed; each failure is told once.
     failing: bool,
 }
@@ -366,7 +425,7 @@ impl Stamp {
 impl Watch {
     /// Follows `path`; its first version is still to be taken.
     pub(super) fn new(path: &Path) -> Self {
-        Self { path: path.to_owned(), seen: None, taken: None, failing: false }
+        Self { path: path.to_owned(), seen: None, taken: None, waiting: None, failing: false }
     }
 
     /// A version was taken, or refused.
@@ -401,6 +460,15 @@ impl Watch {
         let same = fs::metadata(&self.path).is_ok_and(|meta| Stamp::of(&meta) == stamp);
         same.then_some((Some(stamp), text))
     }
+}
+
+/// Checks `text`, which is called `name` in what is wrong with it.
+///
+/// # Errors
+/// Every mistake in it, a line each.
+pub fn check_document(text: &[u8], name: &str, secrets: &dyn Secrets) -> Result<Checked, Vec<String>> {
+    let text = std::str::from_utf8(text).map_err(|error| vec![format!("{name}: {error}")])?;
+    parse(text, name, secrets)
 }
 
 /// Reads and checks the document at `path`, as a start and a reload do.

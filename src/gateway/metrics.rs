@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::leader::counter;
+use super::leader::{Standing, counter};
 use super::limit::IN_FLIGHT;
 use super::object::{ArchivedPeerEntry, Route, Upstream};
 use super::worker::{Worker, breaker_state};
@@ -67,6 +67,7 @@ impl Worker {
                 fill: counts.waiting as f64 / counts.room.max(1) as f64,
             }),
             generation: view.generation(),
+            degraded: Standing::of(&region) != Standing::Current,
             age: now.wall.saturating_sub(counter(counter::CHANGED)) as f64 / SECOND as f64,
             fill: vec![
                 ("tree", counter(counter::ARENA) as f64 / 1e6),

@@ -47,7 +47,9 @@ pub use decision::{Answer, Ask, Challenges, Decision, Question, Reply, Respond};
 pub use dump::{DumpError, dump};
 pub use explain::{Notes, Recorder, Silent, Step};
 pub use key_sets::read_key_files;
-pub use leader::{DOCUMENT_MAX, Event, LAST_GOOD, Leader, Severity, read_document, read_document_with};
+pub use leader::{
+    DOCUMENT_MAX, Event, LAST_GOOD, Leader, Severity, Standing, check_document, read_document, read_document_with,
+};
 pub use object::{ArchivedPeerEntry, ArchivedRoute, ArchivedUpstream, PeerEntry, Route, Upstream};
 pub use pick::{Peer, TryEnd};
 pub use promote::{CanaryCommand, CanaryError, CanaryStatus};

@@ -30,6 +30,8 @@ pub trait Names {
 pub struct Gauges<'a> {
     /// The generation in use; 0 = none.
     pub generation: u32,
+    /// Whether it is not what the document says.
+    pub degraded: bool,
     /// Seconds since it was published.
     pub age: f64,
     /// Tables of the region by name, and how full they are, 0 to 1.
@@ -292,6 +294,12 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
             "Generation of the configuration in use; 0 = none.",
             GAUGE,
             [gauge(&[], f64::from(gauges.generation))],
+        ),
+        Family::new(
+            "gateway_config_degraded",
+            "1 while the document was refused, at the start or as an edit, and an older one is in use.",
+            GAUGE,
+            [gauge(&[], f64::from(u8::from(gauges.degraded)))],
         ),
         Family::new(
             "gateway_config_age_seconds",

@@ -15,42 +15,9 @@
 //!
 //! The functions work on any kind of atomic word, so that loom can run the very same code (`tests/region_loom.rs`).
 
-use std::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicU64, fence};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
-/// An atomic 64-bit word.
-pub trait Word {
-    /// As of [`AtomicU64`].
-    fn load(&self, order: Ordering) -> u64;
-    /// As of [`AtomicU64`].
-    fn store(&self, value: u64, order: Ordering);
-    /// `compare_exchange` of [`AtomicU64`], `Relaxed` on failure; whether it succeeded.
-    fn exchange(&self, old: u64, new: u64, order: Ordering) -> bool;
-    /// [`std::sync::atomic::fence`].
-    fn fence(order: Ordering);
-}
-
-impl Word for AtomicU64 {
-    #[inline(always)]
-    fn load(&self, order: Ordering) -> u64 {
-        self.load(order)
-    }
-
-    #[inline(always)]
-    fn store(&self, value: u64, order: Ordering) {
-        self.store(value, order);
-    }
-
-    #[inline(always)]
-    fn exchange(&self, old: u64, new: u64, order: Ordering) -> bool {
-        self.compare_exchange(old, new, order, Relaxed).is_ok()
-    }
-
-    #[inline(always)]
-    fn fence(order: Ordering) {
-        fence(order);
-    }
-}
+use super::atomic::Atomic;
 
 /// The generation in a word of `current` or `announce`.
 #[must_use]
@@ -66,7 +33,7 @@ pub const fn is_older(one: u32, other: u32) -> bool {
 
 /// Reader: announces the published word and returns it; 0 = nothing is published, and nothing announced.
 #[inline]
-pub fn enter<W: Word>(current: &W, announce: &W) -> u64 {
+pub fn enter<W: Atomic>(current: &W, announce: &W) -> u64 {
     let mut word = current.load(Acquire);
     loop {
         // Release: who moves from one generation to the next without leaving has finished reading the former.
@@ -82,15 +49,15 @@ pub fn enter<W: Word>(current: &W, announce: &W) -> u64 {
 
 /// Reader: what was announced is not looked at any more.
 #[inline]
-pub fn leave<W: Word>(announce: &W) {
+pub fn leave<W: Atomic>(announce: &W) {
     announce.store(0, Release);
 }
 
 /// Reader: makes a slot its own that is free or whose owner is dead.
-pub fn claim<W: Word>(owner: &W, announce: &W, me: u64, is_alive: impl Fn(u64) -> bool) -> bool {
+pub fn claim<W: Atomic>(owner: &W, announce: &W, me: u64, is_alive: impl Fn(u64) -> bool) -> bool {
     let found = owner.load(Acquire);
     let free = found == 0 || (found != me && !is_alive(found));
-    if !free || !owner.exchange(found, me, AcqRel) {
+    if !free || owner.compare_exchange(found, me, AcqRel, Relaxed).is_err() {
         return false;
     }
     announce.store(0, Release);
@@ -98,14 +65,14 @@ pub fn claim<W: Word>(owner: &W, announce: &W, me: u64, is_alive: impl Fn(u64) -
 }
 
 /// Reader: gives its slot back.
-pub fn release<W: Word>(owner: &W, announce: &W, me: u64) {
+pub fn release<W: Atomic>(owner: &W, announce: &W, me: u64) {
     announce.store(0, Release);
     // Somebody who took us for dead owns it otherwise, and that cannot happen to the living.
-    owner.exchange(me, 0, Release);
+    let _ = owner.compare_exchange(me, 0, Release, Relaxed);
 }
 
 /// Writer: publishes `word`. What it replaces is a batch with `generation(word)` as its tag.
-pub fn publish<W: Word>(current: &W, word: u64) {
+pub fn publish<W: Atomic>(current: &W, word: u64) {
     current.store(word, SeqCst);
     W::fence(SeqCst);
 }
@@ -116,7 +83,7 @@ pub fn publish<W: Word>(current: &W, word: u64) {
 /// cleared only if its word is still the one that was seen, which no new owner can write: words of `current` never
 /// repeat, and this one is already history. The slot stays the dead one's, so that whoever puts in order what it left
 /// finds it.
-pub fn held<W: Word>(owner: &W, announce: &W, now: u32, is_alive: impl Fn(u64) -> bool) -> Option<u32> {
+pub fn held<W: Atomic>(owner: &W, announce: &W, now: u32, is_alive: impl Fn(u64) -> bool) -> Option<u32> {
     let word = announce.load(Acquire);
     if word == 0 {
         return None;
@@ -124,7 +91,7 @@ pub fn held<W: Word>(owner: &W, announce: &W, now: u32, is_alive: impl Fn(u64) -
     let held = generation(word);
     if is_older(held, now) {
         let found = owner.load(Acquire);
-        if (found == 0 || !is_alive(found)) && announce.exchange(word, 0, AcqRel) {
+        if (found == 0 || !is_alive(found)) && announce.compare_exchange(word, 0, AcqRel, Relaxed).is_ok() {
             return None;
         }
     }
@@ -139,13 +106,13 @@ pub fn is_free(tag: u32, oldest: Option<u32>) -> bool {
 
 /// Takes the lease if nobody has it or its holder is dead; never by time, because shared memory has no fencing
 /// against a holder that was paused and goes on.
-pub fn take_lease<W: Word>(lease: &W, me: u64, is_alive: impl Fn(u64) -> bool) -> bool {
+pub fn take_lease<W: Atomic>(lease: &W, me: u64, is_alive: impl Fn(u64) -> bool) -> bool {
     let found = lease.load(Acquire);
     let free = found == 0 || (found != me && !is_alive(found));
-    free && lease.exchange(found, me, AcqRel)
+    free && lease.compare_exchange(found, me, AcqRel, Relaxed).is_ok()
 }
 
 /// Gives the lease back.
-pub fn release_lease<W: Word>(lease: &W, me: u64) {
-    lease.exchange(me, 0, Release);
+pub fn release_lease<W: Atomic>(lease: &W, me: u64) {
+    let _ = lease.compare_exchange(me, 0, Release, Relaxed);
 }

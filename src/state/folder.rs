@@ -39,6 +39,12 @@ impl Folder {
         written.and_then(|()| self.sync())
     }
 
+    /// Whether there is a file `name`.
+    #[must_use]
+    pub fn holds(&self, name: &str) -> bool {
+        fs::symlink_metadata(self.0.join(name)).is_ok_and(|meta| meta.is_file())
+    }
+
     /// What `name` holds; `None` where there is no such file.
     ///
     /// # Errors

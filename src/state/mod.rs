@@ -13,6 +13,7 @@
 //! What outlives the region itself is in files of a [`Folder`].
 
 mod arena;
+pub mod atomic;
 mod block;
 mod cores;
 mod draft;

@@ -52,7 +52,7 @@ def main(tell, limit=120):
         sys.exit(0)
     # Client, backends and their files are one process.
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192) if hard > 0 else 8192, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 16384) if hard > 0 else 16384, hard))
     sys.exit(asyncio.run(run()))
 
 
@@ -157,7 +157,7 @@ class Served(asyncio.Protocol):
     """One connection to a backend."""
 
     def __init__(self, backend):
-        self.backend, self.data, self.busy, self.timer = backend, bytearray(), False, None
+        self.backend, self.data, self.busy, self.timer, self.served = backend, bytearray(), False, None, 0
 
     def connection_made(self, transport):
         self.transport = transport
@@ -218,6 +218,7 @@ class Served(asyncio.Protocol):
     def answer(self, method, length, size):
         backend = self.backend
         self.timer = None
+        self.served += 1
         body = f"{backend.name} {method} {length}\n".encode() if size is None else b"x" * size
         self.over()
         if self.transport.is_closing():
@@ -236,7 +237,7 @@ class Served(asyncio.Protocol):
 class Nginx:
     """nginx with the module on a folder and ports of its own."""
 
-    def __init__(self, tap, document, workers=2, server="", main="", zone="16m", http=""):
+    def __init__(self, tap, document, workers=2, server="", main="", zone="16m", http="", balancer="", connections=2048):
         self.folder = Path(tempfile.mkdtemp(prefix="gateway-story-"))
         # The workers are somebody else's.
         self.folder.chmod(0o755)
@@ -255,7 +256,7 @@ class Nginx:
             worker_processes {workers};
             worker_shutdown_timeout 20s;
             {main}
-            events {{ worker_connections 2048; }}
+            events {{ worker_connections {connections}; }}
             http {{
                 access_log off;
                 client_body_temp_path {self.folder}/body;
@@ -267,8 +268,8 @@ class Nginx:
                 client_max_body_size 8m;
                 gateway_zone main {zone};
                 gateway_config {self.file};
+                upstream gateway {{ gateway_balancer; keepalive 64; {balancer} }}
                 {http}
-                upstream gateway {{ gateway_balancer; keepalive 64; }}
                 server {{
                     listen 127.0.0.1:{self.port} backlog=2048;
                     listen 127.0.0.1:{self.h2} http2;
@@ -379,6 +380,14 @@ class Nginx:
             except OSError:
                 pass
         return counts
+
+    def memory(self):
+        """{pid: kilobytes that each worker has for itself}; pages of the zone and of files are not in it."""
+        found = {}
+        for pid in self.worker_pids():
+            text = Path(f"/proc/{pid}/status").read_text()
+            found[pid] = int(re.search(r"RssAnon:\s+(\d+)", text)[1])
+        return found
 
     async def metrics(self):
         """{name: {labels (a sorted tuple of pairs): value}}"""

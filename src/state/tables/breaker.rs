@@ -12,11 +12,11 @@
 //! processes do. It gives the place up after its report has changed the state; in the other order one more probe might
 //! slip in before its failure reopens the breaker.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
 use super::slot::Slot;
 use crate::breaker::{Breaker, Forced, PROBES_MAX, Place, State, TALLIES, Tally, Transition, Verdict, Word};
+use crate::state::atomic::Atomic;
 use crate::types::SECOND;
 
 /// Words in a breaker's slot: key and state share a cache line, places take two, tallies of failures four and of calls
@@ -64,7 +64,7 @@ impl Permit {
 /// Asks whether one more request may be sent at `now`. `worker` is the number of the caller's worker slot (its last 12
 /// bits), by which a dead worker's probes are found.
 #[inline]
-pub fn allow(slot: Slot<'_>, settings: &Breaker, worker: u16, now: u64) -> Result<Permit, Refused> {
+pub fn allow<W: Atomic>(slot: Slot<'_, W>, settings: &Breaker, worker: u16, now: u64) -> Result<Permit, Refused> {
     let word = Word(slot.word(STATE).load(Acquire));
     match word.verdict(settings, now) {
         Verdict::Pass => Ok(Permit { word: 0, era: word.era(), place: 0, weighs: settings.weighs() }),
@@ -76,7 +76,13 @@ pub fn allow(slot: Slot<'_>, settings: &Breaker, worker: u16, now: u64) -> Resul
 /// Reports how the request with `permit` ended: `ok` is false for connect errors, timeouts, 5xx and slow answers. Says
 /// so if the breaker changed by it.
 #[inline]
-pub fn report(slot: Slot<'_>, settings: &Breaker, permit: Permit, ok: bool, now: u64) -> Option<Transition> {
+pub fn report<W: Atomic>(
+    slot: Slot<'_, W>,
+    settings: &Breaker,
+    permit: Permit,
+    ok: bool,
+    now: u64,
+) -> Option<Transition> {
     match (permit.is_probe(), ok) {
         (false, true) => {
             if settings.weighs() {
@@ -92,7 +98,7 @@ pub fn report(slot: Slot<'_>, settings: &Breaker, permit: Permit, ok: bool, now:
 /// Ends `permit` without a result, because the request never got an answer that says anything about the service: the
 /// client went away, or the gateway refused after all. A probe's place is free again.
 #[inline]
-pub fn cancel(slot: Slot<'_>, permit: Permit) {
+pub fn cancel<W: Atomic>(slot: Slot<'_, W>, permit: Permit) {
     if permit.is_probe() {
         let _ = place(slot, permit.place.into()).compare_exchange(permit.word, 0, SeqCst, Relaxed);
     }
@@ -100,20 +106,20 @@ pub fn cancel(slot: Slot<'_>, permit: Permit) {
 
 /// Where the breaker stands at `now`.
 #[must_use]
-pub fn state(slot: Slot<'_>, settings: &Breaker, now: u64) -> State {
+pub fn state<W: Atomic>(slot: Slot<'_, W>, settings: &Breaker, now: u64) -> State {
     Word(slot.word(STATE).load(Acquire)).state_at(settings, now)
 }
 
 /// Has the breaker do what somebody says, until the next such word; `None` = what its settings say, beginning closed.
 /// Says where it stood before.
-pub fn force(slot: Slot<'_>, forced: Option<Forced>) -> State {
+pub fn force<W: Atomic>(slot: Slot<'_, W>, forced: Option<Forced>) -> State {
     let change = |word| Some(Word(word).forced(forced).0);
     let before = slot.word(STATE).fetch_update(SeqCst, SeqCst, change);
     Word(before.unwrap_or_else(|same| same)).state()
 }
 
 /// Frees the places of a worker that is dead; says how many they were.
-pub fn forget(slot: Slot<'_>, worker: u16) -> u32 {
+pub fn forget<W: Atomic>(slot: Slot<'_, W>, worker: u16) -> u32 {
     let mut freed = 0;
     for index in 0..PROBES_MAX {
         let word = place(slot, index).load(Acquire);
@@ -125,7 +131,7 @@ pub fn forget(slot: Slot<'_>, worker: u16) -> u32 {
 }
 
 #[cold]
-fn probe(slot: Slot<'_>, settings: &Breaker, worker: u16, now: u64) -> Result<Permit, Refused> {
+fn probe<W: Atomic>(slot: Slot<'_, W>, settings: &Breaker, worker: u16, now: u64) -> Result<Permit, Refused> {
     // Again only when the state changed meanwhile, which another process's report did.
     for _ in 0..16 {
         let word = Word(slot.word(STATE).load(SeqCst));
@@ -148,7 +154,13 @@ fn probe(slot: Slot<'_>, settings: &Breaker, worker: u16, now: u64) -> Result<Pe
     Err(Refused { retry_after: settings.open_for })
 }
 
-fn take_place(slot: Slot<'_>, settings: &Breaker, era: u32, worker: u16, now: u64) -> Result<Permit, Refused> {
+fn take_place<W: Atomic>(
+    slot: Slot<'_, W>,
+    settings: &Breaker,
+    era: u32,
+    worker: u16,
+    now: u64,
+) -> Result<Permit, Refused> {
     let taken = Place::take(era, worker, settings, now);
     // A probe usually ends long before its time is over.
     let mut retry_after = SECOND;
@@ -169,7 +181,7 @@ fn take_place(slot: Slot<'_>, settings: &Breaker, era: u32, worker: u16, now: u6
 }
 
 #[cold]
-fn failed(slot: Slot<'_>, settings: &Breaker, permit: Permit, now: u64) -> Option<Transition> {
+fn failed<W: Atomic>(slot: Slot<'_, W>, settings: &Breaker, permit: Permit, now: u64) -> Option<Transition> {
     let word = Word(slot.word(STATE).load(Acquire));
     if word.state() != State::Closed || word.era() != permit.era {
         return None;
@@ -195,7 +207,7 @@ fn failed(slot: Slot<'_>, settings: &Breaker, permit: Permit, now: u64) -> Optio
 /// Counts a call. Who adds to a tally that has meanwhile become that of another part or era counts it there: one call
 /// among many, by a process that was held up for a window.
 #[inline]
-fn called(slot: Slot<'_>, part: u64, era: u32) {
+fn called<W: Atomic>(slot: Slot<'_, W>, part: u64, era: u32) {
     let word = slot.word(CALLS + (part % TALLIES) as usize);
     if Tally(word.load(Relaxed)).takes(part, era) {
         word.fetch_add(1, Relaxed);
@@ -205,7 +217,7 @@ fn called(slot: Slot<'_>, part: u64, era: u32) {
 }
 
 /// A number that differs from breaker to breaker and from time to time (splitmix64).
-fn chance(slot: Slot<'_>, word: Word, now: u64) -> u64 {
+fn chance<W: Atomic>(slot: Slot<'_, W>, word: Word, now: u64) -> u64 {
     let mut mixed = slot.key() ^ u64::from(word.era()).rotate_left(32) ^ now.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -213,7 +225,7 @@ fn chance(slot: Slot<'_>, word: Word, now: u64) -> u64 {
 }
 
 #[cold]
-fn probed(slot: Slot<'_>, settings: &Breaker, permit: Permit, ok: bool, now: u64) -> Option<Transition> {
+fn probed<W: Atomic>(slot: Slot<'_, W>, settings: &Breaker, permit: Permit, ok: bool, now: u64) -> Option<Transition> {
     let in_place = place(slot, permit.place.into()).load(SeqCst) == permit.word;
     let mut change = None;
     if in_place && Place(permit.word).ahead(settings, now).is_some() {
@@ -236,6 +248,6 @@ fn probed(slot: Slot<'_>, settings: &Breaker, permit: Permit, ok: bool, now: u64
     change
 }
 
-fn place(slot: Slot<'_>, index: u32) -> &AtomicU64 {
+fn place<W: Atomic>(slot: Slot<'_, W>, index: u32) -> &W {
     slot.word(PLACES + index as usize)
 }

@@ -19,6 +19,8 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 
+use crate::state::atomic::Atomic;
+
 /// Worker slots that there is a cell for.
 pub const WORKERS: u32 = 64;
 
@@ -35,40 +37,6 @@ const CELL: u64 = (1 << CELL_BITS) - 1;
 /// Every other cell of a word.
 const EVEN: u64 = CELL | CELL << 32;
 
-/// A word that several processes change. The region's are [`AtomicU64`]; the tests that try every order bring their own.
-pub trait Word {
-    /// Its value.
-    fn load(&self) -> u64;
-    /// Adds, and says what was there before.
-    fn add(&self, more: u64) -> u64;
-    /// Sets bits.
-    fn set(&self, bits: u64);
-    /// Puts `new` where `old` is, or says what is there instead.
-    fn exchange(&self, old: u64, new: u64) -> Result<u64, u64>;
-}
-
-impl Word for AtomicU64 {
-    #[inline]
-    fn load(&self) -> u64 {
-        self.load(SeqCst)
-    }
-
-    #[inline]
-    fn add(&self, more: u64) -> u64 {
-        self.fetch_add(more, SeqCst)
-    }
-
-    #[inline]
-    fn set(&self, bits: u64) {
-        self.fetch_or(bits, SeqCst);
-    }
-
-    #[inline]
-    fn exchange(&self, old: u64, new: u64) -> Result<u64, u64> {
-        self.compare_exchange(old, new, SeqCst, SeqCst)
-    }
-}
-
 /// The gauge over a word of bits, of which it uses the lower 16, and up to [`WORDS`] words of cells; all zero at first.
 #[derive(Debug)]
 pub struct Gauge<'a, W = AtomicU64> {
@@ -76,15 +44,9 @@ pub struct Gauge<'a, W = AtomicU64> {
     cells: &'a [W],
 }
 
-impl<W> Clone for Gauge<'_, W> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
+super::copies!(Gauge);
 
-impl<W> Copy for Gauge<'_, W> {}
-
-impl<'a, W: Word> Gauge<'a, W> {
+impl<'a, W: Atomic> Gauge<'a, W> {
     /// The gauge over these words.
     #[must_use]
     #[inline]
@@ -124,10 +86,10 @@ impl<'a, W: Word> Gauge<'a, W> {
     pub fn leave(self, worker: u32) {
         let (index, one) = place(worker);
         let Some(word) = self.cells.get(index as usize) else { return };
-        let mut old = word.load();
+        let mut old = word.load(SeqCst);
         // Never by subtraction alone: where the cell was emptied meanwhile, it would borrow from the neighbour's.
         while old & (one * CELL) != 0 {
-            match word.exchange(old, old.wrapping_sub(one)) {
+            match word.compare_exchange(old, old.wrapping_sub(one), SeqCst, SeqCst) {
                 Ok(_) => return,
                 Err(other) => old = other,
             }
@@ -138,9 +100,9 @@ impl<'a, W: Word> Gauge<'a, W> {
     pub fn forget(self, worker: u32) {
         let (index, one) = place(worker);
         let Some(word) = self.cells.get(index as usize) else { return };
-        let mut old = word.load();
+        let mut old = word.load(SeqCst);
         while old & (one * CELL) != 0 {
-            match word.exchange(old, old & !(one * CELL)) {
+            match word.compare_exchange(old, old & !(one * CELL), SeqCst, SeqCst) {
                 Ok(_) => return,
                 Err(other) => old = other,
             }
@@ -153,25 +115,25 @@ impl<'a, W: Word> Gauge<'a, W> {
         let (index, one) = place(worker);
         let word = self.cells.get(index as usize)?;
         // Nobody else counts in this cell, so it is not full later either.
-        if word.load() & (one * CELL) == one * CELL {
+        if word.load(SeqCst) & (one * CELL) == one * CELL {
             return None;
         }
-        if self.used.load() & 1 << index == 0 {
-            self.used.set(1 << index);
+        if self.used.load(SeqCst) & 1 << index == 0 {
+            self.used.fetch_or(1 << index, SeqCst);
         }
-        Some(word.add(one))
+        Some(word.fetch_add(one, SeqCst))
     }
 
     /// The sum, with `known` for the word at `index`.
     #[inline]
     fn count_beside(self, index: u32, known: u64) -> u32 {
         let mut sum = halves(known);
-        let mut used = self.used.load() & ((1 << WORDS) - 1);
+        let mut used = self.used.load(SeqCst) & ((1 << WORDS) - 1);
         if index < WORDS as u32 {
             used &= !(1 << index);
         }
         while used != 0 {
-            sum += self.cells.get(used.trailing_zeros() as usize).map_or(0, |word| halves(word.load()));
+            sum += self.cells.get(used.trailing_zeros() as usize).map_or(0, |word| halves(word.load(SeqCst)));
             used &= used - 1;
         }
         (sum as u32).wrapping_add((sum >> 32) as u32)

@@ -16,6 +16,21 @@ pub mod shards;
 pub mod slot;
 pub mod upstreams;
 
+/// A handle on words of kind `W` is copied whatever they are.
+macro_rules! copies {
+    ($($handle:ident),+) => {$(
+        impl<W> Clone for $handle<'_, W> {
+            #[inline]
+            fn clone(&self) -> Self {
+                *self
+            }
+        }
+
+        impl<W> Copy for $handle<'_, W> {}
+    )+};
+}
+use copies;
+
 /// A place where another process may come in between. Elsewhere this is nothing; in a test, threads that called
 /// `tests::meet_others` wait here now and then until others have come by a few times, so that races which a small
 /// machine hardly ever runs happen all the time.

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::places::{Place, WIDTH, gauge};
 use super::slot::{Slot, Slots};
 use crate::overload::{Overload, Samples, State, Window};
+use crate::state::atomic::Atomic;
 
 const STATE: usize = 18;
 const WINDOW: usize = 19;
@@ -29,14 +30,15 @@ pub struct Load {
 }
 
 /// The table.
-#[derive(Clone, Copy)]
-pub struct Loads<'a>(Slots<'a>);
+pub struct Loads<'a, W = AtomicU64>(Slots<'a, W>);
 
-impl<'a> Loads<'a> {
+super::copies!(Loads);
+
+impl<'a, W: Atomic> Loads<'a, W> {
     /// The table over the words of places, 64-byte aligned.
     #[must_use]
     #[inline]
-    pub fn new(words: &'a [AtomicU64]) -> Self {
+    pub fn new(words: &'a [W]) -> Self {
         Self(Slots::new(words, WIDTH))
     }
 
@@ -73,7 +75,7 @@ impl<'a> Loads<'a> {
     /// A try failed after `micros`: that is a sample only if it is a long time.
     #[must_use]
     pub fn failed(self, place: Place, micros: u64, mono: u64) -> bool {
-        let slow = |slot: Slot<'_>| micros as f32 > State(slot.word(STATE).load(Relaxed)).baseline();
+        let slow = |slot: Slot<'_, W>| micros as f32 > State(slot.word(STATE).load(Relaxed)).baseline();
         self.of(place).is_some_and(slow) && self.sample(place, micros, mono)
     }
 
@@ -102,7 +104,7 @@ impl<'a> Loads<'a> {
     }
 
     #[inline]
-    fn of(self, place: Place) -> Option<Slot<'a>> {
+    fn of(self, place: Place) -> Option<Slot<'a, W>> {
         if place.key == 0 { None } else { self.0.owned(place.slot, place.key) }
     }
 }

@@ -27,6 +27,7 @@ use super::slot::{Slot, Slots};
 use crate::balancer::{
     Calls, Cause, Errors, Latency, Outcome, Standing, Statistics, Streak, Tick, ejection, remembered,
 };
+use crate::state::atomic::Atomic;
 use crate::types::SECOND;
 
 /// Words in a slot.
@@ -65,9 +66,8 @@ const STALE: u32 = (3600 * SECOND / crate::balancer::TICK) as u32;
 const LONG_AGO: u32 = STALE / 60;
 
 /// The table of all peers.
-#[derive(Clone, Copy)]
-pub struct Peers<'a> {
-    slots: Slots<'a>,
+pub struct Peers<'a, W = AtomicU64> {
+    slots: Slots<'a, W>,
 }
 
 /// A peer as a request in flight holds it.
@@ -110,11 +110,13 @@ pub struct Snapshot {
     pub failures: u64,
 }
 
-impl<'a> Peers<'a> {
+super::copies!(Peers);
+
+impl<'a, W: Atomic> Peers<'a, W> {
     /// The table over `words`, [`WIDTH`] a slot, 64-byte aligned, zero at first.
     #[must_use]
     #[inline]
-    pub fn new(words: &'a [AtomicU64]) -> Self {
+    pub fn new(words: &'a [W]) -> Self {
         Self { slots: Slots::new(words, WIDTH) }
     }
 
@@ -145,11 +147,9 @@ impl<'a> Peers<'a> {
     #[inline]
     pub fn started(self, slot: u32, worker: u32) -> Peer {
         let peer = self.peer(slot, worker);
-        if let Some(slot) = self.of(peer) {
-            gauge(slot).enter(worker);
-            slot.word(LOAD).fetch_add(PICK, Relaxed);
-        }
-        peer
+        let Some(slot) = self.slots.get(slot).filter(|_| peer.key != 0) else { return peer };
+        gauge(slot).enter(worker);
+        Self::counted(slot, peer)
     }
 
     /// The same, unless that makes more than `most` in flight over all workers: then `None`, and nothing is counted. A
@@ -158,13 +158,20 @@ impl<'a> Peers<'a> {
     #[must_use]
     pub fn started_below(self, slot: u32, worker: u32, most: u32) -> Option<Peer> {
         let peer = self.peer(slot, worker);
-        if let Some(slot) = self.of(peer) {
-            if !gauge(slot).enter_below(worker, most) {
-                return None;
-            }
-            slot.word(LOAD).fetch_add(PICK, Relaxed);
+        let Some(slot) = self.slots.get(slot).filter(|_| peer.key != 0) else { return Some(peer) };
+        gauge(slot).enter_below(worker, most).then(|| Self::counted(slot, peer))
+    }
+
+    /// Counts the pick of a try that was just counted as in flight.
+    #[inline]
+    fn counted(slot: Slot<'_, W>, peer: Peer) -> Peer {
+        // It may have become another's just before: what nobody would give back is not to stay.
+        if !slot.is(peer.key) {
+            gauge(slot).leave(peer.worker);
+            return Peer::NONE;
         }
-        Some(peer)
+        slot.word(LOAD).fetch_add(PICK, Relaxed);
+        peer
     }
 
     /// The try came to nothing that says anything about the peer: it is not counted. Instead of [`Self::finished`].
@@ -339,12 +346,12 @@ impl<'a> Peers<'a> {
     }
 
     #[inline]
-    fn of(self, peer: Peer) -> Option<Slot<'a>> {
+    fn of(self, peer: Peer) -> Option<Slot<'a, W>> {
         if peer.key == 0 { None } else { self.slots.owned(peer.slot, peer.key) }
     }
 }
 
-impl Statistics for Peers<'_> {
+impl<W: Atomic> Statistics for Peers<'_, W> {
     #[inline]
     fn standing(&self, slot: u32, mono: u64) -> Standing {
         self.slots.get(slot).map_or(Standing::UNKNOWN, |slot| standing(slot, mono))
@@ -383,7 +390,7 @@ impl Statistics for Peers<'_> {
 }
 
 #[inline]
-fn standing(slot: Slot<'_>, mono: u64) -> Standing {
+fn standing<W: Atomic>(slot: Slot<'_, W>, mono: u64) -> Standing {
     let now = Tick::at(mono);
     let ejection = slot.word(EJECTION).load(Relaxed);
     Standing {
@@ -393,7 +400,7 @@ fn standing(slot: Slot<'_>, mono: u64) -> Standing {
     }
 }
 
-fn snapshot(slot: Slot<'_>, mono: u64) -> Snapshot {
+fn snapshot<W: Atomic>(slot: Slot<'_, W>, mono: u64) -> Snapshot {
     Snapshot {
         key: slot.key(),
         standing: standing(slot, mono),
@@ -404,7 +411,7 @@ fn snapshot(slot: Slot<'_>, mono: u64) -> Snapshot {
 }
 
 #[inline]
-fn gauge(slot: Slot<'_>) -> Gauge<'_> {
+fn gauge<W: Atomic>(slot: Slot<'_, W>) -> Gauge<'_, W> {
     Gauge::new(slot.word(LOAD), slot.words(CELLS))
 }
 
@@ -433,7 +440,7 @@ const fn remembered_times(word: u64, now: Tick) -> u32 {
 
 /// Changes a word by compare-and-swap. Whoever loses four times in a row leaves it: the winners' samples are as good.
 #[inline]
-fn update(word: &AtomicU64, change: impl Fn(u64) -> Option<u64>) {
+fn update<W: Atomic>(word: &W, change: impl Fn(u64) -> Option<u64>) {
     let mut old = word.load(Relaxed);
     for _ in 0..4 {
         let Some(new) = change(old) else { return };

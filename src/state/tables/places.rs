@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 
 use super::gauge::{self, Gauge};
 use super::slot::{Slot, Slots};
+use crate::state::atomic::Atomic;
 
 const USED: usize = 1;
 const CELLS: usize = 2;
@@ -18,9 +19,8 @@ const CELLS: usize = 2;
 pub const WIDTH: usize = (CELLS + gauge::WORDS).next_multiple_of(8);
 
 /// The table.
-#[derive(Clone, Copy)]
-pub struct Places<'a> {
-    slots: Slots<'a>,
+pub struct Places<'a, W = AtomicU64> {
+    slots: Slots<'a, W>,
 }
 
 /// A place as a request holds it, or none.
@@ -34,11 +34,13 @@ pub struct Place {
     pub key: u64,
 }
 
-impl<'a> Places<'a> {
+super::copies!(Places);
+
+impl<'a, W: Atomic> Places<'a, W> {
     /// The table over `words`, [`WIDTH`] a slot, 64-byte aligned, zero at first.
     #[must_use]
     #[inline]
-    pub fn new(words: &'a [AtomicU64]) -> Self {
+    pub fn new(words: &'a [W]) -> Self {
         Self { slots: Slots::new(words, WIDTH) }
     }
 
@@ -59,10 +61,16 @@ impl<'a> Places<'a> {
     #[inline]
     #[must_use]
     pub fn enter(self, place: Place, most: u32) -> Option<Place> {
-        match self.slots.owned(place.slot, place.key) {
-            None => Some(Place::default()),
-            Some(slot) => gauge(slot).enter_below(place.worker, most).then_some(place),
+        let Some(slot) = self.slots.owned(place.slot, place.key) else { return Some(Place::default()) };
+        if !gauge(slot).enter_below(place.worker, most) {
+            return None;
         }
+        // It may have become another's just before: what nobody would give back is not to stay.
+        if !slot.is(place.key) {
+            gauge(slot).leave(place.worker);
+            return Some(Place::default());
+        }
+        Some(place)
     }
 
     /// Gives `place` back; once for each that was taken.
@@ -91,7 +99,7 @@ impl<'a> Places<'a> {
 }
 
 #[inline]
-pub(super) fn gauge(slot: Slot<'_>) -> Gauge<'_> {
+pub(super) fn gauge<W: Atomic>(slot: Slot<'_, W>) -> Gauge<'_, W> {
     Gauge::new(slot.word(USED), slot.words(CELLS))
 }
 

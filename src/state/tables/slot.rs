@@ -19,12 +19,14 @@
 //! **A late write** is possible: who compared the key and was then held up may change a word of a body that was
 //! released meanwhile. Therefore a claimer zeroes the body before it settles, and a table may rely on a zero body at
 //! birth, but must bear one stray write by someone who was held up for the whole life of a former owner's release and
-//! a new owner's claim: statistics can, and the breaker carries an era in its permits.
+//! a new owner's claim: statistics can, the breaker carries an era in its permits, and who counts itself in (at a peer,
+//! on a route) compares the key once more after that and steps back out.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 
-use super::interleave;
+use super::{copies, interleave};
+use crate::state::atomic::Atomic;
 
 /// How many slots, from its home on, may hold a key.
 pub const WINDOW: u32 = 32;
@@ -32,27 +34,24 @@ pub const WINDOW: u32 = 32;
 /// Set in the key word of a slot that is taken on trial; keys are used without this bit.
 const TRIAL: u64 = 1 << 63;
 
-/// What a word beyond a slot's width is: a mistake of the caller, which must not reach a neighbour.
-static NOWHERE: AtomicU64 = AtomicU64::new(0);
-
 /// A table: equally wide slots in a run of words.
-#[derive(Clone, Copy)]
-pub struct Slots<'a> {
-    words: &'a [AtomicU64],
+pub struct Slots<'a, W = AtomicU64> {
+    words: &'a [W],
     width: usize,
 }
 
 /// One slot of a table; word 0 is the key.
-#[derive(Clone, Copy)]
-pub struct Slot<'a> {
-    words: &'a [AtomicU64],
+pub struct Slot<'a, W = AtomicU64> {
+    words: &'a [W],
 }
 
-impl<'a> Slots<'a> {
+copies!(Slots, Slot);
+
+impl<'a, W: Atomic> Slots<'a, W> {
     /// A table over `words`, which are zero at first, in slots of `width` words (at least 2, key included). What is
     /// left behind the last whole slot stays unused; at most 2^32 - 1 slots are used.
     #[must_use]
-    pub fn new(words: &'a [AtomicU64], width: usize) -> Self {
+    pub fn new(words: &'a [W], width: usize) -> Self {
         Self { words, width: width.max(2) }
     }
 
@@ -73,7 +72,7 @@ impl<'a> Slots<'a> {
     /// The slot at `index`, whoever owns it: compare [`Slot::key`] before use.
     #[must_use]
     #[inline]
-    pub fn get(self, index: u32) -> Option<Slot<'a>> {
+    pub fn get(self, index: u32) -> Option<Slot<'a, W>> {
         let start = (index as usize).checked_mul(self.width)?;
         Some(Slot { words: self.words.get(start..start.checked_add(self.width)?)? })
     }
@@ -81,20 +80,20 @@ impl<'a> Slots<'a> {
     /// The slot at `index` if `key` owns it.
     #[must_use]
     #[inline]
-    pub fn owned(self, index: u32, key: u64) -> Option<Slot<'a>> {
+    pub fn owned(self, index: u32, key: u64) -> Option<Slot<'a, W>> {
         self.get(index).filter(|slot| slot.is(key))
     }
 
     /// The slot that `key` owns and its index. `key` is not 0; its top bit is ignored.
     #[must_use]
-    pub fn find(self, key: u64) -> Option<(u32, Slot<'a>)> {
+    pub fn find(self, key: u64) -> Option<(u32, Slot<'a, W>)> {
         self.window(key).find(|(_, slot)| slot.is(key))
     }
 
     /// The slot that `key` owns, made its own if there was none; the body of a new one is zero. `None`: every slot of
     /// the key's window belongs to others, or `key` is 0.
     #[must_use]
-    pub fn claim(self, key: u64) -> Option<(u32, Slot<'a>)> {
+    pub fn claim(self, key: u64) -> Option<(u32, Slot<'a, W>)> {
         let key = key & !TRIAL;
         if key == 0 {
             return None;
@@ -105,7 +104,7 @@ impl<'a> Slots<'a> {
                 return Some(found);
             }
             interleave();
-            let takes = |slot: Slot<'a>| {
+            let takes = |slot: Slot<'a, W>| {
                 slot.owner().compare_exchange(0, key | TRIAL, SeqCst, Relaxed).is_ok()
                     // What a claimer of this key left that was killed.
                     || slot.owner().load(Relaxed) == key | TRIAL
@@ -149,16 +148,16 @@ impl<'a> Slots<'a> {
     }
 
     /// Every slot that has an owner, with its index.
-    pub fn iter(self) -> impl Iterator<Item = (u32, Slot<'a>)> {
+    pub fn iter(self) -> impl Iterator<Item = (u32, Slot<'a, W>)> {
         self.iter_all().filter(|(_, slot)| slot.key() != 0)
     }
 
-    fn iter_all(self) -> impl Iterator<Item = (u32, Slot<'a>)> {
+    fn iter_all(self) -> impl Iterator<Item = (u32, Slot<'a, W>)> {
         (0..self.len()).filter_map(move |index| Some((index, self.get(index)?)))
     }
 
     /// The slots that may hold `key`, from its home on, around the end of the table.
-    fn window(self, key: u64) -> impl Iterator<Item = (u32, Slot<'a>)> {
+    fn window(self, key: u64) -> impl Iterator<Item = (u32, Slot<'a, W>)> {
         let len = self.len();
         // Keys are ids and hashes that no client chooses; one multiplication spreads neighbouring ids.
         let spread = (key & !TRIAL).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
@@ -182,7 +181,7 @@ impl<'a> Slots<'a> {
     }
 }
 
-impl<'a> Slot<'a> {
+impl<'a, W: Atomic> Slot<'a, W> {
     /// The owner's key; 0 = free, or not settled yet.
     #[must_use]
     #[inline]
@@ -203,25 +202,26 @@ impl<'a> Slot<'a> {
     /// Word `index` of the slot; 0 is the key, the body begins at 1.
     #[must_use]
     #[inline]
-    pub fn word(self, index: usize) -> &'a AtomicU64 {
+    pub fn word(self, index: usize) -> &'a W {
         debug_assert!(index < self.words.len(), "word {index} of a slot of {}", self.words.len());
-        self.words.get(index).unwrap_or(&NOWHERE)
+        self.words.get(index).unwrap_or_else(|| W::nowhere())
     }
 
     /// The words from `index` on to the slot's end.
     #[must_use]
     #[inline]
-    pub fn words(self, index: usize) -> &'a [AtomicU64] {
+    pub fn words(self, index: usize) -> &'a [W] {
         self.words.get(index..).unwrap_or_default()
     }
 
-    fn owner(self) -> &'a AtomicU64 {
+    fn owner(self) -> &'a W {
         self.word(0)
     }
 
     fn clear(self) {
+        // Release: whoever adds to a word after that, and looks at the key then, sees that it is another's.
         for word in self.words.iter().skip(1) {
-            word.store(0, Relaxed);
+            word.store(0, Release);
         }
     }
 }

@@ -14,7 +14,8 @@
 //! word 2, and gives it back where another process was faster with the same peer. A process that is killed in between
 //! leaves a place taken and nobody ejected: the leader, who counts who is out, sets the word right once nobody has
 //! changed it for a second. It is also what notices that an ejection's time is over, so until then a place is taken
-//! for longer than it is needed, never shorter.
+//! for longer than it is needed, never shorter. A process that is *stopped* in between, for more than that second, and
+//! then goes on may eject one too many: the leader brings one back when it counts the next time.
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,6 +23,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::peers::Peers;
 use super::slot::{Slot, Slots};
 use crate::balancer::{Cause, Ejected, RetryBudget, Tick};
+use crate::state::atomic::Atomic;
 
 /// Words in a slot. Two upstreams share a cache line: none of these words is written while nothing fails.
 pub const WIDTH: usize = 4;
@@ -31,18 +33,18 @@ const EJECTED: usize = 2;
 const EJECTIONS: usize = 3;
 
 /// The slot of one upstream.
-#[derive(Clone, Copy)]
-pub struct Upstream<'a>(Slot<'a>);
+pub struct Upstream<'a, W = AtomicU64>(Slot<'a, W>);
 
 /// The table of all upstreams.
-#[derive(Clone, Copy)]
-pub struct Upstreams<'a>(Slots<'a>);
+pub struct Upstreams<'a, W = AtomicU64>(Slots<'a, W>);
 
-impl<'a> Upstreams<'a> {
+super::copies!(Upstream, Upstreams);
+
+impl<'a, W: Atomic> Upstreams<'a, W> {
     /// The table over `words`, [`WIDTH`] a slot, 64-byte aligned, zero at first.
     #[must_use]
     #[inline]
-    pub fn new(words: &'a [AtomicU64]) -> Self {
+    pub fn new(words: &'a [W]) -> Self {
         Self(Slots::new(words, WIDTH))
     }
 
@@ -55,7 +57,7 @@ impl<'a> Upstreams<'a> {
     /// The slot at `index`, if it is that of the upstream with id word `key`.
     #[must_use]
     #[inline]
-    pub fn owned(self, index: u32, key: u64) -> Option<Upstream<'a>> {
+    pub fn owned(self, index: u32, key: u64) -> Option<Upstream<'a, W>> {
         self.0.owned(index, key).map(Upstream)
     }
 
@@ -72,10 +74,12 @@ impl<'a> Upstream<'a> {
     pub fn retries(self) -> RetryBudget<'a> {
         RetryBudget::new(self.0.word(BUDGET))
     }
+}
 
+impl<W: Atomic> Upstream<'_, W> {
     /// Takes the peer with statistics `slot` out of the picks, unless it is out or `most` are; says whether it did.
     #[cold]
-    pub fn eject(self, peers: Peers<'_>, slot: u32, cause: Cause, most: u32, mono: u64) -> bool {
+    pub fn eject(self, peers: Peers<'_, W>, slot: u32, cause: Cause, most: u32, mono: u64) -> bool {
         let (word, now) = (self.0.word(EJECTED), Tick::at(mono));
         let taken = word.fetch_update(Relaxed, Relaxed, |word| Some(Ejected(word).take(most, now)?.0));
         if taken.is_err() {
