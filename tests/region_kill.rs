@@ -8,6 +8,9 @@
 //! `GATEWAY_KILL_ROUNDS` says how many are killed (300), and 45 seconds are the limit.
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, reason = "tests may")]
 
+#[path = "support/processes.rs"]
+mod processes;
+
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
@@ -16,6 +19,7 @@ use gateway::router::pattern::{Host, Path, Rule, Segment, Tail};
 use gateway::state::tables::nonce::{Nonce, Nonces};
 use gateway::state::{Captures, Identity, Reader, Region, SharedRegion, Writer};
 use gateway::types::{Kind, Method, Methods, Object};
+use processes::{Random, fork, kill, reap, was_killed};
 
 #[derive(rkyv::Archive, rkyv::Serialize)]
 struct Route {
@@ -40,54 +44,6 @@ const REFUSED: usize = 26;
 
 fn count(region: &Region, index: usize) -> &AtomicU64 {
     &region.counters()[index]
-}
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
-
-fn fork(child: impl FnOnce() -> i32) -> i32 {
-    // SAFETY: the child uses no lock that another thread could have held: it allocates, which glibc allows, and works
-    // on the region.
-    let pid = unsafe { libc::fork() };
-    assert!(pid >= 0);
-    if pid == 0 {
-        // Nobody stays behind when the test fails.
-        // SAFETY: concerns this process alone.
-        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-        let code = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child)).unwrap_or(101);
-        // SAFETY: ends without running what the parent registered.
-        unsafe { libc::_exit(code) };
-    }
-    pid
-}
-
-fn kill(pid: i32) {
-    // SAFETY: a child of ours that was not waited for.
-    unsafe { libc::kill(pid, libc::SIGKILL) };
-}
-
-/// How a child ended; waits for it if `wait`.
-fn reap(pid: i32, wait: bool) -> Option<i32> {
-    let mut status = 0;
-    // SAFETY: a child of ours.
-    let found = unsafe { libc::waitpid(pid, &mut status, if wait { 0 } else { libc::WNOHANG }) };
-    (found == pid).then_some(status)
-}
-
-fn was_killed(status: i32) -> bool {
-    libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGKILL
 }
 
 fn text(number: u64) -> String {

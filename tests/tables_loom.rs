@@ -1,13 +1,17 @@
-//! Slots, places and loads under loom: every order in which processes claim, enter, sample and give back.
+//! Slots, buckets, nonces, places and loads under loom: every order in which processes claim, charge, bring, enter,
+//! sample and give back.
 #![allow(clippy::unwrap_used, reason = "tests may")]
 
 #[path = "support/atom.rs"]
 mod atom;
 
 use atom::{Atom, Room, STRICT, TORN, WEAK, both, model};
+use gateway::limiter::Quota;
 use gateway::overload::{Mode, Overload};
+use gateway::state::tables::nonce::{Nonce, Nonces};
 use gateway::state::tables::overload::Loads;
 use gateway::state::tables::places::{self, Place, Places};
+use gateway::state::tables::rate::{Outcome, RateTable};
 use gateway::state::tables::slot::Slots;
 use gateway::types::{MILLISECOND, SECOND};
 use loom::sync::Arc;
@@ -183,4 +187,81 @@ fn a_window_moves_the_limit_once() {
 #[should_panic(expected = "the limit moved to")]
 fn a_window_that_ends_twice_is_found_out() {
     windows::<TORN>();
+}
+
+/// Buckets of two tokens in a group of eight.
+fn charge<const KIND: u8>(words: &[Atom<KIND>], key: u64, now: u64) -> bool {
+    let quota = Quota::new(1, 3_600 * SECOND, 2).unwrap();
+    matches!(RateTable::new(words).take(key, &quota, 1, now), Outcome::Taken(_))
+}
+
+/// Two charge a key each, twice: new ones, or those that were there before.
+fn charges<const KIND: u8>(keys: [u64; 2], before: bool) {
+    model(2, move || {
+        let words = Atom::<KIND>::words(16);
+        let mut taken = 0;
+        if before {
+            taken += u32::from(charge(&words, keys[0], SECOND));
+        }
+        let twice =
+            move |words: &[Atom<KIND>], key| [0, 1].map(|_| u32::from(charge(words, key, SECOND))).iter().sum::<u32>();
+        let twin = Arc::clone(&words);
+        let (one, other) = both(move || twice(&twin, keys[0]), || twice(&words, keys[1]));
+        taken += one + other;
+        assert_eq!(taken, if keys[0] == keys[1] { 2 } else { 4 }, "as many tokens as there are");
+        assert!(keys.iter().all(|key| !charge(&words, *key, SECOND)), "and none is left");
+    });
+}
+
+#[test]
+fn of_a_bucket_no_more_is_taken_than_is_there() {
+    charges::<WEAK>([5, 5], false);
+    charges::<STRICT>([5, 5], false);
+    charges::<STRICT>([5, 5], true);
+    charges::<STRICT>([5, 6], false);
+}
+
+#[test]
+#[should_panic(expected = "as many tokens as there are")]
+fn a_token_that_is_taken_twice_is_found_out() {
+    charges::<TORN>([5, 5], true);
+}
+
+/// The leader frees what is full again while it is charged, by its own key or another's.
+#[test]
+fn a_bucket_that_is_swept_is_charged_all_the_same() {
+    for key in [5, 6] {
+        model(2, move || {
+            let words = Atom::<STRICT>::words(16);
+            assert!(charge(&words, 5, SECOND));
+            let now = 10_000 * SECOND;
+            let twin = Arc::clone(&words);
+            both(move || RateTable::new(&twin).sweep(0, 1, now), || assert!(charge(&words, key, now)));
+            assert!(charge(&words, key, now) && !charge(&words, key, now), "one token of two was left");
+        });
+    }
+}
+
+fn bring<const KIND: u8>() {
+    model(2, || {
+        let words = Atom::<KIND>::words(8);
+        let twin = Arc::clone(&words);
+        let insert = |words: &[Atom<KIND>], worker| Nonces::new(words, [3, 4]).insert(b"once", 1_000, 1_300, worker);
+        let (one, other) = both(move || insert(&twin, 1), || insert(&words, 2));
+        assert_eq!([one, other].iter().filter(|found| **found == Nonce::Fresh).count(), 1, "fresh: {one:?} {other:?}");
+        assert_eq!(insert(&words, 3), Nonce::Replayed);
+        assert_eq!(Nonces::new(&words, [3, 4]).sweep(0, 8, 1_000), 1);
+    });
+}
+
+#[test]
+fn a_nonce_is_fresh_once() {
+    bring::<WEAK>();
+    bring::<STRICT>();
+}
+
+#[test]
+#[should_panic(expected = "fresh: Fresh Fresh")]
+fn a_nonce_that_is_fresh_twice_is_found_out() {
+    bring::<TORN>();
 }

@@ -26,7 +26,8 @@ use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 
 use siphasher::sip::SipHasher13;
 
-use super::interleave;
+use super::{copies, interleave};
+use crate::state::atomic::Atomic;
 
 /// How many slots, from its home on, may hold a nonce.
 const WINDOW: usize = 32;
@@ -55,16 +56,17 @@ pub enum Nonce {
 }
 
 /// The table over its words, which are zero at first.
-#[derive(Clone, Copy)]
-pub struct Nonces<'a> {
-    words: &'a [AtomicU64],
+pub struct Nonces<'a, W = AtomicU64> {
+    words: &'a [W],
     secret: [u64; 2],
 }
 
-impl<'a> Nonces<'a> {
+copies!(Nonces);
+
+impl<'a, W: Atomic> Nonces<'a, W> {
     /// A table over `words`; fingerprints are made under `secret`.
     #[must_use]
-    pub fn new(words: &'a [AtomicU64], secret: [u64; 2]) -> Self {
+    pub fn new(words: &'a [W], secret: [u64; 2]) -> Self {
         let whole = words.len() / LINE * LINE;
         Self { words: words.get(..whole).unwrap_or_default(), secret }
     }
@@ -167,7 +169,7 @@ impl<'a> Nonces<'a> {
     }
 
     /// The slots that may hold a nonce, from its home on, around the end of the table; always in this order.
-    fn window(self, home: usize) -> impl Iterator<Item = &'a AtomicU64> {
+    fn window(self, home: usize) -> impl Iterator<Item = &'a W> {
         let (before, from) = self.words.split_at_checked(home).unwrap_or((&[], self.words));
         from.iter().chain(before).take(WINDOW)
     }
@@ -242,7 +244,7 @@ mod tests {
         assert_eq!(nonces.insert(b"more", 1_010, 1_400, 1), Nonce::Full);
         assert_eq!(nonces.insert(b"more", 1_011, 1_400, 1), Nonce::Fresh);
         assert_eq!(nonces.insert(b"and more", 1_011, 1_400, 1), Nonce::Full);
-        assert_eq!(Nonces::new(&[], SECRET).insert(b"a", 1, 2, 1), Nonce::Full);
+        assert_eq!(Nonces::<AtomicU64>::new(&[], SECRET).insert(b"a", 1, 2, 1), Nonce::Full);
     }
 
     #[test]

@@ -37,8 +37,9 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
-use super::interleave;
+use super::{copies, interleave};
 use crate::limiter::{Admitted, Due, Quota, Refused};
+use crate::state::atomic::Atomic;
 
 /// Slots in a group; a key has two groups.
 const GROUP: usize = 8;
@@ -57,9 +58,8 @@ const OWNER: u64 = 1 << 56;
 const TRIAL: u64 = 1 << 63;
 
 /// The table, over words that are zero at first.
-#[derive(Clone, Copy)]
-pub struct RateTable<'a> {
-    groups: &'a [[AtomicU64; GROUP_WORDS]],
+pub struct RateTable<'a, W = AtomicU64> {
+    groups: &'a [[W; GROUP_WORDS]],
 }
 
 /// The answer to a charge.
@@ -85,11 +85,12 @@ pub struct Fill {
     pub slots: u64,
 }
 
-#[derive(Clone, Copy)]
-struct Slot<'a> {
-    key: &'a AtomicU64,
-    due: &'a AtomicU64,
+struct Slot<'a, W = AtomicU64> {
+    key: &'a W,
+    due: &'a W,
 }
+
+copies!(RateTable, Slot);
 
 /// What a claimer may do with a slot.
 enum Use {
@@ -103,11 +104,11 @@ enum Use {
     Taken,
 }
 
-impl<'a> RateTable<'a> {
+impl<'a, W: Atomic> RateTable<'a, W> {
     /// A table over `words`; what is left behind the last whole group of 16 words stays unused. `words` should begin
     /// at a multiple of 128 bytes.
     #[must_use]
-    pub fn new(words: &'a [AtomicU64]) -> Self {
+    pub fn new(words: &'a [W]) -> Self {
         let (groups, _) = words.as_chunks();
         // A group is chosen by 32 bits of hash.
         Self { groups: groups.get(..u32::MAX as usize).unwrap_or(groups) }
@@ -207,7 +208,7 @@ impl<'a> RateTable<'a> {
 
     /// The settled slot of `key`.
     #[inline]
-    fn find(&self, key: u64) -> Option<Slot<'a>> {
+    fn find(&self, key: u64) -> Option<Slot<'a, W>> {
         self.homes(key)
             .into_iter()
             .flatten()
@@ -253,9 +254,9 @@ impl<'a> RateTable<'a> {
 
     /// A slot with a trial of `key`, and the trial: one that stands, or a new one in the best place. `Err`: no place
     /// for so many microseconds, or another process was faster.
-    fn place(&self, key: u64, fresh: Admitted, now: u64) -> Result<(Slot<'a>, u64), Option<u64>> {
-        let mut free: Option<(usize, Slot<'a>, u64)> = None;
-        let mut oldest: Option<(u64, Slot<'a>, u64)> = None;
+    fn place(&self, key: u64, fresh: Admitted, now: u64) -> Result<(Slot<'a, W>, u64), Option<u64>> {
+        let mut free: Option<(usize, Slot<'a, W>, u64)> = None;
+        let mut oldest: Option<(u64, Slot<'a, W>, u64)> = None;
         for group in self.homes(key).into_iter().flatten() {
             let (mut live, mut first_free) = (0, None);
             for slot in slots(group) {
@@ -294,7 +295,7 @@ impl<'a> RateTable<'a> {
 
     /// Whether the trial of `key` in `mine` may be settled: no other slot is the key's, and no earlier one has a trial
     /// of it. Later trials are thrown out.
-    fn alone(&self, key: u64, mine: Slot<'a>) -> bool {
+    fn alone(&self, key: u64, mine: Slot<'a, W>) -> bool {
         let mut earlier = true;
         for slot in self.homes(key).into_iter().flatten().flat_map(slots) {
             if std::ptr::eq(slot.due, mine.due) {
@@ -316,7 +317,7 @@ impl<'a> RateTable<'a> {
 
     /// The groups where `key` may live, always in the same order.
     #[inline]
-    fn homes(&self, key: u64) -> [Option<&'a [AtomicU64; GROUP_WORDS]>; 2] {
+    fn homes(&self, key: u64) -> [Option<&'a [W; GROUP_WORDS]>; 2] {
         let groups = self.groups.len() as u64;
         let one = ((key & 0xffff_ffff) * groups) >> 32;
         // Of the bits that the first home leaves unused, spread over all.
@@ -330,7 +331,7 @@ impl<'a> RateTable<'a> {
     }
 }
 
-impl Slot<'_> {
+impl<W: Atomic> Slot<'_, W> {
     /// Charges the bucket of `key` in this slot. `None`: the slot is no longer the key's.
     #[inline]
     fn charge(self, key: u64, charge: &impl Fn(Due) -> Result<Admitted, Refused>) -> Option<Outcome> {
@@ -375,7 +376,7 @@ impl Slot<'_> {
 
 /// The slots of a group, in order.
 #[inline]
-fn slots(group: &[AtomicU64; GROUP_WORDS]) -> impl Iterator<Item = Slot<'_>> {
+fn slots<W>(group: &[W; GROUP_WORDS]) -> impl Iterator<Item = Slot<'_, W>> {
     let (pairs, _) = group.as_chunks::<2>();
     pairs.iter().map(|[key, due]| Slot { key, due })
 }
