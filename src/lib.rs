@@ -31,3 +31,5 @@ pub mod state;
 pub mod net;
 
 pub mod gateway;
+
+pub mod admin;

@@ -32,10 +32,11 @@ const ORDER: [&[&str]; 8] = [
         "transform",
     ],
     &["config"],
-    &["admin"],
     &["state"],
     &["net"],
     &["gateway"],
+    // Shows what `gateway` reads and changes what it publishes, so that nothing of the request path can lean on it.
+    &["admin"],
     &["capi"],
 ];
 

@@ -192,10 +192,32 @@ fn memory(buffer: &ngx_buf_t) -> &[u8] {
     unsafe { std::slice::from_raw_parts(buffer.pos, buffer.last.offset_from_unsigned(buffer.pos)) }
 }
 
+/// The whole of a body that was read; `None` where it cannot be.
+///
+/// # Safety
+///
+/// `r` is a live request whose body was read.
+pub unsafe fn whole(r: *mut ngx_http_request_t) -> Option<Vec<u8>> {
+    let mut whole = Vec::new();
+    // SAFETY: the caller's promise.
+    let is_whole = unsafe {
+        match (*r).request_body.as_ref() {
+            Some(body) => each(body.bufs, |buffer| pieces(buffer, &mut |piece| whole.extend_from_slice(piece))),
+            None => true,
+        }
+    };
+    is_whole.then_some(whole)
+}
+
 /// Hashes a buffer of a body that was there before; one that is in a file is read from it. False where it cannot be.
 fn hash(buffer: &ngx_buf_t, hasher: &mut BodyHasher) -> bool {
+    pieces(buffer, &mut |piece| hasher.update(piece))
+}
+
+/// Shows a buffer piece by piece; false where it is in a file that cannot be read.
+fn pieces(buffer: &ngx_buf_t, take: &mut dyn FnMut(&[u8])) -> bool {
     if buffer.in_file() == 0 {
-        hasher.update(memory(buffer));
+        take(memory(buffer));
         return true;
     }
     // SAFETY: a buffer in a file names one that is open.
@@ -207,7 +229,7 @@ fn hash(buffer: &ngx_buf_t, hasher: &mut BodyHasher) -> bool {
         // SAFETY: `piece` has room for so many bytes.
         let got = unsafe { libc::pread(file.fd, piece.as_mut_ptr().cast(), wanted, at) };
         match usize::try_from(got).ok().filter(|got| *got > 0).and_then(|got| piece.get(..got)) {
-            Some(bytes) => hasher.update(bytes),
+            Some(bytes) => take(bytes),
             None => return false,
         }
         at += got as nginx_sys::off_t;

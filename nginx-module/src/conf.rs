@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::ffi::{c_char, c_void};
 use std::{mem, ptr};
 
-use gateway::config::{Document, Secrets, SystemSecrets};
+use gateway::config::{Checked, Document, Secrets};
 use gateway::gateway::LAST_GOOD;
 use gateway::types::Terms;
 use nginx_sys::{
@@ -16,7 +16,8 @@ use nginx_sys::{
 };
 
 use crate::raw::{self, CONF_ERROR, CONF_OK, DUPLICATE, bytes, conf_error, fence, text};
-use crate::{content, folder, log, ngx_http_gateway_module, upstream, zone};
+use crate::rights::{AsWorkers, Workers};
+use crate::{admin, content, folder, log, ngx_http_gateway_module, upstream, zone};
 
 const UNSET: ngx_flag_t = -1;
 
@@ -27,6 +28,12 @@ pub struct MainConf {
     pub zone: *mut ngx_shm_zone_t,
     /// The document's path, from `gateway_config`; empty without it.
     pub document: ngx_str_t,
+    /// `gateway_config … mode=api`: the document is the first one alone.
+    pub is_api: bool,
+    /// Whether there is a `gateway_admin`, …
+    pub admin: bool,
+    /// … and its audit log; null without it, and while a configuration is only tested.
+    pub audit: crate::admin::Audit,
     /// The state folder, from `gateway_state`; empty without it.
     pub state: ngx_str_t,
     /// What was read at this start or reload; freed with the cycle's pool.
@@ -85,6 +92,8 @@ pub struct LocConf {
     pub debug: ngx_flag_t,
     /// `gateway_problem`.
     pub problem: ngx_flag_t,
+    /// `gateway_admin`; null without it, and not inherited.
+    pub admin: *mut crate::admin::Admin,
 }
 
 /// What `gateway` may say.
@@ -113,9 +122,9 @@ pub struct Named {
 }
 
 /// The directives, documented in the README in nginx's own form.
-pub static mut COMMANDS: [ngx_command_t; 14] = [
+pub static mut COMMANDS: [ngx_command_t; 15] = [
     command(c"gateway_zone", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE2, set_zone, MAIN),
-    command(c"gateway_config", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, set_config, MAIN),
+    command(c"gateway_config", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1 | NGX_CONF_TAKE2, set_config, MAIN),
     command(c"gateway_state", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, folder::set, MAIN),
     command(c"gateway_log", NGX_HTTP_MAIN_CONF | NGX_CONF_1MORE, log::set, MAIN),
     command(c"gateway_node", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, log::set_node, MAIN),
@@ -136,6 +145,7 @@ pub static mut COMMANDS: [ngx_command_t; 14] = [
         LOC,
     ),
     command(c"gateway_metrics", NGX_HTTP_LOC_CONF | NGX_CONF_NOARGS, set_metrics, LOC),
+    command(c"gateway_admin", NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, admin::set, LOC),
     command(c"gateway_health", NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_health, LOC),
     END,
 ];
@@ -307,6 +317,15 @@ unsafe extern "C" fn set_config(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf
             return conf_error(cf, "\"gateway_config\" needs a path");
         }
         main.document = path;
+        let mode = shown(argument(cf, 2));
+        main.is_api = match mode.as_str() {
+            "" | "mode=file" => false,
+            "mode=api" => true,
+            other => {
+                let text = "it must be \"mode=file\" or \"mode=api\"";
+                return conf_error(cf, &format!("invalid parameter \"{other}\" of \"gateway_config\": {text}"));
+            }
+        };
         CONF_OK
     })
 }
@@ -501,7 +520,7 @@ fn expansion(upstream: &str) -> String {
 }
 
 /// Runs `lines` through nginx's own parser as if they stood in the file (what the `-g` option does).
-fn parse_lines(cf: *mut ngx_conf_t, lines: &str) -> *mut c_char {
+pub fn parse_lines(cf: *mut ngx_conf_t, lines: &str) -> *mut c_char {
     // SAFETY: the copy lives in the cycle's pool, as do the strings that nginx's parser takes from it; the buffer and
     // the file structure outlive the call, and `cf.conf_file` is put back.
     unsafe {
@@ -542,7 +561,7 @@ unsafe extern "C" fn set_health(cf: *mut ngx_conf_t, _: *mut ngx_command_t, _: *
     })
 }
 
-fn set_content(
+pub fn set_content(
     cf: *mut ngx_conf_t,
     handler: unsafe extern "C" fn(*mut ngx_http_request_t) -> ngx_int_t,
 ) -> *mut c_char {
@@ -560,6 +579,11 @@ fn set_content(
 /// What answers the location that is being read.
 fn location_handler<'a>(cf: *mut ngx_conf_t) -> Option<&'a mut ngx_http_handler_pt> {
     core_conf(cf).map(|core| &mut core.handler)
+}
+
+/// The name of the location that is being read.
+pub fn location_name(cf: *mut ngx_conf_t) -> String {
+    core_conf(cf).map_or_else(String::new, |core| shown(core.name))
 }
 
 fn core_conf<'a>(cf: *mut ngx_conf_t) -> Option<&'a mut ngx_http_core_loc_conf_t> {
@@ -601,10 +625,16 @@ pub fn check(cf: *mut ngx_conf_t) -> Result<(), ()> {
     log::name_node(cf);
     // SAFETY: the cycle whose configuration is being read.
     main.cycle = unsafe { (*cf).cycle };
+    if let Err(complaint) = admin::check(cf, main) {
+        raw::conf_log(cf, raw::Level::Emergency, &complaint);
+        return Err(());
+    }
     let path = shown(main.document);
-    let secrets = Recording::of(SystemSecrets);
-    secrets.files.borrow_mut().push(path.clone());
-    let document = match gateway::gateway::read_document_with(std::path::Path::new(&path), &secrets) {
+    // What the workers have written is read as they could.
+    // SAFETY: the cycle is live; where the user is still to be read, it is the master's word that counts.
+    let workers = if main.is_api { unsafe { Workers::of(main.cycle) } } else { None };
+    let secrets = Recording::of(AsWorkers(workers));
+    let document = match read_policy(cf, main, &secrets) {
         Ok(checked) => {
             for warning in &checked.warnings {
                 raw::conf_log(cf, raw::Level::Warning, &format!("gateway: {warning}"));
@@ -655,6 +685,25 @@ impl MainConf {
         // nginx's own macro looks at); a global of nginx.
         unsafe { (*(*self.cycle).old_cycle).conf_ctx.is_null() && nginx_sys::ngx_test_config == 0 }
     }
+}
+
+/// The document to begin with: in api mode the last revision, once there is one.
+fn read_policy<S: Secrets>(
+    cf: *mut ngx_conf_t,
+    main: &MainConf,
+    secrets: &Recording<S>,
+) -> Result<Checked, Vec<String>> {
+    let site = main.site();
+    if main.is_api
+        && let Some(last) = gateway::admin::last_document(&site.state, secrets)?
+    {
+        for text in last.wrong {
+            raw::conf_log(cf, raw::Level::Error, &format!("gateway: {text}"));
+        }
+        return Ok(last.checked);
+    }
+    secrets.files.borrow_mut().push(shown(main.document));
+    gateway::gateway::read_document_with(&site.document, secrets)
 }
 
 /// The zones of routes with `cache` that nginx does not have, a line each.

@@ -4,14 +4,16 @@
 //! One feature a file: [`conf`] directives, [`zone`] the region, [`folder`] what outlives it, [`rights`] what the workers may read, [`process`] what a worker has, [`access`] the phases,
 //! [`ask`] what they wait for, [`upstream`] the balancer, `tls` its encrypted connections, [`forward`] what goes to a
 //! peer, [`location`] who passes it on, [`log`] what is written down of it, [`mirror`] its copies, [`answer`] what a route answers by itself, [`filter`] the response's header, [`cache`] nginx's cache, [`body`] the
-//! request's body, [`variable`], [`content`], [`reply`], [`problem`] errors that are nginx's; [`raw`]
+//! request's body, [`admin`] the API and [`carry`] its way to the leader, [`variable`], [`content`], [`reply`], [`problem`] errors that are nginx's; [`raw`]
 //! is the thin layer over C. Every function that nginx calls is fenced against panics.
 
 mod access;
+mod admin;
 mod answer;
 mod ask;
 mod body;
 mod cache;
+mod carry;
 mod conf;
 mod content;
 mod context;

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::mem::ManuallyDrop;
 use std::os::fd::FromRawFd;
 use std::ptr;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicPtr, AtomicU64};
 
 use gateway::log::redact::Redact;
 use gateway::log::trace::Trace;
@@ -310,6 +310,9 @@ thread_local! {
     static WRITER: RefCell<Option<Writer>> = const { RefCell::new(None) };
 }
 
+/// The event of the next writing.
+static DRAIN: AtomicPtr<ngx_event_t> = AtomicPtr::new(ptr::null_mut());
+
 /// This process leads: it writes the lines of all from now on.
 pub fn begin(main: &MainConf, region: Region) {
     if !main.log.is_on() {
@@ -319,18 +322,11 @@ pub fn begin(main: &MainConf, region: Region) {
     let started = WRITER.with(|cell| {
         let Ok(mut writer) = cell.try_borrow_mut() else { return false };
         let is_new = writer.is_none();
-        writer.get_or_insert_with(|| Writer {
-            lines,
-            piece: Vec::new(),
-            at: 0,
-            taken: Vec::new(),
-            fd: -1,
-            complained: 0,
-        });
+        writer.get_or_insert_with(|| Writer::new(lines));
         is_new
     });
     if started {
-        process::tick(EVERY, drain);
+        process::tick(&DRAIN, EVERY, drain);
     }
 }
 
@@ -360,15 +356,16 @@ pub fn end(main: &MainConf, region: Region, slot: Option<u32>) {
     // SAFETY: the current cycle is live.
     let log = unsafe { (*ngx_cycle).log };
     for step in 0..LAST_STEPS {
-        if process::leads(region) {
-            begin(main, region);
+        let written = process::lead_at_last(region, || {
             WRITER.with(|cell| {
-                if let Ok(mut writer) = cell.try_borrow_mut()
-                    && let Some(writer) = writer.as_mut()
-                {
-                    writer.run(&main.log, log);
+                if let Ok(mut writer) = cell.try_borrow_mut() {
+                    let lines = lines(&main.log, region);
+                    let writer = writer.take().or_else(|| Some(Writer::new(lines?)));
+                    writer.into_iter().for_each(|mut writer| writer.run(&main.log, log));
                 }
             });
+        });
+        if written {
             return;
         }
         let Some((lines, slot)) = lines(&main.log, region).zip(slot) else { return };
@@ -382,6 +379,10 @@ pub fn end(main: &MainConf, region: Region, slot: Option<u32>) {
 }
 
 impl Writer {
+    const fn new(lines: Lines<'static>) -> Self {
+        Self { lines, piece: Vec::new(), at: 0, taken: Vec::new(), fd: -1, complained: 0 }
+    }
+
     /// Writes what there is.
     fn run(&mut self, sink: &Sink, log: *mut ngx_log_t) {
         // SAFETY: the file lives as long as the cycle; nginx puts another descriptor there when it reopens its logs.

@@ -7,6 +7,8 @@ use std::cell::{Cell, RefCell};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use gateway::admin::Desk;
+use gateway::config::SystemSecrets;
 use gateway::gateway::{Event, Leader, Severity, Worker};
 use gateway::state::{Identity, Region};
 use gateway::types::Now;
@@ -16,7 +18,7 @@ use nginx_sys::{
     ngx_terminate,
 };
 
-use crate::conf::{Claim, MainConf, shown};
+use crate::conf::{Claim, MainConf};
 use crate::raw::{self, Level, fence, rc};
 use crate::{log, ngx_http_gateway_module, zone};
 
@@ -27,7 +29,7 @@ const WATCH_EVERY: ngx_msec_t = 1_000;
 
 thread_local! {
     static WORKER: RefCell<Option<Worker>> = const { RefCell::new(None) };
-    static LEADER: RefCell<Option<Leader>> = const { RefCell::new(None) };
+    static LEADER: RefCell<Option<(Leader, Desk)>> = const { RefCell::new(None) };
     static LAST: Cell<(ngx_msec_t, Now)> = const { Cell::new((0, Now { mono: 0, wall: 0 })) };
     /// The claims that variables name, and whether one says what our decisions cost.
     static USED: Cell<(*const Claim, bool)> = const { Cell::new((ptr::null(), false)) };
@@ -182,7 +184,7 @@ pub unsafe extern "C" fn exit(_: *mut ngx_cycle_t) {
 /// # Safety
 ///
 /// `cycle` is live.
-unsafe fn cycle_conf<'a>(cycle: *mut ngx_cycle_t) -> Option<&'a MainConf> {
+pub unsafe fn cycle_conf<'a>(cycle: *mut ngx_cycle_t) -> Option<&'a MainConf> {
     // SAFETY: the http module keeps its ngx_http_conf_ctx_t in its slot of the cycle; null without `http {}`.
     unsafe {
         let slot = (*cycle).conf_ctx.add(nginx_sys::ngx_http_module.index);
@@ -231,13 +233,19 @@ fn lead() -> bool {
                     if let Some(folder) = main.folder() {
                         leader.keep_in(folder);
                     }
-                    leader.watch(std::path::Path::new(&shown(main.document)));
+                    let mut desk = Desk::new(main.site(), Box::new(SystemSecrets));
+                    desk.begin(&mut leader, now(), &mut |event| tell(&event));
+                    if main.admin
+                        && let Err(error) = crate::carry::listen(&desk.site().state)
+                    {
+                        raw::log(Level::Alert, log, &format!("no call of the admin API can be taken: {error}"));
+                    }
                     if let (None, Some(slot)) = (PLACE.get(), leader.slot()) {
                         PLACE.set(Some((region, slot)));
                     }
                     raw::log(Level::Notice, log, "this process leads");
                     crate::log::begin(main, region);
-                    *slot = Some(leader);
+                    *slot = Some((leader, desk));
                 }
                 Ok(None) => return false,
                 Err(error) => {
@@ -246,12 +254,25 @@ fn lead() -> bool {
                 }
             }
         }
-        let Some(leader) = slot.as_mut() else { return false };
-        leader.tick(now(), &mut |event: Event| {
-            raw::log(level(event.severity), log, &event.text);
-        });
+        let Some((leader, _)) = slot.as_mut() else { return false };
+        leader.tick(now(), &mut |event: Event| tell(&event));
         true
     })
+}
+
+/// Calls `body` with what this process leads with; `None` where it does not lead.
+pub fn with_leader<T>(body: impl FnOnce(&mut Leader, &mut Desk) -> T) -> Option<T> {
+    LEADER.with(|cell| {
+        let mut slot = cell.try_borrow_mut().ok()?;
+        let (leader, desk) = slot.as_mut()?;
+        Some(body(leader, desk))
+    })
+}
+
+/// Writes what the leader has to say into the log.
+pub fn tell(event: &Event) {
+    // SAFETY: the current cycle is live.
+    raw::log(level(event.severity), unsafe { (*ngx_cycle).log }, &event.text);
 }
 
 /// An event's severity as nginx has it.
@@ -265,11 +286,12 @@ pub const fn level(severity: Severity) -> Level {
 
 /// The worker's own tick: keeps its counters tidy, and leads where nobody else does.
 fn start_watch() {
-    tick(WATCH_EVERY, watch);
+    tick(&WATCH, WATCH_EVERY, watch);
 }
 
-/// Has `handler` called in `after` milliseconds; it arms the event again if it wants to be called once more.
-pub fn tick(after: ngx_msec_t, handler: unsafe extern "C" fn(*mut ngx_event_t)) {
+/// Has `handler` called in `after` milliseconds; it arms the event again if it wants to be called once more. `held` keeps
+/// the event.
+pub fn tick(held: &'static AtomicPtr<ngx_event_t>, after: ngx_msec_t, handler: unsafe extern "C" fn(*mut ngx_event_t)) {
     // The event lives as long as the process; debug builds of nginx read a descriptor behind `data` (NGINX.md g).
     let event: &'static mut ngx_event_t = Box::leak(Box::new(
         // SAFETY: all-zero bytes are a valid, inactive event.
@@ -283,7 +305,7 @@ pub fn tick(after: ngx_msec_t, handler: unsafe extern "C" fn(*mut ngx_event_t)) 
     // A tick must not keep an old worker from exiting.
     event.set_cancelable(1);
     // nginx lets go of an event that has fired and is not armed again, as in a worker that ends.
-    WATCH.store(event, Ordering::Relaxed);
+    held.store(event, Ordering::Relaxed);
     // SAFETY: the event is valid and not armed.
     unsafe { ngx_add_timer(event, after) };
 }
@@ -300,14 +322,17 @@ pub fn main_conf<'a>() -> Option<&'a MainConf> {
     unsafe { cycle_conf(ngx_cycle) }
 }
 
-/// Whether this process leads, or does from now on as nobody else does. For one that ends.
-pub fn leads(region: Region) -> bool {
+/// Calls `body` where this process leads, or can as nobody else does any more; false where somebody else does. For one
+/// that ends.
+pub fn lead_at_last(region: Region, body: impl FnOnce()) -> bool {
     LEADER.with(|cell| {
-        let Ok(mut leader) = cell.try_borrow_mut() else { return false };
-        if leader.is_none() {
-            *leader = Leader::take(region, Identity::current()).ok().flatten();
+        let leads = cell.try_borrow().is_ok_and(|leader| leader.is_some());
+        let taken = if leads { None } else { Leader::take(region, Identity::current()).ok().flatten() };
+        if !leads && taken.is_none() {
+            return false;
         }
-        leader.is_some()
+        body();
+        true
     })
 }
 

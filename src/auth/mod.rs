@@ -21,6 +21,7 @@ pub mod jwks;
 mod key;
 mod logins;
 mod mtls;
+mod operators;
 mod password;
 mod pem;
 mod permission;
@@ -42,6 +43,7 @@ pub use grants::{ArchivedGrants, Grants};
 pub use key::KeySet;
 pub use logins::{Busy, LOGINS_MAX, Login, LoginAnswer, LoginQuestion, Logins};
 pub use mtls::Certificates;
+pub use operators::{Operators, TOKEN_MIN, TOKENS_MAX};
 pub use password::{check_hash, kind, verify_password};
 pub use permission::{ArchivedRequirement, PermissionError, Requirement, allows, check_granted, holds, matches};
 pub use settings::{

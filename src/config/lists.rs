@@ -127,6 +127,12 @@ pub(super) fn bans(at: &At<'_>) -> Vec<Ban> {
     ranges.into_iter().flatten().map(|range| Ban { range, until, reason: reason.to_owned() }).collect()
 }
 
+/// The ranges of the ban whose block is `text`; empty where it is none.
+#[must_use]
+pub fn ban_range(text: &str) -> Vec<Range> {
+    ranges(text).into_iter().flatten().collect()
+}
+
 /// Reads `allow` or `deny`.
 pub(super) fn sources(at: &At<'_>, lists: &Names<'_>) -> Sources {
     let mut found = Sources::default();

@@ -9,6 +9,7 @@ mod answer;
 mod auth;
 mod cache;
 mod canary;
+mod collection;
 mod condition;
 mod conflict;
 mod consumer;
@@ -23,6 +24,7 @@ mod names;
 mod node;
 mod problem;
 mod read;
+mod redact;
 mod route;
 pub mod scalar;
 mod schema;
@@ -37,19 +39,21 @@ mod yaml;
 
 use std::collections::HashMap;
 
+pub use collection::Collection;
 pub use condition::CONDITIONS_MAX;
 pub use diff::{Change, How, diff};
 pub use document::{
     Canary, Consumer, Document, Fallback, HostHeader, Labels, Mirror, PathPolicy, Permissions, Protocols, Role, Route,
     Sources, Upstream, Variant,
 };
-pub use lists::{LIST_MAX, time};
+pub use lists::{LIST_MAX, ban_range, time};
 pub use problem::{Errors, Problem};
+pub use redact::{HIDDEN, redact, redact_resource, restore_document, restore_resource};
 pub use route::{EVENTS_MAX, LIMITS_MAX};
 pub use scalar::spelled;
 pub use schema::schema;
 pub use secrets::{Secrets, SystemSecrets};
-pub use value::{rfc3339, to_value};
+pub use value::{is_made, resources, rfc3339, to_value};
 pub use yaml::{ALIASED_MAX, DEPTH_MAX, SIZE_MAX, VALUES_MAX};
 
 use crate::balancer::Timeouts;
@@ -90,6 +94,18 @@ pub fn parse(text: &str, file: &str, env: &dyn Secrets) -> Result<Checked, Error
         // Without an error there is a document; an empty one is no answer to the contrary.
         None => Err(Errors::internal("the document")),
     }
+}
+
+/// Reads a document, YAML 1.2 or JSON, as a value, and checks nothing but that it is one.
+///
+/// # Errors
+///
+/// Why it is neither.
+pub fn read_value(text: &str, file: &str) -> Result<serde_json::Value, Errors> {
+    let sink = Sink::new(file);
+    let root = yaml::read(text, &sink);
+    sink.finish()?;
+    root.map(|root| root.to_json()).ok_or_else(|| Errors::internal(file))
 }
 
 /// What is known while resources are read.

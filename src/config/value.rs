@@ -11,6 +11,7 @@ mod signature;
 
 use serde_json::{Map, Value, json};
 
+use super::collection::Collection;
 use super::document::{
     Canary, Consumer, Document, Fallback, HostHeader, PathPolicy, Protocols, Role, Route, Sources, Upstream,
 };
@@ -80,8 +81,25 @@ impl Fields {
     }
 }
 
-/// A name that no document can write.
-fn is_made(name: &str) -> bool {
+/// The objects of `collection`, each as it stands in the document; what `defaults` give to a route stands in it.
+#[must_use]
+pub fn resources(document: &Document, collection: Collection) -> Vec<Value> {
+    let Value::Object(mut all) = to_value(document) else { return Vec::new() };
+    let defaults = all.remove("defaults");
+    let Some(Value::Array(mut list)) = all.remove(collection.name()) else { return Vec::new() };
+    if let (Collection::Routes, Some(Value::Object(defaults))) = (collection, defaults) {
+        for fields in list.iter_mut().filter_map(Value::as_object_mut) {
+            for (name, value) in &defaults {
+                fields.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+    }
+    list
+}
+
+/// Whether no document can write `name`: it was made for an object that stands in the place of a name.
+#[must_use]
+pub fn is_made(name: &str) -> bool {
     name.contains('/')
 }
 

@@ -334,7 +334,9 @@ impl Worker {
             }
         }
         super::ejection::explain(region, upstream, now, recorder);
-        Self::earn(region, upstream, ticket);
+        if recorder.takes() {
+            Self::earn(region, upstream, ticket);
+        }
         Ok(())
     }
 

@@ -47,6 +47,8 @@ pub(super) mod counter {
     pub const BORN: usize = 13;
     /// What the live policy is to the document: a [`super::Standing`].
     pub const STANDING: usize = 14;
+    /// The number of the revision that is live; 0 where the document is a file.
+    pub const REVISION: usize = 40;
 }
 
 /// What the live policy is to the document that is watched.
@@ -493,6 +495,14 @@ pub fn read_document_with(path: &Path, secrets: &dyn Secrets) -> Result<Checked,
 fn parse(text: &str, name: &str, secrets: &dyn Secrets) -> Result<Checked, Vec<String>> {
     config::parse(text, name, secrets)
         .map_err(|errors| errors.problems().iter().map(ToString::to_string).collect::<Vec<_>>())
+}
+
+/// The text of the document at `path`.
+///
+/// # Errors
+/// It cannot be read, is too large, or is no text.
+pub fn read_text(path: &Path) -> Result<String, String> {
+    read(path)
 }
 
 pub(super) fn read(path: &Path) -> Result<String, String> {

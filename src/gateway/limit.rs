@@ -135,7 +135,9 @@ impl<R: Request> Limits<'_, '_, R> {
             }
             None => {
                 tell!(recorder, Step::Limit, "`max_in_flight` refuses: {most} are under way");
-                if let Some(shard) = Worker::shard(self.region, ticket.shard) {
+                if let Some(shard) = Worker::shard(self.region, ticket.shard)
+                    && recorder.takes()
+                {
                     shard.limited(self.route.id(), Id::NONE);
                 }
                 ticket.limit_status = if ticket.shadow { LimitStatus::DryRun } else { LimitStatus::Rejected };
@@ -180,7 +182,7 @@ impl<R: Request> Limits<'_, '_, R> {
             let Ok(quota) = Quota::of_archived(&limiter) else { return Err(Reply::new(Reason::Internal)) };
             let key = self.key(id, &limiter, claims, ticket);
             let (answer, cost) = match self.cost(&limiter) {
-                Some(cost) => (self.ask(&rates, &limiter, &quota, key, cost), cost),
+                Some(cost) => (self.ask(&rates, &limiter, &quota, key, cost, recorder.takes()), cost),
                 None => (Err(Reply::new(Reason::LimitCost)), 1),
             };
             if let Ok(taken) = &answer {
@@ -193,7 +195,9 @@ impl<R: Request> Limits<'_, '_, R> {
                     quota.burst()
                 );
                 note(ticket, &limiter, quota, taken.remaining, taken.reset);
-                if let (Some(place), ArchivedEvent::Request) = (charges.get_mut(charge), &limiter.on) {
+                if let (Some(place), ArchivedEvent::Request, true) =
+                    (charges.get_mut(charge), &limiter.on, recorder.takes())
+                {
                     *place = Some(Charge { key, quota, cost: cost.into(), taken: *taken });
                 }
             }
@@ -206,7 +210,9 @@ impl<R: Request> Limits<'_, '_, R> {
             }
             let Err(refusal) = answer else { continue };
             tell!(recorder, Step::Limit, "\"{}\" refuses: {}", limiter.name(), refusal.reason.code());
-            if let Some(shard) = Worker::shard(self.region, ticket.shard) {
+            if let Some(shard) = Worker::shard(self.region, ticket.shard)
+                && recorder.takes()
+            {
                 shard.limited(self.route.id(), id);
             }
             if limiter.shadow {
@@ -256,18 +262,21 @@ impl<R: Request> Limits<'_, '_, R> {
         quota: &Quota,
         key: u64,
         cost: u32,
+        takes: bool,
     ) -> Result<Admitted, Reply> {
         let now = self.now.mono;
         let refused = match limiter.on {
-            ArchivedEvent::Request => match rates.take(key, quota, cost.into(), now) {
+            ArchivedEvent::Request if takes => match rates.take(key, quota, cost.into(), now) {
                 Outcome::Taken(taken) => return Ok(taken),
                 Outcome::Refused(refused) => refused,
                 Outcome::TableFull { retry } => return Err(Reply::later(Reason::LimitTableFull, retry)),
             },
-            ArchivedEvent::AuthFailure | ArchivedEvent::Response => match rates.look(key, quota, cost.into(), now) {
-                Ok(standing) => return Ok(standing),
-                Err(refused) => refused,
-            },
+            ArchivedEvent::Request | ArchivedEvent::AuthFailure | ArchivedEvent::Response => {
+                match rates.look(key, quota, cost.into(), now) {
+                    Ok(standing) => return Ok(standing),
+                    Err(refused) => refused,
+                }
+            }
         };
         Err(match refused.retry_after() {
             Some(wait) => Reply::later(Reason::LimitExceeded, wait),
@@ -282,7 +291,7 @@ impl<R: Request> Limits<'_, '_, R> {
     /// same time do not all pass because none of them has failed yet.
     #[inline]
     pub fn settle<T>(&self, auth: &Result<T, Halt>, ticket: &mut Ticket, recorder: &mut impl Recorder) {
-        if !ticket.awaited.is_empty() {
+        if !ticket.awaited.is_empty() && recorder.takes() {
             self.settle_all(Verdict::of(auth), ticket, recorder);
         }
     }

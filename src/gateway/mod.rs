@@ -21,6 +21,7 @@ mod ejection;
 mod explain;
 mod expressions;
 mod fallback;
+mod guesses;
 mod hash_key;
 mod key_sets;
 mod leader;
@@ -35,6 +36,7 @@ mod promote;
 mod publish;
 mod revoke;
 mod route;
+mod sight;
 mod signature;
 mod ticket;
 mod uuid;
@@ -45,15 +47,18 @@ pub use cache::{CacheRules, Purge};
 pub use complete::Outcome;
 pub use decision::{Answer, Ask, Challenges, Decision, Question, Reply, Respond};
 pub use dump::{DumpError, dump};
-pub use explain::{Notes, Recorder, Silent, Step};
+pub use explain::{Dry, Notes, Recorder, Silent, Step};
+pub use guesses::{GUESSES_BURST, GUESSES_RATE};
 pub use key_sets::read_key_files;
 pub use leader::{
     DOCUMENT_MAX, Event, LAST_GOOD, Leader, Severity, Standing, check_document, read_document, read_document_with,
+    read_text,
 };
 pub use object::{ArchivedPeerEntry, ArchivedRoute, ArchivedUpstream, PeerEntry, Route, Upstream};
 pub use pick::{Peer, TryEnd};
 pub use promote::{CanaryCommand, CanaryError, CanaryStatus};
 pub use publish::{PublishError, Published, publish};
+pub use sight::Sight;
 pub use ticket::{Passed, Ticket};
 pub use uuid::uuid_v7;
 pub use worker::{Worker, count_panic};

@@ -5,6 +5,7 @@ use super::expressions::Expressions;
 use super::lines::Lines;
 use super::log::Log;
 use super::object::{BANS, Route, SETTINGS, Settings, Upstream};
+use super::sight::state_word;
 use super::ticket::Ticket;
 use crate::balancer::{ArchivedTls, Rng};
 use crate::breaker::{Breaker, Forced, State};
@@ -267,14 +268,7 @@ impl Worker {
             let upstream = view.object::<Upstream>(ticket.upstream)?;
             breaker_state(&region, &upstream, now)
         });
-        match state {
-            None => "",
-            Some(State::Closed) => "closed",
-            Some(State::Open) => "open",
-            Some(State::HalfOpen) => "half-open",
-            Some(State::ForcedOpen) => "forced-open",
-            Some(State::ForcedClosed) => "forced-closed",
-        }
+        state.map_or("", state_word)
     }
 
     /// Has the breaker of the upstream `name` refuse everything or let everything pass, for all workers at once and

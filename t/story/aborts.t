@@ -304,8 +304,10 @@ async def tell(tap):
     left = [file for file in (nginx.folder / "body").rglob("*") if file.is_file()]
     tap.ok(not left, "no temporary file of a body stays", *left[:5])
     grown = {pid: late[pid] - early[pid] for pid in pids if pid in early}
-    tap.ok(max(grown.values()) <= 4096, "three quarters of them took no more memory than the first quarter",
-           f"{early} kB, then {late} kB")
+    # Under ASAN what is freed is kept for a while.
+    if "ASAN_OPTIONS" not in os.environ:
+        tap.ok(max(grown.values()) <= 4096, "three quarters of them took no more memory than the first quarter",
+               f"{early} kB, then {late} kB")
     metrics = await nginx.metrics()
     states = {name: total(metrics, "gateway_circuit_breaker_state", upstream=name) for name in ("u", "bad")}
     tap.ok(not any(states.values()), "aborts are no failures: the breakers stay closed", states)

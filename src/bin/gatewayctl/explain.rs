@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::args::Args;
 use super::live::{Live, now};
-use super::request::Sent;
 use super::{Outcome, document, print, print_json};
+use gateway::admin::Sent;
 
 pub fn run(file: &str, method: &str, url: &str, args: &Args) -> Outcome {
     let client = args.client.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));

@@ -10,7 +10,7 @@ use gateway::gateway::{
 use gateway::state::{HeapRegion, Identity, Writer};
 use gateway::types::Now;
 
-use super::request::Sent;
+use gateway::admin::Sent;
 
 /// The largest region that is tried, in bytes.
 pub const SIZE_MAX: usize = 8 << 30;

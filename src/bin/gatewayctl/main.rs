@@ -7,7 +7,6 @@ mod jwks;
 mod key;
 mod live;
 mod replay;
-mod request;
 mod sign;
 mod token;
 

@@ -15,8 +15,8 @@ use serde_json::{Value, json};
 
 use super::args::Args;
 use super::live::Live;
-use super::request::Sent;
 use super::{Outcome, document, print, print_json};
+use gateway::admin::Sent;
 
 /// The longest line of a log, in bytes; what is longer is passed over.
 const LINE_MAX: u64 = 1 << 20;

@@ -8,8 +8,8 @@ use gateway::types::Method;
 use serde_json::json;
 
 use super::args::Args;
-use super::request::Sent;
 use super::{Outcome, print, print_json};
+use gateway::admin::Sent;
 
 pub fn run(method: &str, url: &str, args: &Args) -> Outcome {
     let need = |value: &Option<String>, name: &str| value.clone().ok_or_else(|| format!("sign needs {name}"));

@@ -2,16 +2,19 @@
 
 use std::net::IpAddr;
 
-use gateway::types::{Header, Method, Protocol, Request};
+use crate::types::{Header, Method, Protocol, Request};
 
 /// A request with everything that the gateway may ask of it.
 pub struct Sent {
+    /// The method.
     pub method: Method,
+    /// `Host`.
     pub host: String,
     /// Decoded and normalised, as nginx does it.
     pub path: Vec<u8>,
     /// As it came.
     pub target: String,
+    /// The client's address.
     pub client: IpAddr,
     /// `https` where the URL says so.
     pub is_secure: bool,
@@ -21,6 +24,9 @@ pub struct Sent {
 
 impl Sent {
     /// A request for `url`: a path, or an absolute `http` or `https` URL.
+    ///
+    /// # Errors
+    /// What would be right.
     pub fn new(method: &str, url: &str, headers: Vec<(String, String)>, client: IpAddr) -> Result<Self, String> {
         let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
         let (authority, target) = match rest {
