@@ -274,3 +274,27 @@ qr{conf/gateway.yaml:2: routes: }
 --- must_die
 --- error_log eval
 qr{conf/gateway.yaml:2: routes: }
+
+
+=== misconfigured: what gateway_zone does not know
+--- http_config
+gateway_zone main 1m fle=zone;
+--- must_die
+--- error_log eval
+qr{invalid parameter "fle=zone" of "gateway_zone", it must be "file=PATH" in \S+nginx.conf:\d+}
+
+
+=== misconfigured: a zone in a file that others can read
+--- http_config
+gateway_zone main 1m file=conf/gateway.yaml;
+--- must_die
+--- error_log eval
+qr{conf/gateway.yaml: is no plain file that belongs to this user alone \(0600\)}
+
+
+=== misconfigured: a zone in a folder that is not there
+--- http_config
+gateway_zone main 1m file=/nowhere/zone;
+--- must_die
+--- error_log eval
+qr{/nowhere/zone: create failed: No such file or directory}

@@ -8,11 +8,12 @@ use gateway::config::{Checked, Document, Secrets};
 use gateway::gateway::LAST_GOOD;
 use gateway::types::Terms;
 use nginx_sys::{
-    NGX_CONF_1MORE, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
-    NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
-    ngx_array_push, ngx_buf_t, ngx_command_t, ngx_conf_file_t, ngx_conf_full_name, ngx_conf_parse, ngx_conf_t,
-    ngx_core_module, ngx_cycle_t, ngx_flag_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_handler_pt,
-    ngx_http_request_t, ngx_int_t, ngx_parse_size, ngx_shm_zone_t, ngx_str_t, ngx_uint_t,
+    NGX_CONF_1MORE, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_CONF_TAKE3, NGX_HTTP_LOC_CONF,
+    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF,
+    NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF, ngx_array_push, ngx_buf_t, ngx_command_t, ngx_conf_file_t,
+    ngx_conf_full_name, ngx_conf_parse, ngx_conf_t, ngx_core_module, ngx_cycle_t, ngx_flag_t, ngx_http_core_loc_conf_t,
+    ngx_http_core_module, ngx_http_handler_pt, ngx_http_request_t, ngx_int_t, ngx_parse_size, ngx_shm_zone_t,
+    ngx_str_t, ngx_uint_t,
 };
 
 use crate::raw::{self, CONF_ERROR, CONF_OK, DUPLICATE, bytes, conf_error, fence, text};
@@ -26,6 +27,9 @@ const UNSET: ngx_flag_t = -1;
 pub struct MainConf {
     /// The region, from `gateway_zone`; null without it.
     pub zone: *mut ngx_shm_zone_t,
+    /// The file that it is in, empty where there is none, and its size, bytes.
+    pub zone_file: ngx_str_t,
+    pub zone_size: usize,
     /// The document's path, from `gateway_config`; empty without it.
     pub document: ngx_str_t,
     /// `gateway_config … mode=api`: the document is the first one alone.
@@ -123,7 +127,7 @@ pub struct Named {
 
 /// The directives, documented in the README in nginx's own form.
 pub static mut COMMANDS: [ngx_command_t; 15] = [
-    command(c"gateway_zone", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE2, set_zone, MAIN),
+    command(c"gateway_zone", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE2 | NGX_CONF_TAKE3, set_zone, MAIN),
     command(c"gateway_config", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1 | NGX_CONF_TAKE2, set_config, MAIN),
     command(c"gateway_state", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, folder::set, MAIN),
     command(c"gateway_log", NGX_HTTP_MAIN_CONF | NGX_CONF_1MORE, log::set, MAIN),
@@ -294,7 +298,23 @@ unsafe extern "C" fn set_zone(cf: *mut ngx_conf_t, _: *mut ngx_command_t, conf: 
         let Ok(length) = usize::try_from(length) else {
             return conf_error(cf, &format!("invalid size \"{}\" of \"gateway_zone\"", shown(size)));
         };
-        match zone::add(cf, &mut name, length) {
+        if arguments(cf).len() > 3 {
+            let word = argument(cf, 3);
+            // SAFETY: arguments are valid strings.
+            let path = unsafe { bytes(word) }.strip_prefix(b"file=").filter(|path| !path.is_empty());
+            let Some(path) = path else {
+                let text = "of \"gateway_zone\", it must be \"file=PATH\"";
+                return conf_error(cf, &format!("invalid parameter \"{}\" {text}", shown(word)));
+            };
+            let mut file = ngx_str_t { len: path.len(), data: path.as_ptr().cast_mut() };
+            // SAFETY: a piece of the argument, which ends with it; a relative path begins at the prefix of nginx.
+            if unsafe { ngx_conf_full_name((*cf).cycle, &raw mut file, 0) } != raw::rc::OK {
+                return CONF_ERROR;
+            }
+            main.zone_file = file;
+        }
+        main.zone_size = length;
+        match zone::add(cf, &mut name, main) {
             Ok(zone) => {
                 main.zone = zone;
                 CONF_OK

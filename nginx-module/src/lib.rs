@@ -83,7 +83,7 @@ pub static mut ngx_http_gateway_module: ngx_module_t = ngx_module_t {
     init_thread: None,
     exit_thread: None,
     exit_process: Some(process::exit),
-    exit_master: None,
+    exit_master: Some(zone::end),
     spare_hook0: 0,
     spare_hook1: 0,
     spare_hook2: 0,

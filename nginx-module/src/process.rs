@@ -135,6 +135,14 @@ pub unsafe extern "C" fn init(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             return rc::ERROR;
         };
         REGION.set(Some(region));
+        if main.zone_file.len != 0 {
+            // SAFETY: a global of nginx, set before modules are initialised; asks who the parent is.
+            let master = match unsafe { (ngx_process, libc::getppid()) } {
+                (process, _) if process == NGX_PROCESS_SINGLE as usize => Identity::current(),
+                (_, parent) => Identity::of(parent.cast_unsigned()),
+            };
+            region.belongs_to(master);
+        }
         USED.set((main.claims, main.is_timed));
         if main.log.is_on() {
             LOGS.set(main);
@@ -176,6 +184,9 @@ pub unsafe extern "C" fn exit(_: *mut ngx_cycle_t) {
         }
         LEADER.with(RefCell::take);
         WORKER.with(RefCell::take);
+        // The mapping goes with the cycle.
+        PLACE.take();
+        REGION.take();
     });
 }
 

@@ -136,6 +136,17 @@ impl Word {
         }
     }
 
+    /// The same by a clock that is `by` microseconds ahead, wrapping; a new breaker stays new.
+    #[must_use]
+    pub const fn moved(self, by: u64) -> Self {
+        match self.state() {
+            State::Closed | State::Open if self.0 != 0 => {
+                Self(self.0 - self.value() + time(self.value().wrapping_add(by)))
+            }
+            _ => self,
+        }
+    }
+
     const fn next(self, state: State, times: u32, value: u64) -> Self {
         let era = (self.era() as u64 + 1) & ERA_MASK;
         let state = (state as u64) << TIMES_BITS | times as u64;

@@ -18,6 +18,7 @@ use super::revoke::Lists;
 use super::worker::inherit;
 use crate::balancer::{PickTable, Seat};
 use crate::config::{self, Checked, Secrets, SystemSecrets};
+use crate::state::carry::{self, Carried};
 use crate::state::tables::nonce::Nonces;
 use crate::state::tables::peers::Peers;
 use crate::state::tables::rate::RateTable;
@@ -78,6 +79,15 @@ impl Standing {
             word.store(self as u64, Relaxed);
         }
     }
+}
+
+/// Why nothing was brought over.
+#[derive(Debug)]
+pub enum CarryError {
+    /// What was to be brought over cannot be believed.
+    Damaged(Corrupt),
+    /// The document does not fit.
+    Unfit(PublishError),
 }
 
 /// Something that an operator should read in the log.
@@ -189,6 +199,43 @@ impl Leader {
         Ok(done)
     }
 
+    /// Brings what is in `from` over into this leader's region, which is empty and has the same secret, and makes
+    /// `document` its policy; `booted`: the machine was started anew since `from` was used.
+    ///
+    /// # Errors
+    /// The tree of `from` is damaged: nothing is brought over. Or the document does not fit.
+    pub fn carry(
+        &mut self,
+        from: Region,
+        booted: bool,
+        standing: Standing,
+        document: &config::Document,
+        now: Now,
+    ) -> Result<Published, CarryError> {
+        let names = carry::names(from, self.identity).map_err(CarryError::Damaged)?;
+        let how = Carried::of(&from, booted, now);
+        carry::tables(&from, &self.region, how, now);
+        if let Some(born) = self.region.counters().get(counter::BORN) {
+            let keeps = carry::keeps_nonces(&from, &self.region);
+            // What the clock cannot tell is that everything from before the machine's start is older.
+            let moved = how.time(born.load(Relaxed));
+            born.store(
+                if !keeps {
+                    now.mono
+                } else if moved > now.mono {
+                    1
+                } else {
+                    moved.max(1)
+                },
+                Relaxed,
+            );
+        }
+        self.writer.adopt(how.generation, names);
+        let done = self.publish_as(standing, document, now).map_err(CarryError::Unfit);
+        self.writer.adopt_no_more();
+        done
+    }
+
     /// Ends as a process does that is killed. For simulators, whose processes are one.
     pub fn die(self) {
         self.writer.die();
@@ -238,6 +285,7 @@ impl Leader {
 
     /// Does what is due.
     pub fn tick(&mut self, now: Now, log: &mut dyn FnMut(Event)) {
+        self.region.stamp(now);
         if let Some(mut watch) = self.watch.take() {
             self.look(&mut watch, now, log);
             self.watch = Some(watch);

@@ -51,8 +51,8 @@ pub use explain::{Dry, Notes, Recorder, Silent, Step};
 pub use guesses::{GUESSES_BURST, GUESSES_RATE};
 pub use key_sets::read_key_files;
 pub use leader::{
-    DOCUMENT_MAX, Event, LAST_GOOD, Leader, Severity, Standing, check_document, read_document, read_document_with,
-    read_text,
+    CarryError, DOCUMENT_MAX, Event, LAST_GOOD, Leader, Severity, Standing, check_document, read_document,
+    read_document_with, read_text,
 };
 pub use object::{ArchivedPeerEntry, ArchivedRoute, ArchivedUpstream, PeerEntry, Route, Upstream};
 pub use pick::{Peer, TryEnd};

@@ -35,6 +35,12 @@ impl Due {
         if distance >= AHEAD_MAX || (distance == 0 && self.fraction() == 0) { None } else { Some(distance) }
     }
 
+    /// The same instant by a clock that is `by` microseconds ahead, wrapping.
+    #[must_use]
+    pub const fn moved(self, by: u64) -> Self {
+        Self::at((self.0 >> Self::FRACTION_BITS).wrapping_add(by), self.fraction())
+    }
+
     pub(super) const fn at(micros: u64, fraction: u64) -> Self {
         Self((micros & Self::MICROS_MASK) << Self::FRACTION_BITS | fraction)
     }

@@ -8,13 +8,14 @@ mod ids;
 mod routes;
 mod trie;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use super::arena::{Arena, NoRoom};
 use super::block::{Root, offset};
 use super::epoch;
 use super::identity::Identity;
 use super::mem::{Memory, Ref, Region};
+use crate::types::{Id, Kind};
 
 pub(super) use routes::KeyError;
 
@@ -32,6 +33,8 @@ pub(super) struct Draft {
     /// Slots that the transaction took from there, and those that it will give back.
     taken_slots: Vec<u32>,
     freed_slots: Vec<u32>,
+    /// Ids of names that are to come.
+    adopted: HashMap<(Kind, String), Id>,
     /// Removals may use the last chunks.
     pub removing: bool,
     /// What transactions replaced, each with the generation that replaced it and its bytes.
@@ -61,6 +64,7 @@ impl Draft {
             free_slots: Vec::new(),
             taken_slots: Vec::new(),
             freed_slots: Vec::new(),
+            adopted: HashMap::new(),
             removing: false,
             batches: VecDeque::new(),
             unknown: Some(unknown),

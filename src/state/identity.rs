@@ -19,7 +19,12 @@ impl Identity {
     /// This process. Call it after the fork.
     #[must_use]
     pub fn current() -> Self {
-        let pid = std::process::id();
+        Self::of(std::process::id())
+    }
+
+    /// The process with this id.
+    #[must_use]
+    pub fn of(pid: u32) -> Self {
         Self { pid, start: stat(pid).ok().flatten().map_or(0, |(_, start)| start) }
     }
 

@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64};
 
 use super::hash::Seed;
+use crate::types::Now;
 
 /// A block of the arena, in units of 16 bytes from the base; 0 = none.
 pub(super) type Ref = u32;
@@ -21,7 +22,7 @@ pub(super) const UNIT: usize = 16;
 /// "gwregion", as the first eight bytes of a little-endian machine; a big-endian one refuses the file, as it must.
 const MAGIC: u64 = u64::from_le_bytes(*b"gwregion");
 /// Changes whenever the meaning of a byte of the region does.
-const LAYOUT: u64 = 10;
+const LAYOUT: u64 = 11;
 
 const PAGE: usize = 4096;
 /// How many threads can read at a time in all but small zones: twice the workers of a large machine, since old ones
@@ -47,7 +48,14 @@ mod field {
     pub const CURRENT: usize = 256;
     pub const LEASE: usize = 320;
     pub const FLOOR: usize = 384;
+    /// Two words, the masters of the one or two nginx that share the region. They stand here in every layout.
+    pub const MASTERS: usize = 448;
     pub const COUNTERS: usize = 512;
+    /// The last time: monotonic and wall clock, microseconds; which start of the machine the former belongs to.
+    pub const TIME: usize = 1024;
+    pub const BOOT: usize = 1040;
+    /// 1 = nobody uses the region, and all of it is on the disk.
+    pub const CLEAN: usize = 1048;
 }
 
 /// Where everything stands in a region of a given size; offsets and lengths in bytes, offsets page aligned.
@@ -386,6 +394,18 @@ impl Region {
         Ok(region)
     }
 
+    /// A region that nothing is known of; only its masters have a meaning.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Region::attach`].
+    pub(super) unsafe fn whatever(base: NonNull<u8>, size: usize) -> Result<Self, RegionError> {
+        Self::over(base, size)
+    }
+
+    /// Fewer bytes are no region.
+    pub(super) const SMALLEST: usize = SMALLEST;
+
     fn over(base: NonNull<u8>, size: usize) -> Result<Self, RegionError> {
         if !base.as_ptr().addr().is_multiple_of(64) {
             return Err(RegionError::Unaligned);
@@ -416,8 +436,15 @@ impl Region {
         self.memory.size()
     }
 
+    /// Whether both are handles to the same memory.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.extent() == other.extent()
+    }
+
     /// Where its memory begins, and how many bytes it has.
-    pub(super) fn extent(&self) -> (NonNull<u8>, usize) {
+    #[must_use]
+    pub fn extent(&self) -> (NonNull<u8>, usize) {
         (self.memory.base, self.memory.size)
     }
 
@@ -540,6 +567,33 @@ impl Region {
     /// The last generation of a tree that was given up, so that generations never repeat.
     pub(super) fn floor(&self) -> &AtomicU64 {
         self.header(field::FLOOR)
+    }
+
+    /// The identity words of the masters that share it; 0 = none.
+    pub(super) fn masters(&self) -> [&AtomicU64; 2] {
+        [self.header(field::MASTERS), self.header(field::MASTERS + 8)]
+    }
+
+    /// Notes what time it is, for whoever finds the region after all processes have ended.
+    pub fn stamp(&self, now: Now) {
+        self.header(field::TIME).store(now.mono, Relaxed);
+        self.header(field::TIME + 8).store(now.wall, Relaxed);
+    }
+
+    /// The time that was noted last.
+    #[must_use]
+    pub fn stamped(&self) -> Now {
+        Now { mono: self.header(field::TIME).load(Relaxed), wall: self.header(field::TIME + 8).load(Relaxed) }
+    }
+
+    /// Which start of the machine the monotonic clock belongs to; 0 = not said.
+    pub(super) fn boot(&self) -> &AtomicU64 {
+        self.header(field::BOOT)
+    }
+
+    /// Whether the last user has left it in order.
+    pub(super) fn clean(&self) -> &AtomicU64 {
+        self.header(field::CLEAN)
     }
 
     /// The words of a worker slot; empty beyond the last.

@@ -10,14 +10,17 @@
 //! The allocator's state is private to the writer and rebuilt by mark and sweep when the lease moves ([`mark`]): the
 //! region holds the header, the tables and the live tree, and nothing else that would have to be trusted.
 //!
-//! What outlives the region itself is in files of a [`Folder`].
+//! What outlives the region itself is in files of a [`Folder`]; a region may be one ([`file`]), and its content goes over
+//! into another with [`carry`].
 
 mod arena;
 pub mod atomic;
 mod block;
+pub mod carry;
 mod cores;
 mod draft;
 pub mod epoch;
+pub mod file;
 mod folder;
 mod hash;
 pub mod identity;
@@ -32,6 +35,7 @@ pub mod tables;
 pub mod tree;
 pub mod write;
 
+pub use file::{FileError, FileRegion, Found};
 pub use folder::Folder;
 pub use identity::Identity;
 pub use mark::Corrupt;

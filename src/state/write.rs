@@ -11,6 +11,7 @@ pub use transaction::Transaction;
 
 use super::arena::Arena;
 use super::block::Root;
+use super::carry::Names;
 use super::draft::Draft;
 use super::epoch;
 use super::identity::Identity;
@@ -112,6 +113,23 @@ impl Writer {
         let mut writer = Self { region, identity, draft, published, generation, committed: root };
         writer.reclaim();
         Ok(writer)
+    }
+
+    /// Gives the names of the first transaction in an empty tree the ids that they had in another, whose last generation
+    /// was `generation`. End it with [`Writer::adopt_no_more`].
+    pub fn adopt(&mut self, generation: u32, names: Names) {
+        if self.published == 0 {
+            self.region.floor().store(generation.into(), SeqCst);
+            self.generation = generation;
+            self.draft.root.generation = generation;
+            self.draft.adopt(names);
+            self.committed = self.draft.root;
+        }
+    }
+
+    /// Gives back the ids whose names did not come.
+    pub fn adopt_no_more(&mut self) {
+        self.draft.adopt_no_more();
     }
 
     /// Begins a transaction. Dropped without [`Transaction::commit`] it leaves no trace.

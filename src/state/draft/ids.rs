@@ -1,8 +1,11 @@
 //! Names, their ids, and the objects behind them.
 
+use std::collections::HashSet;
+
 use super::Draft;
 use crate::state::arena::NoRoom;
 use crate::state::block::{blob, ids, name, offset};
+use crate::state::carry::Names;
 use crate::state::mem::{Memory, Ref};
 use crate::state::tree::Tree;
 use crate::types::{Id, Kind};
@@ -17,7 +20,9 @@ impl Draft {
         if let Some(id) = self.tree().id_of(kind, name) {
             return Ok((id, false));
         }
-        let slot = match self.free_slots.pop() {
+        let adopted = self.adopted.get(&(kind, name.to_owned())).copied();
+        let slot = match adopted.map(|id| id.slot).or_else(|| self.free_slots.pop()) {
+            Some(slot) if adopted.is_some() => slot,
             Some(slot) => {
                 self.taken_slots.push(slot);
                 slot
@@ -27,7 +32,7 @@ impl Draft {
                 self.root.next_slot - 1
             }
         };
-        let id = Id { slot, birth: self.root.generation };
+        let id = adopted.unwrap_or(Id { slot, birth: self.root.generation });
         let record = self.allocate(name::size(name.len()))?;
         name::write(&self.memory, record, id, kind as u8, name.as_bytes());
         self.root.names = self.insert(
@@ -76,6 +81,23 @@ impl Draft {
         self.root.objects -= 1;
         self.release_blob(old, 0);
         Ok(())
+    }
+
+    /// Names that come later get these ids; for a tree that is empty yet.
+    pub(in crate::state) fn adopt(&mut self, names: Names) {
+        self.root.next_slot = names.iter().map(|(_, _, id)| id.slot + 1).fold(self.root.next_slot, u32::max);
+        let taken: HashSet<u32> = names.iter().map(|(_, _, id)| id.slot).collect();
+        self.free_slots = (0..self.root.next_slot).rev().filter(|slot| !taken.contains(slot)).collect();
+        self.adopted = names.into_iter().map(|(kind, name, id)| ((kind, name), id)).collect();
+    }
+
+    /// Names that did not come give their ids back.
+    pub(in crate::state) fn adopt_no_more(&mut self) {
+        for ((kind, name), id) in std::mem::take(&mut self.adopted) {
+            if self.tree().id_of(kind, &name) != Some(id) {
+                self.free_slots.push(id.slot);
+            }
+        }
     }
 
     /// Finds the slots that nobody has, once, at takeover.

@@ -12,11 +12,13 @@
 //! processes do. It gives the place up after its report has changed the state; in the other order one more probe might
 //! slip in before its failure reopens the breaker.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 
-use super::slot::Slot;
+use super::slot::{Slot, Slots};
 use crate::breaker::{Breaker, Forced, PROBES_MAX, Place, State, TALLIES, Tally, Transition, Verdict, Word};
 use crate::state::atomic::Atomic;
+use crate::state::carry::Carried;
 use crate::types::SECOND;
 
 /// Words in a breaker's slot: key and state share a cache line, places take two, tallies of failures four and of calls
@@ -108,6 +110,21 @@ pub fn cancel<W: Atomic>(slot: Slot<'_, W>, permit: Permit) {
 #[must_use]
 pub fn state<W: Atomic>(slot: Slot<'_, W>, settings: &Breaker, now: u64) -> State {
     Word(slot.word(STATE).load(Acquire)).state_at(settings, now)
+}
+
+/// Takes over the breakers of the words `from` into a table that nobody uses yet. Nobody probes there, and where the clock
+/// is another one, tallies begin anew.
+pub(in crate::state) fn carry(from: &[AtomicU64], to: &[AtomicU64], how: Carried) {
+    let to = Slots::new(to, WIDTH);
+    for (_, old) in Slots::new(from, WIDTH).iter() {
+        let Some((_, new)) = to.claim(old.key()) else { continue };
+        new.word(STATE).store(Word(old.word(STATE).load(Relaxed)).moved(how.by).0, Relaxed);
+        if !how.booted {
+            for (old, new) in old.words(FAILURES).iter().zip(new.words(FAILURES)) {
+                new.store(old.load(Relaxed), Relaxed);
+            }
+        }
+    }
 }
 
 /// Has the breaker do what somebody says, until the next such word; `None` = what its settings say, beginning closed.

@@ -204,6 +204,19 @@ impl<'a, W: Atomic> Peers<'a, W> {
         self.slots.iter().for_each(|(_, slot)| gauge(slot).forget(worker));
     }
 
+    /// Takes over the statistics of `from` into a table that nobody uses yet: nothing is in flight there.
+    pub(in crate::state) fn carry(self, from: Self) {
+        for (index, old) in from.slots.iter() {
+            let Some((_, new)) = self.slots.claim(old.key()) else { continue };
+            for word in LATENCY..CELLS {
+                new.word(word).store(old.word(word).load(Relaxed), Relaxed);
+            }
+            // What is in flight now ends where it began.
+            let ended = from.calls(index).map_or(0, |calls| calls.ended);
+            new.word(LOAD).store(ended << PICK_SHIFT, Relaxed);
+        }
+    }
+
     /// Counts how a try ended, at `mono` microseconds: a latency at the response header, a failure when it is one.
     #[inline]
     pub fn observe(self, peer: Peer, outcome: Outcome, mono: u64) {

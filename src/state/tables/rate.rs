@@ -40,6 +40,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use super::{copies, interleave};
 use crate::limiter::{Admitted, Due, Quota, Refused};
 use crate::state::atomic::Atomic;
+use crate::state::carry::Carried;
 
 /// Slots in a group; a key has two groups.
 const GROUP: usize = 8;
@@ -198,6 +199,28 @@ impl<'a, W: Atomic> RateTable<'a, W> {
             }
         }
         fill
+    }
+
+    /// Takes over the buckets of `from` that are not full, into a table that nobody uses yet. Where one has no place, it
+    /// goes to the bucket that is full last.
+    pub(in crate::state) fn carry(&self, from: RateTable<'_, W>, how: Carried, now: u64) {
+        for old in from.groups.iter().flat_map(slots) {
+            let (key, due) = (old.key.load(Relaxed) & KEY_MASK, old.due.load(Relaxed));
+            let due = Due(due).moved(how.by);
+            let Some(mine) = due.ahead(now).filter(|_| key != 0 && old.due.load(Relaxed) & TRIAL == 0) else {
+                continue;
+            };
+            let ahead = |slot: &Slot<'_, W>| match slot.key.load(Relaxed) & KEY_MASK {
+                0 => None,
+                _ => Due(slot.due.load(Relaxed)).ahead(now),
+            };
+            let homes = self.homes(key).into_iter().flatten().flat_map(slots);
+            let Some(slot) = homes.min_by_key(ahead).filter(|slot| ahead(slot).is_none_or(|least| least < mine)) else {
+                continue;
+            };
+            slot.key.store(key, Relaxed);
+            slot.due.store(due.0, Relaxed);
+        }
     }
 
     /// How many groups there are, for [`RateTable::sweep`].

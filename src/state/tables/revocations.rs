@@ -90,6 +90,17 @@ impl<'a> Revocations<'a> {
         left
     }
 
+    /// Takes over the entries of `from` that are still of use at `now`, into a table that nobody uses yet.
+    pub(in crate::state) fn carry(self, from: Revocations<'_>, now: u32) {
+        for [word, body] in from.words.as_chunks::<2>().0 {
+            let (key, [before, until]) = (word.load(Relaxed), times(body.load(Relaxed)));
+            if key != 0 && until > now {
+                // Where there is no room, whoever follows the lists finds that out, too.
+                let _ = self.put(key, before, until, now);
+            }
+        }
+    }
+
     /// How many entries there can be at most; a table that is nearly full has no room for some.
     #[must_use]
     pub fn capacity(self) -> usize {

@@ -54,6 +54,17 @@ impl<'a, W: Atomic> Upstreams<'a, W> {
         self.0.claim(key).map(|(slot, _)| slot)
     }
 
+    /// Takes over the upstreams of `from` into a table that nobody uses yet; where the clock is another one (`booted`)
+    /// nothing but how often peers were ejected.
+    pub(in crate::state) fn carry(self, from: Self, booted: bool) {
+        for (_, old) in from.0.iter() {
+            let Some((_, new)) = self.0.claim(old.key()) else { continue };
+            for word in if booted { EJECTIONS..WIDTH } else { 1..WIDTH } {
+                new.word(word).store(old.word(word).load(Relaxed), Relaxed);
+            }
+        }
+    }
+
     /// The slot at `index`, if it is that of the upstream with id word `key`.
     #[must_use]
     #[inline]
