@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn each_byte_is_plain_or_escaped_in_every_place() {
         for byte in 0..=255_u8 {
-            let is_odd = byte < 0x20 || byte >= 0x7f || matches!(byte, b'"' | b'\\');
+            let is_odd = !(0x20..0x7f).contains(&byte) || matches!(byte, b'"' | b'\\');
             for length in 1..20 {
                 for place in 0..length {
                     let mut text = vec![b'a'; length];

@@ -58,7 +58,7 @@ pub fn run(data: &[u8]) {
     check_query(value["args"].as_str().unwrap_or_default(), args, &redact);
     if let Some(mark) = referer.iter().position(|byte| *byte == b'?') {
         let text = value["referer"].as_str().expect("a referer");
-        let query = text.splitn(2, '?').nth(1).expect("a query");
+        let query = text.split_once('?').map(|halves| halves.1).expect("a query");
         check_query(query, &referer[mark + 1..], &redact);
     }
     let times = &value["upstream_response_time"];
