@@ -77,6 +77,8 @@ bench: module ## side by side with a bare proxy_pass; writes target/bench.json
 	$(CARGO) bench --locked --bench decisions
 	@# Fails above the bounds in benches/instructions.toml.
 	timeout 1200 benches/instructions
+	@# Fails above 400 MB.
+	timeout 300 benches/memory
 
 fuzz: deps ## libFuzzer on paths, hosts, router, document, auth: FUZZ_SECONDS=300 each
 	@tests/fuzz/run $(FUZZ_SECONDS)
@@ -114,7 +116,7 @@ SCRIPTS := .ci/run .ci/deps .ci/nginx-tree .ci/nginx-build conf/demo/run conf/de
 
 lint-scripts: deps
 	@for f in t/lib/Test/Nginx/*.pm t/Gateway.pm; do perl -It -It/lib -c $$f || exit 1; done
-	python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' benches/e2e benches/instructions conf/demo/backends t/story/story.py t/lib/issuer t/lib/http3 tests/deep/reloads
+	python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' benches/e2e benches/instructions benches/memory conf/demo/backends t/story/story.py t/lib/issuer t/lib/http3 tests/deep/reloads
 	@if command -v shellcheck > /dev/null; then shellcheck $(SCRIPTS); \
 	 else echo "shellcheck is not installed: scripts get a syntax check alone"; for f in $(SCRIPTS); do bash -n $$f || exit 1; done; fi
 

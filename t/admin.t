@@ -3,6 +3,9 @@
 use lib 't';
 use Gateway 'no_plan';
 
+BEGIN { $ENV{TEST_NGINX_TOKENS} = "/tmp/gateway-tokens-$$" }
+END { unlink $ENV{TEST_NGINX_TOKENS} }
+
 our $Policy = <<'YAML';
 version: 1
 auth: [{name: staff, jwt: {issuer: i, audience: a, keys: [{alg: HS256, secret: "0123456789abcdef0123456789abcdef"}]}}]
@@ -19,8 +22,8 @@ our $Config = <<'CONF';
         add_header X-Route $gateway_route always;
         add_header X-Worker $pid always;
         location / { gateway_pass gateway; }
-        location /v1/ { gateway_admin token_file=$TEST_NGINX_SERVER_ROOT-tokens; }
-        location /under/ { gateway_admin token_file=$TEST_NGINX_SERVER_ROOT-tokens; allow 127.0.0.0/8; deny all; }
+        location /v1/ { gateway_admin token_file=$TEST_NGINX_TOKENS; }
+        location /under/ { gateway_admin token_file=$TEST_NGINX_TOKENS; allow 127.0.0.0/8; deny all; }
 CONF
 
 add_block_preprocessor(sub {
@@ -44,7 +47,7 @@ package Test::Base::Filter {
     # nginx's folder is made anew for each block, so the file waits beside it.
     sub tokens {
         my ($text, $mode) = @_;
-        my $path = root() . '-tokens';
+        my $path = $ENV{TEST_NGINX_TOKENS};
         open my $out, '>', $path or die "$path: $!\n";
         print $out $text;
         close $out;
@@ -248,14 +251,14 @@ sub {
 --- tokens: 0644 0123456789abcdef
 --- must_die
 --- error_log eval
-qr{"gateway_admin": \S+tokens has mode 0644, so that anybody on this machine can use it: "chmod 0600" it in \S+nginx\.conf:\d+}
+qr{"gateway_admin": \S+tokens-\d+ has mode 0644, so that anybody on this machine can use it: "chmod 0600" it in \S+nginx\.conf:\d+}
 
 
 === misconfigured: a token that can be guessed
 --- tokens: 0600 short
 --- must_die
 --- error_log eval
-qr{"gateway_admin": \S+tokens: line 1: a token has at least 16 characters}
+qr{"gateway_admin": \S+tokens-\d+: line 1: a token has at least 16 characters}
 
 
 === misconfigured: no folder for the state
@@ -284,7 +287,7 @@ qr{invalid parameter "none" of "gateway_admin": it must be "token_file=PATH" in 
 
 === misconfigured: twice, and beside what answers
 --- config
-location /v1/ { gateway_metrics; gateway_admin token_file=$TEST_NGINX_SERVER_ROOT-tokens; }
+location /v1/ { gateway_metrics; gateway_admin token_file=$TEST_NGINX_TOKENS; }
 --- must_die
 --- error_log
 "gateway_admin" stands beside what answers this location already

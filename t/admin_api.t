@@ -3,6 +3,9 @@
 use lib 't';
 use Gateway 'no_plan';
 
+BEGIN { $ENV{TEST_NGINX_TOKENS} = "/tmp/gateway-tokens-$$" }
+END { unlink $ENV{TEST_NGINX_TOKENS} }
+
 our $Policy = <<'YAML';
 version: 1
 auth: [{name: staff, jwt: {issuer: i, audience: a, keys: [{alg: HS256, secret: "0123456789abcdef0123456789abcdef"}]}}]
@@ -20,8 +23,8 @@ our $Config = <<'CONF';
         add_header X-Route $gateway_route always;
         add_header X-Worker $pid always;
         location / { gateway_pass gateway; }
-        location /v1/ { gateway_admin token_file=$TEST_NGINX_SERVER_ROOT-tokens; }
-        location /under/ { gateway_admin token_file=$TEST_NGINX_SERVER_ROOT-tokens; allow 127.0.0.0/8; deny all; }
+        location /v1/ { gateway_admin token_file=$TEST_NGINX_TOKENS; }
+        location /under/ { gateway_admin token_file=$TEST_NGINX_TOKENS; allow 127.0.0.0/8; deny all; }
 CONF
 
 add_block_preprocessor(sub {
@@ -45,7 +48,7 @@ package Test::Base::Filter {
     # nginx's folder is made anew for each block, so the file waits beside it.
     sub tokens {
         my ($text, $mode) = @_;
-        my $path = root() . '-tokens';
+        my $path = $ENV{TEST_NGINX_TOKENS};
         open my $out, '>', $path or die "$path: $!\n";
         print $out $text;
         close $out;

@@ -7,6 +7,7 @@ use Cwd qw(abs_path);
 use File::Temp qw(tempdir);
 
 our $Binary = $ENV{TEST_NGINX_BINARY};
+our $Secret;
 our $Good = <<'YAML';
 version: 1
 upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}]
@@ -298,3 +299,34 @@ gateway_zone main 1m file=/nowhere/zone;
 --- must_die
 --- error_log eval
 qr{/nowhere/zone: create failed: No such file or directory}
+
+
+=== names of the environment reach who reads the document again, without `env` in nginx.conf
+--- http_config eval
+$ENV{T_STATE_ONE} = $ENV{T_STATE_TWO} = $::Secret = CORE::join '', map { chr(97 + int rand 26) } 1 .. 48;
+''
+--- gateway
+version: 1
+auth: [{name: a, jwt: {issuer: i, audience: b, keys: [{alg: HS256, secret: "$env://T_STATE_ONE"}]}}]
+upstreams: [{name: u, nodes: [{host: 127.0.0.1, port: $TEST_NGINX_RAND_PORT_1}]}]
+routes: [{name: all, paths: ["/*"], upstream: u, auth: [a]}]
+--- request
+GET /a
+--- error_code: 401
+--- after_request eval
+sub {
+    my $token = 'Authorization: Bearer ' . jwt({iss => 'i', aud => 'b'}, $main::Secret);
+    my $names = sub { my ($name) = @_; sub { (get('/', headers => $token)->{headers}{'x-route'} // '') eq $name } };
+    ok(edit('name: all', 'name: edited', $names->('edited')), 'an edit');
+    ok(reload(), 'reload');
+    ok(edit('name: edited', 'name: again', $names->('again')), 'an edit after a reload');
+    is($_->{status}, 200, 'each worker knows the secret') for each_worker('/', headers => $token);
+    edit('$env://T_STATE_ONE', '$env://T_STATE_TWO', sub { errors() =~ /T_STATE_TWO/ });
+    like(errors(), qr/\[error\].*the environment variable `T_STATE_TWO` is not set/, 'one that is new');
+    is($_->{status}, 200, 'each worker goes on') for each_worker('/', headers => $token);
+    ok(reload(), 'a reload');
+    ok(edit('name: again', 'name: two', $names->('two')), 'hands it on, too');
+}
+--- no_error_log
+[alert]
+[emerg]

@@ -251,7 +251,7 @@ fn writes_are_revisions_and_go_on_from_there() {
     assert!(text.contains("$env://SECRET") && !text.contains(support::SECRET));
     let mode = fs::metadata(scratch.revision(2)).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    drop((office, worker));
+    drop((worker, office));
 
     let mut next = Office::open(&scratch, 8 << 20);
     assert_eq!(next.revision(), 2);
@@ -344,6 +344,107 @@ fn whatever_is_asked_is_answered() {
             }
         }
     }
+}
+
+#[test]
+fn a_drained_node_gets_nothing_whatever_the_algorithm() {
+    for algorithm in ["adaptive", "round_robin", "least_conn", "p2c_ewma", "random", "hash"] {
+        let scratch = Scratch::new(algorithm);
+        let hash = if algorithm == "hash" { ", hash_on: [ip]" } else { "" };
+        let text = format!(
+            "version: 1\nupstreams: [{{name: u, algorithm: {algorithm}{hash}, nodes: [{{host: 127.0.0.1, port: 1}}, \
+             {{host: 127.0.0.1, port: 2, weight: 2}}, {{host: '::1', port: 3}}]}}]\nroutes: [{{name: r, paths: ['/*'], \
+             upstream: u}}]\n"
+        );
+        fs::write(scratch.0.join("seed.yaml"), text).unwrap();
+        let mut office = Office::open(&scratch, 8 << 20);
+        let mut worker = office.worker();
+        let seen = |worker: &mut Worker| {
+            let mut names = Vec::new();
+            for client in 0..60 {
+                let mut ticket = gateway::gateway::Ticket::new();
+                let entry = gateway::gateway::Entry::First;
+                let decision = worker.access(&Fake::get("/").client(client), entry, at(1.0), &mut ticket);
+                assert_eq!(decision, Decision::Forward);
+                names.push(worker.pick(&mut ticket, at(1.0), |peer| peer.name.to_owned()).unwrap());
+                worker.complete(&mut ticket, &gateway::gateway::Outcome { status: 200, ..Default::default() }, at(1.0));
+            }
+            names.sort();
+            names.dedup();
+            names
+        };
+        assert_eq!(seen(&mut worker).len(), 3, "{algorithm}");
+        for node in ["127.0.0.1:2", "[::1]:3"] {
+            let path = format!("/v1/upstreams/u/nodes/{node}");
+            let answer = office.ask(&call("PATCH", &path, r#"{"drain": true}"#));
+            assert_eq!(answer.status, 200, "{answer:?}");
+            assert!(!seen(&mut worker).contains(&node.to_owned()), "{algorithm}: {node}");
+        }
+        assert_eq!(seen(&mut worker), ["127.0.0.1:1"], "{algorithm}");
+        // Another document, another leader: drained still.
+        let put = office.ask(&call("PUT", "/v1/routes/other", r#"{"paths": ["/o"], "upstream": "u"}"#));
+        assert_eq!(put.status, 201);
+        assert_eq!(seen(&mut worker), ["127.0.0.1:1"], "{algorithm}");
+        drop((worker, office));
+        let mut next = Office::open(&scratch, 8 << 20);
+        let mut worker = next.worker();
+        assert_eq!(seen(&mut worker), ["127.0.0.1:1"], "{algorithm}");
+        for node in ["127.0.0.1%3A2", "%5B::1%5D:3"] {
+            assert_eq!(next.ask(&call("DELETE", &format!("/v1/overlays/nodes%2Fu%2F{node}"), "")).status, 200);
+        }
+        assert_eq!(seen(&mut worker).len(), 3, "{algorithm}");
+    }
+}
+
+#[test]
+fn an_overlay_that_cannot_be_saved_does_not_count() {
+    let scratch = Scratch::new("unsaved");
+    let mut office = Office::open(&scratch, 8 << 20);
+    let mut worker = office.worker();
+    let (state, parked) = (scratch.0.join("state"), scratch.0.join("parked"));
+    fs::rename(&state, &parked).unwrap();
+    assert_eq!(code(&office.ask(&call("POST", "/v1/bans", r#"{"cidr": "192.0.2.7"}"#))), "500 admin.storage");
+    fs::rename(&parked, &state).unwrap();
+    let asked = call("POST", "/v1/explain", r#"{"url": "/x", "client": "192.0.2.7"}"#);
+    let site = office.desk.site().clone();
+    assert_eq!(value(&admin::here(&asked, &site, &mut worker, at(1.0)).unwrap())["decision"], "forward");
+    assert_eq!(value(&office.ask(&call("GET", "/v1/overlays", "")))["total"], 0);
+}
+
+#[test]
+fn bans_of_both_kinds_are_told_apart() {
+    let scratch = Scratch::new("bans");
+    let mut office = Office::open(&scratch, 8 << 20);
+    let before = value(&office.ask(&call("GET", "/v1/config", "")));
+    let tree = |office: &Office| config::to_value(&office.leader.sight().unwrap().document().unwrap());
+    let whole = tree(&office);
+    for cidr in ["192.0.2.7", "198.51.100.0/25"] {
+        let answer = office.ask(&call("POST", "/v1/bans", &json!({"cidr": cidr, "ttl": "1h"}).to_string()));
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    assert_eq!((value(&office.ask(&call("GET", "/v1/config", ""))), tree(&office)), (before, whole.clone()));
+    // Without any of the document's own.
+    for ban in ["198.51.100.0%2F24", "::%2F0"] {
+        assert_eq!(office.ask(&call("DELETE", &format!("/v1/bans/{ban}"), "")).status, 200);
+    }
+    assert_eq!(tree(&office)["bans"], Value::Null);
+    assert_eq!(office.leader.sight().unwrap().count(Collection::Bans), 0);
+    let mut worker = office.worker();
+    let site = office.desk.site().clone();
+    let mut verdict = |client: &str| {
+        let asked = json!({"url": "/x", "client": client}).to_string();
+        value(&admin::here(&call("POST", "/v1/explain", &asked), &site, &mut worker, at(1.0)).unwrap())["decision"]
+            .clone()
+    };
+    assert_eq!(
+        [verdict("198.51.100.1"), verdict("198.51.100.200"), verdict("192.0.2.7")],
+        ["refuse", "forward", "refuse"]
+    );
+    for id in ["bans%2F192.0.2.7", "bans%2F198.51.100.0%2F25"] {
+        assert_eq!(office.ask(&call("DELETE", &format!("/v1/overlays/{id}"), "")).status, 200);
+    }
+    assert_eq!([verdict("198.51.100.1"), verdict("192.0.2.7")], ["forward", "forward"]);
+    office.leader.check().unwrap();
 }
 
 /// `cargo test --release --test admin -- --ignored --nocapture`.

@@ -13,7 +13,7 @@ use gateway::config::Document;
 use gateway::gateway::{
     self as pipeline, CarryError, DOCUMENT_MAX, LAST_GOOD, Leader, PublishError, Published, Standing,
 };
-use gateway::state::{FileRegion, Folder, Found, Identity, Region, SharedRegion};
+use gateway::state::{FileRegion, Folder, Found, Identity, Region, SharedRegion, give_back};
 use gateway::types::Now;
 use nginx_sys::{
     ngx_conf_t, ngx_cycle_t, ngx_int_t, ngx_log_t, ngx_shared_memory_add, ngx_shm_zone_t, ngx_slab_alloc,
@@ -115,13 +115,22 @@ fn prepare(zone: *mut ngx_shm_zone_t, reload: bool, main: &MainConf, log: *mut n
         open(main, log)?
     };
     let done = match Leader::take(region, Identity::current()) {
-        Ok(Some(mut leader)) => publish(&mut leader, main, taken.document.as_ref(), workers, from, log),
+        Ok(Some(mut leader)) => {
+            if let Some(folder) = main.folder() {
+                match gateway::admin::read_overlays(&folder, process::now()) {
+                    Ok(overlays) => leader.lay(overlays),
+                    Err(text) => raw::log(Level::Error, log, &text),
+                }
+            }
+            publish(&mut leader, main, taken.document.as_ref(), workers, from, log)
+        }
         // The process that leads the running gateway watches the same document and applies it.
         Ok(None) => Ok(()),
         Err(error) => Err(format!("the region cannot be recovered: {error}")),
     };
     // What is live stands in the region: the workers that are forked now need no copy of the secrets on their heaps.
     taken.document = None;
+    give_back();
     done?;
     if let Some(mut file) = file.take() {
         file.install().map_err(|error| format!("{}: {error}", conf::shown(main.zone_file)))?;

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use super::answer::{Answer, Problem, entry, etag, matches};
 use super::merge::merge;
+use super::overlays::Sheet;
 use super::reads::{self, file_mode, is_document_write, missing, page, shown};
 use super::revisions::{Revision, Revisions};
 use super::source::{Source, Undo};
@@ -22,6 +23,7 @@ use super::table::{self, Found, Op};
 use super::{Call, Mode};
 use crate::config::{self, Change, Checked, Collection, Document, HIDDEN, Secrets, rfc3339};
 use crate::gateway::{Event, Leader, Published, Severity, read_text};
+use crate::state::Folder;
 use crate::types::{Now, SECOND};
 
 /// The most calls of a batch.
@@ -46,6 +48,8 @@ pub struct Desk {
     secrets: Box<dyn Secrets>,
     /// In api mode, once it has begun.
     held: Option<Held>,
+    /// What is laid over the document.
+    pub(super) sheet: Sheet,
 }
 
 /// What api mode holds.
@@ -80,7 +84,7 @@ impl Desk {
     /// A desk that has not begun.
     #[must_use]
     pub fn new(site: Site, secrets: Box<dyn Secrets>) -> Self {
-        Self { site, secrets, held: None }
+        Self { site, secrets, held: None, sheet: Sheet::default() }
     }
 
     /// What nginx.conf says.
@@ -92,6 +96,11 @@ impl Desk {
     /// Takes the policy up where the last leader left it: in file mode the file is followed, in api mode the last
     /// revision is made live; the first one is the document that nginx.conf names.
     pub fn begin(&mut self, leader: &mut Leader, now: Now, log: &mut dyn FnMut(Event)) {
+        match Sheet::read(&Folder::new(&self.site.state), now) {
+            Ok(sheet) => self.sheet = sheet,
+            Err(text) => log(Event { severity: Severity::Error, text }),
+        }
+        leader.lay(self.sheet.overlays());
         if self.site.mode == Mode::File {
             leader.watch(&self.site.document);
             return;
@@ -193,6 +202,14 @@ impl Desk {
             Op::Batch => self.batch(call, leader, now, log),
             Op::Revisions | Op::Revision | Op::Diff => self.revisions(found),
             Op::Rollback => self.rollback(call, found, leader, now, log),
+            Op::Overlays
+            | Op::EndOverlay
+            | Op::PatchNode
+            | Op::PutBreaker
+            | Op::PutCanary
+            | Op::EndCanary
+            | Op::PostBan
+            | Op::Purge => self.lay(call, found, leader, now),
             _ => {
                 let sight = leader.sight().ok_or_else(|| Problem::Internal.because("no document is live"))?;
                 Ok(reads::read(call, found, &self.site, &sight, leader.secret(), now))

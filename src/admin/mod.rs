@@ -19,7 +19,9 @@
 mod answer;
 mod audit;
 mod desk;
+mod lay;
 mod merge;
+mod overlays;
 mod reads;
 mod revisions;
 mod sent;
@@ -31,6 +33,7 @@ pub use answer::{Answer, Problem};
 pub use audit::{line, refused};
 pub use desk::{Desk, Site};
 pub use merge::merge;
+pub use overlays::read_overlays;
 pub use reads::here;
 pub use revisions::{Last, last_document};
 pub use sent::Sent;

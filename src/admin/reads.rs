@@ -74,6 +74,20 @@ pub(super) fn read(call: &Call, found: &Found, site: &Site, sight: &Sight<'_>, s
             Some(breaker) => Answer::json(200, &breaker),
             None => Problem::NotFound.because(format!("there is no upstream \"{name}\" with a breaker")),
         },
+        Op::Canary => match sight.canary(name) {
+            Some(canary) => Answer::json(
+                200,
+                &json!({
+                    "route": canary.route,
+                    "candidate": canary.candidate,
+                    "phase": format!("{:?}", canary.phase).to_lowercase(),
+                    "percent": f64::from(canary.share) / 100.0,
+                    "step": canary.step,
+                    "rollbacks": canary.rollbacks,
+                }),
+            ),
+            None => Problem::NotFound.because(format!("there is no route \"{name}\" with a canary")),
+        },
         Op::Nodes => match sight.nodes(name, now) {
             Some(nodes) => Answer::json(200, &nodes),
             None => Problem::NotFound.because(format!("there is no upstream \"{name}\"")),

@@ -43,6 +43,24 @@ pub enum Op {
     Diff,
     /// Makes one of them live again.
     Rollback,
+    /// What is laid over the document.
+    Overlays,
+    /// Ends one of them.
+    EndOverlay,
+    /// Drains a node, or gives it another weight.
+    PatchNode,
+    /// Forces a breaker.
+    PutBreaker,
+    /// How a canary stands.
+    Canary,
+    /// Holds a canary where it is told to.
+    PutCanary,
+    /// Has the document's word on a canary count again.
+    EndCanary,
+    /// Refuses addresses for a while.
+    PostBan,
+    /// Has nothing be answered any more of what was kept.
+    Purge,
 }
 
 /// Who answers.
@@ -124,6 +142,27 @@ pub static TABLE: &[Endpoint] = &[
     reads("/v1/revisions/{revision}", Op::Revision, Place::Leader, "One revision"),
     reads("/v1/revisions/{revision}/diff/{other}", Op::Diff, Place::Leader, "What differs between two revisions"),
     writes("POST", "/v1/revisions/{revision}/rollback", Op::Rollback, NONE, "Make a revision live again"),
+    reads("/v1/overlays", Op::Overlays, Place::Leader, "What is laid over the document"),
+    writes("DELETE", "/v1/overlays/{id}", Op::EndOverlay, NONE, "End an overlay"),
+    writes("PUT", "/v1/breakers/{upstream}", Op::PutBreaker, JSON, "Force a breaker: `open`, `closed`, `auto`"),
+    writes("POST", "/v1/bans", Op::PostBan, JSON, "Refuse addresses, for a while or until it is lifted"),
+    writes("POST", "/v1/cache/purge", Op::Purge, JSON, "Forget what was cached for a route, a tag, a path, or all"),
+    reads("/v1/routes/{name}/canary", Op::Canary, Place::Here, "How a canary stands"),
+    writes(
+        "PUT",
+        "/v1/routes/{name}/canary",
+        Op::PutCanary,
+        JSON,
+        "Give a canary a share, pause, resume, promote, roll back",
+    ),
+    writes("DELETE", "/v1/routes/{name}/canary", Op::EndCanary, NONE, "Let the document decide on a canary again"),
+    writes(
+        "PATCH",
+        "/v1/upstreams/{name}/nodes/{node}",
+        Op::PatchNode,
+        PATCH,
+        "Drain a node, or give it another weight",
+    ),
     reads("/v1/upstreams/{name}/nodes", Op::Nodes, Place::Here, "The nodes of an upstream and how each one does"),
     reads("/v1/{collection}", Op::List, Place::Source, "A page of the resources of one kind"),
     reads("/v1/{collection}/{name}", Op::Get, Place::Source, "One resource"),

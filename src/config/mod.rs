@@ -46,7 +46,7 @@ pub use document::{
     Canary, Consumer, Document, Fallback, HostHeader, Labels, Mirror, PathPolicy, Permissions, Protocols, Role, Route,
     Sources, Upstream, Variant,
 };
-pub use lists::{LIST_MAX, ban_range, time};
+pub use lists::{LIST_MAX, ban_range, ranges, time};
 pub use problem::{Errors, Problem};
 pub use redact::{HIDDEN, redact, redact_resource, restore_document, restore_resource};
 pub use route::{EVENTS_MAX, LIMITS_MAX};

@@ -7,12 +7,13 @@ use rkyv::Portable;
 use rkyv::api::high::HighDeserializer;
 use rkyv::rancor::Error;
 
-use super::object::{ApiKey, ArchivedAddresses, BANS, Canary, Consumer, Fallback, Role, Route, Upstream, Variant};
+use super::object::{ApiKey, ArchivedAddresses, Canary, Consumer, Fallback, Role, Route, Upstream, Variant};
+use super::publish::written_bans;
 use super::route::parameters;
 use crate::auth::Auth;
 use crate::config::{self, Collection, Document, HostHeader, PathPolicy, Protocols, Sources};
 use crate::limiter::Limiter;
-use crate::lists::{Bans, List, Set};
+use crate::lists::{List, Set};
 use crate::state::{Blob, Tree};
 use crate::types::{ArchivedId, Id, Object};
 
@@ -56,9 +57,7 @@ pub fn dump(tree: &Tree<'_>) -> Result<Document, DumpError> {
     for list in tree.each::<Set>() {
         document.lists.push(read_list(&list));
     }
-    if let Some(bans) = tree.named::<Bans>(BANS) {
-        document.bans = bans.bans().collect();
-    }
+    document.bans = written_bans(tree);
     for route in tree.each::<Route>() {
         document.routes.push(read_route(tree, &route)?);
     }
@@ -82,10 +81,8 @@ pub fn dump_one(tree: &Tree<'_>, collection: Collection, name: &str) -> Result<O
         Collection::Routes => tree.named::<Route>(name).map(|blob| blob.id()),
         Collection::Lists => tree.named::<Set>(name).map(|blob| blob.id()),
         Collection::Bans => {
-            let bans = tree.named::<Bans>(BANS);
             let asked = config::ban_range(name);
-            let bans = bans.iter().flat_map(|bans| bans.bans().collect::<Vec<_>>());
-            document.bans = bans.filter(|ban| asked.contains(&ban.range)).collect();
+            document.bans = written_bans(tree).into_iter().filter(|ban| asked.contains(&ban.range)).collect();
             return Ok((!document.bans.is_empty()).then_some(document));
         }
     };
@@ -109,7 +106,7 @@ pub fn dump_page(
 ) -> Result<(Vec<Document>, Option<u32>), DumpError> {
     let mut page = Vec::new();
     if collection == Collection::Bans {
-        let bans: Vec<_> = tree.named::<Bans>(BANS).iter().flat_map(|bans| bans.bans().collect::<Vec<_>>()).collect();
+        let bans = written_bans(tree);
         let rest = bans.get(from as usize..).unwrap_or_default();
         for ban in rest.iter().take(most) {
             page.push(Document { bans: vec![ban.clone()], ..empty() });
@@ -160,7 +157,7 @@ pub fn count(tree: &Tree<'_>, collection: Collection) -> usize {
         Collection::Upstreams => named(Upstream::KIND),
         Collection::Routes => named(Route::KIND),
         Collection::Lists => named(Set::KIND),
-        Collection::Bans => tree.named::<Bans>(BANS).map_or(0, |bans| bans.bans().count()),
+        Collection::Bans => written_bans(tree).len(),
     }
 }
 

@@ -12,8 +12,9 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::ejection::Ejections;
 use super::key_sets::KeySets;
 use super::object::Upstream;
+use super::overlay::Overlays;
 use super::promote::Promotions;
-use super::publish::{PublishError, Published, publish};
+use super::publish::{PublishError, Published, publish_over};
 use super::revoke::Lists;
 use super::worker::inherit;
 use crate::balancer::{PickTable, Seat};
@@ -23,7 +24,7 @@ use crate::state::tables::nonce::Nonces;
 use crate::state::tables::peers::Peers;
 use crate::state::tables::rate::RateTable;
 use crate::state::tables::shards::Shard;
-use crate::state::{Corrupt, Folder, Identity, Reader, Region, Stats, Writer};
+use crate::state::{Corrupt, Folder, Identity, Reader, Region, Stats, Writer, give_back};
 use crate::types::{Now, SECOND};
 
 /// The largest document that is read, bytes.
@@ -114,11 +115,12 @@ pub enum Severity {
 pub struct Leader {
     region: Region,
     identity: Identity,
-    writer: Writer,
+    pub(super) writer: Writer,
     /// A reader of its own, for the pick tables; without one they wait for the next tick.
     reader: Option<Reader>,
     watch: Option<Watch>,
     folder: Option<Folder>,
+    pub(super) overlays: Overlays,
     revoked: Lists,
     /// The generation whose lists are followed.
     followed: u32,
@@ -157,6 +159,7 @@ impl Leader {
             reader,
             watch: None,
             folder: None,
+            overlays: Overlays::default(),
             revoked: Lists::default(),
             followed: 0,
             key_sets: KeySets::default(),
@@ -189,7 +192,8 @@ impl Leader {
         if let Some(born) = self.region.counters().get(counter::BORN) {
             let _ = born.compare_exchange(0, now.mono.max(1), Relaxed, Relaxed);
         }
-        let done = publish(self.region, &mut self.writer, document, now)?;
+        let done = publish_over(self.region, &mut self.writer, document, &self.overlays, now)?;
+        self.settle_overlays();
         standing.note(&self.region);
         if done.written + done.removed > 0
             && let Some(changed) = self.region.counters().get(counter::CHANGED)
@@ -287,7 +291,9 @@ impl Leader {
     pub fn tick(&mut self, now: Now, log: &mut dyn FnMut(Event)) {
         self.region.stamp(now);
         if let Some(mut watch) = self.watch.take() {
-            self.look(&mut watch, now, log);
+            if self.look(&mut watch, now, log) {
+                give_back();
+            }
             self.watch = Some(watch);
         }
         self.follow(now, log);
@@ -362,9 +368,10 @@ impl Leader {
         }
     }
 
-    fn look(&mut self, watch: &mut Watch, now: Now, log: &mut dyn FnMut(Event)) {
+    /// Takes a version of the document that is there and was not taken yet; whether there was one.
+    fn look(&mut self, watch: &mut Watch, now: Now, log: &mut dyn FnMut(Event)) -> bool {
         let name = watch.path.display().to_string();
-        let Some((stamp, read)) = watch.look() else { return };
+        let Some((stamp, read)) = watch.look() else { return false };
         let lines = match read {
             Ok(text) => match parse(&text, &name, &SystemSecrets) {
                 Ok(checked) => match self.publish(&checked.document, now) {
@@ -381,7 +388,7 @@ impl Leader {
                             );
                             log(Event { severity: Severity::Notice, text });
                         }
-                        return;
+                        return true;
                     }
                     // A worker is still in an old generation: what it keeps will be free, so the same text is tried
                     // again.
@@ -390,7 +397,7 @@ impl Leader {
                             let text = format!("{name}: {error}; it is tried again");
                             log(Event { severity: Severity::Warning, text });
                         }
-                        return;
+                        return true;
                     }
                     Err(error) => vec![format!("{name}: {error}")],
                 },
@@ -410,6 +417,7 @@ impl Leader {
         for text in lines {
             log(Event { severity: Severity::Error, text });
         }
+        true
     }
 
     /// Keeps a document that went live, for a start at which there is no good one. As it was read: references to secrets

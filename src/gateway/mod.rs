@@ -30,6 +30,7 @@ mod lines;
 mod log;
 mod metrics;
 mod object;
+mod overlay;
 mod overload;
 mod pick;
 mod promote;
@@ -55,6 +56,7 @@ pub use leader::{
     read_document_with, read_text,
 };
 pub use object::{ArchivedPeerEntry, ArchivedRoute, ArchivedUpstream, PeerEntry, Route, Upstream};
+pub use overlay::{Overlay, Overlays, node_name};
 pub use pick::{Peer, TryEnd};
 pub use promote::{CanaryCommand, CanaryError, CanaryStatus};
 pub use publish::{PublishError, Published, publish};

@@ -304,6 +304,8 @@ pub const SETTINGS: &str = "settings";
 
 /// The name under which [`Bans`] are stored; there is no such object where nobody is banned.
 pub const BANS: &str = "bans";
+/// … and of those that the document says, where more are laid over it.
+pub const WRITTEN_BANS: &str = "bans/written";
 
 impl Object for Route {
     const KIND: Kind = Kind::Route;

@@ -215,27 +215,7 @@ impl Worker {
     /// There is nothing to do it to.
     pub fn canary(&mut self, route: &str, command: CanaryCommand) -> Result<CanaryStatus, CanaryError> {
         let view = self.reader.enter().ok_or(CanaryError::NoRoute)?;
-        let route = view.named::<Route>(route).ok_or(CanaryError::NoRoute)?;
-        let canary = route.get().canary.as_ref().ok_or(CanaryError::NoCanary)?;
-        let word = live_words(&route).and_then(<[_]>::first).ok_or(CanaryError::NoCanary)?;
-        let plan = plan(canary);
-        let promote = plan.as_ref().ok_or(CanaryError::NoPromotion);
-        let mut old = word.load(Acquire);
-        loop {
-            let state = State::of(old);
-            let next = match command {
-                CanaryCommand::Set(share) => state.set(share),
-                CanaryCommand::Pause => promote.map(|_| state.pause())?,
-                CanaryCommand::Resume => state.resume(promote?),
-                CanaryCommand::Abort => state.abort(),
-                CanaryCommand::Release => State::begin(plan.as_ref()),
-            };
-            match word.compare_exchange(old, next.word(), AcqRel, Acquire) {
-                Ok(_) => break,
-                Err(other) => old = other,
-            }
-        }
-        status(&route).ok_or(CanaryError::NoCanary)
+        self::command(&view, route, command)
     }
 
     /// How each canary stands, in the order of routes' places in the tree.
@@ -245,7 +225,32 @@ impl Worker {
     }
 }
 
-fn status(route: &Blob<'_, Route>) -> Option<CanaryStatus> {
+/// Does `command` to the canary of the route called `route`.
+pub(super) fn command(view: &View<'_>, route: &str, command: CanaryCommand) -> Result<CanaryStatus, CanaryError> {
+    let route = view.named::<Route>(route).ok_or(CanaryError::NoRoute)?;
+    let canary = route.get().canary.as_ref().ok_or(CanaryError::NoCanary)?;
+    let word = live_words(&route).and_then(<[_]>::first).ok_or(CanaryError::NoCanary)?;
+    let plan = plan(canary);
+    let promote = plan.as_ref().ok_or(CanaryError::NoPromotion);
+    let mut old = word.load(Acquire);
+    loop {
+        let state = State::of(old);
+        let next = match command {
+            CanaryCommand::Set(share) => state.set(share),
+            CanaryCommand::Pause => promote.map(|_| state.pause())?,
+            CanaryCommand::Resume => state.resume(promote?),
+            CanaryCommand::Abort => state.abort(),
+            CanaryCommand::Release => State::begin(plan.as_ref()),
+        };
+        match word.compare_exchange(old, next.word(), AcqRel, Acquire) {
+            Ok(_) => break,
+            Err(other) => old = other,
+        }
+    }
+    status(&route).ok_or(CanaryError::NoCanary)
+}
+
+pub(super) fn status(route: &Blob<'_, Route>) -> Option<CanaryStatus> {
     let canary = route.get().canary.as_ref()?;
     let candidate = canary.variants.last()?;
     let word = live_words(route)?.first()?.load(Relaxed);

@@ -10,8 +10,9 @@ use siphasher::sip::SipHasher13;
 
 use super::object::{
     Addresses, ApiKey, BANS, CacheTag, Cached, Canary, Consumer, Fallback, InFlight, LoadPlace, PATHS, PeerEntry, Role,
-    Route, SETTINGS, Settings, Upstream, Variant,
+    Route, SETTINGS, Settings, Upstream, Variant, WRITTEN_BANS,
 };
+use super::overlay::Overlays;
 use super::{key_sets, promote};
 use crate::auth::{Grants, Requirement};
 use crate::balancer::{self, Member, PickTable, Policy, Seat, Tls, asked_name};
@@ -19,14 +20,14 @@ use crate::cache::BUCKETS;
 use crate::canary::key_of;
 use crate::config::{self, Document, HostHeader, LIMITS_MAX, PathPolicy, Sources};
 use crate::limiter::KeyPart;
-use crate::lists::{Bans, Set};
+use crate::lists::{Ban, Bans, Set};
 use crate::overload::{Mode, Overload};
 use crate::state::tables::breaker;
 use crate::state::tables::peers::Peers;
 use crate::state::tables::places::Places;
 use crate::state::tables::slot::Slots;
 use crate::state::tables::upstreams::Upstreams;
-use crate::state::{Full, HeapRegion, Identity, Refusal, Region, Transaction, Writer};
+use crate::state::{Full, HeapRegion, Identity, Refusal, Region, Transaction, Tree, Writer};
 use crate::types::{Id, Kind, Methods, Now, Object};
 
 /// What the words beside routes and tags mean; another meaning would be another number.
@@ -122,9 +123,20 @@ pub struct Published {
 /// # Errors
 /// What is wrong, and for a zone that is too small the size of one that would do; the live policy is untouched.
 pub fn publish(region: Region, writer: &mut Writer, document: &Document, now: Now) -> Result<Published, PublishError> {
-    match change(region, writer, document, now) {
+    publish_over(region, writer, document, &Overlays::default(), now)
+}
+
+/// The same with `overlays` laid over the document.
+pub(super) fn publish_over(
+    region: Region,
+    writer: &mut Writer,
+    document: &Document,
+    overlays: &Overlays,
+    now: Now,
+) -> Result<Published, PublishError> {
+    match change(region, writer, document, overlays, now) {
         Err(why) if why.is_about_room() => {
-            let (zone, would_do) = (region.size(), size_for(region.size(), document, now));
+            let (zone, would_do) = (region.size(), size_for(region.size(), document, overlays, now));
             Err(PublishError::TooSmall { why: Box::new(why), zone, would_do })
         }
         done => done,
@@ -135,14 +147,14 @@ pub fn publish(region: Region, writer: &mut Writer, document: &Document, now: No
 ///
 /// A trial is the only honest answer: tables and tree share a zone in fixed parts, and which of them is full first
 /// hangs on the document. Nothing of the trial's memory is used but what the document takes.
-fn size_for(size: usize, document: &Document, now: Now) -> usize {
+fn size_for(size: usize, document: &Document, overlays: &Overlays, now: Now) -> usize {
     let mut size = size;
     while size < SIZE_MAX {
         // At least a third more each time, in whole megabytes.
         size = (size + size / 3 + 1).next_multiple_of(1 << 20);
         let Ok(heap) = HeapRegion::new(size, [0; 2]) else { return 0 };
         let Ok(Some(mut writer)) = Writer::take(heap.region(), Identity::current()) else { return 0 };
-        match change(heap.region(), &mut writer, document, now) {
+        match change(heap.region(), &mut writer, document, overlays, now) {
             Ok(_) => return size,
             Err(error) if error.is_about_room() => {}
             Err(_) => return 0,
@@ -151,17 +163,68 @@ fn size_for(size: usize, document: &Document, now: Now) -> usize {
     0
 }
 
-fn change(region: Region, writer: &mut Writer, document: &Document, now: Now) -> Result<Published, PublishError> {
-    let mut edit = Edit { region, txn: writer.begin(), written: 0, warnings: Vec::new() };
+/// Writes one upstream of the live document anew, with what is laid over it.
+pub(super) fn publish_upstream(
+    region: Region,
+    writer: &mut Writer,
+    upstream: &config::Upstream,
+    overlays: &Overlays,
+    now: Now,
+) -> Result<Published, PublishError> {
+    let mut edit = Edit { region, txn: writer.begin(), overlays, written: 0, warnings: Vec::new() };
+    edit.put_upstream(upstream, &mut Alive::none(), now)?;
+    Ok(edit.finish(0))
+}
+
+/// The same for the bans.
+pub(super) fn publish_bans(
+    region: Region,
+    writer: &mut Writer,
+    overlays: &Overlays,
+) -> Result<Published, PublishError> {
+    let mut edit = Edit { region, txn: writer.begin(), overlays, written: 0, warnings: Vec::new() };
+    let written = written_bans(&edit.txn.view());
+    let kept = edit.put_bans(&written)?;
+    let gone: Vec<&str> = [BANS, WRITTEN_BANS]
+        .into_iter()
+        .filter(|name| !kept.contains(name) && edit.txn.view().id_of(Kind::Bans, name).is_some())
+        .collect();
+    for name in &gone {
+        edit.txn.remove(Kind::Bans, name)?;
+    }
+    Ok(edit.finish(gone.len()))
+}
+
+/// The bans of the document, as the tree has them.
+pub(super) fn written_bans(tree: &Tree<'_>) -> Vec<Ban> {
+    let bans = tree.named::<Bans>(WRITTEN_BANS).or_else(|| tree.named::<Bans>(BANS));
+    bans.iter().flat_map(|bans| bans.bans().collect::<Vec<_>>()).collect()
+}
+
+/// The objects that bans are: what counts, and beside it the document's own where there is more.
+fn bans_kept(document: &Document, overlays: &Overlays) -> Vec<&'static str> {
+    match (document.bans.is_empty(), overlays.bans().is_empty()) {
+        (true, true) => Vec::new(),
+        (false, true) => vec![BANS],
+        (_, false) => vec![BANS, WRITTEN_BANS],
+    }
+}
+
+fn change(
+    region: Region,
+    writer: &mut Writer,
+    document: &Document,
+    overlays: &Overlays,
+    now: Now,
+) -> Result<Published, PublishError> {
+    let mut edit = Edit { region, txn: writer.begin(), overlays, written: 0, warnings: Vec::new() };
     let alive = edit.apply(document, now)?;
     let removed = edit.remove_missing(document)?;
-    let Edit { txn, written, warnings, .. } = edit;
-    if written == 0 && removed == 0 && region.generation() != 0 {
-        return Ok(Published { generation: region.generation(), warnings, ..Published::default() });
+    let done = edit.finish(removed);
+    if done.written + done.removed > 0 {
+        alive.sweep(region, now);
     }
-    let generation = txn.commit();
-    alive.sweep(region, now);
-    Ok(Published { generation, written, removed, warnings })
+    Ok(done)
 }
 
 /// Tells the keys of upstreams among the places from those of routes.
@@ -170,6 +233,7 @@ const LOAD: u64 = 1 << 31;
 struct Edit<'w> {
     region: Region,
     txn: Transaction<'w>,
+    overlays: &'w Overlays,
     written: usize,
     warnings: Vec<String>,
 }
@@ -183,6 +247,10 @@ struct Alive {
 }
 
 impl Alive {
+    fn none() -> Self {
+        Self { peers: HashSet::new(), breakers: HashSet::new(), upstreams: HashSet::new(), places: HashSet::new() }
+    }
+
     /// Frees the slots of what is gone. Whoever still has one in flight compares keys and finds another or none.
     fn sweep(&self, region: Region, now: Now) {
         Peers::new(region.peer_words()).sweep(|key| self.peers.contains(&key), now.mono);
@@ -193,13 +261,33 @@ impl Alive {
 }
 
 impl Edit<'_> {
+    /// Makes what was written live; where nothing was and `removed` is 0, the generation stays.
+    fn finish(self, removed: usize) -> Published {
+        let Self { region, txn, written, warnings, .. } = self;
+        if written == 0 && removed == 0 && region.generation() != 0 {
+            return Published { generation: region.generation(), warnings, ..Published::default() };
+        }
+        Published { generation: txn.commit(), written, removed, warnings }
+    }
+
+    /// Puts the bans of the document and those that are laid over them; the names of the objects that they are.
+    fn put_bans(&mut self, written: &[Ban]) -> Result<Vec<&'static str>, PublishError> {
+        let laid = self.overlays.bans();
+        let mut kept = Vec::new();
+        if !laid.is_empty() {
+            self.put(WRITTEN_BANS, &written, |_| Ok(Bans::new(written)))?;
+            kept.push(WRITTEN_BANS);
+        }
+        let all: Vec<Ban> = written.iter().cloned().chain(laid).collect();
+        if !all.is_empty() {
+            self.put(BANS, &all, |_| Ok(Bans::new(&all)))?;
+            kept.push(BANS);
+        }
+        Ok(kept)
+    }
+
     fn apply(&mut self, document: &Document, now: Now) -> Result<Alive, PublishError> {
-        let mut alive = Alive {
-            peers: HashSet::new(),
-            breakers: HashSet::new(),
-            upstreams: HashSet::new(),
-            places: HashSet::new(),
-        };
+        let mut alive = Alive::none();
         for role in &document.roles {
             self.put(&role.name, role, |_| Ok(Role { permissions: Grants::new(&role.permissions) }))?;
         }
@@ -230,9 +318,7 @@ impl Edit<'_> {
         for list in &document.lists {
             self.put(&list.name, list, |_| Ok(Set::new(list.ranges.iter().copied())))?;
         }
-        if !document.bans.is_empty() {
-            self.put(BANS, &document.bans, |_| Ok(Bans::new(&document.bans)))?;
-        }
+        self.put_bans(&document.bans)?;
         for upstream in &document.upstreams {
             self.put_upstream(upstream, &mut alive, now)?;
         }
@@ -347,7 +433,8 @@ impl Edit<'_> {
     /// The addresses of an upstream's nodes, each with its place in the statistics.
     fn peers(&mut self, upstream: &config::Upstream, id: Id) -> Result<Vec<PeerEntry>, PublishError> {
         let mut entries: Vec<PeerEntry> = Vec::with_capacity(upstream.nodes.len());
-        for node in &upstream.nodes {
+        let overlays = self.overlays;
+        for node in overlays.nodes(upstream).iter() {
             for address in self.resolve(upstream, node) {
                 let name = match address {
                     IpAddr::V4(address) => format!("{address}:{}", node.port),
@@ -606,7 +693,9 @@ impl Edit<'_> {
 
     fn remove_missing(&mut self, document: &Document) -> Result<usize, PublishError> {
         // Everything of the document is there by now, so where there is no more than that, nothing is to go.
-        if self.txn.view().len() == objects(document) + key_sets::kept(&self.txn.view(), document).count() {
+        if self.txn.view().len()
+            == objects(document, self.overlays) + key_sets::kept(&self.txn.view(), document).count()
+        {
             return Ok(0);
         }
         let mut removed = 0;
@@ -625,7 +714,7 @@ impl Edit<'_> {
                 Kind::ApiKey => keys(document).map(String::as_str).collect(),
                 Kind::KeySet => key_sets::kept(&self.txn.view(), document).collect(),
                 Kind::CacheTag => cache_tags(document).into_iter().collect(),
-                Kind::Bans => document.bans.first().map(|_| BANS).into_iter().collect(),
+                Kind::Bans => bans_kept(document, self.overlays).into_iter().collect(),
             };
             let gone: Vec<String> =
                 self.txn.view().names(kind).filter(|name| !kept.contains(name)).map(str::to_owned).collect();
@@ -681,9 +770,9 @@ fn cache_tags(document: &Document) -> BTreeSet<&str> {
 }
 
 /// How many objects `document` is.
-fn objects(document: &Document) -> usize {
-    let Document { auth, consumers, roles, limiters, upstreams, lists, bans, routes, .. } = document;
-    let lists = lists.len() + usize::from(!bans.is_empty());
+fn objects(document: &Document, overlays: &Overlays) -> usize {
+    let Document { auth, consumers, roles, limiters, upstreams, lists, routes, .. } = document;
+    let lists = lists.len() + bans_kept(document, overlays).len();
     let routes = routes.iter().filter(|route| route.enabled).count();
     1 + auth.len()
         + cache_tags(document).len()

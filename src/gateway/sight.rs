@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use super::dump::{self, DumpError};
 use super::leader::{Leader, counter};
 use super::object::{ArchivedPeerEntry, Upstream};
+use super::promote::{self, CanaryStatus};
 use super::worker::{Worker, breaker_state};
 use crate::balancer::Standing;
 use crate::breaker::State;
@@ -74,6 +75,23 @@ impl Sight<'_> {
     /// What cannot be read back.
     pub fn document(&self) -> Result<Document, DumpError> {
         dump::dump(&self.view.tree())
+    }
+
+    /// One object of the document, as a document of its own.
+    pub(super) fn one(&self, collection: Collection, name: &str) -> Result<Option<Document>, DumpError> {
+        dump::dump_one(&self.view.tree(), collection, name)
+    }
+
+    /// The upstream `name` as the document says it; `None` where there is none.
+    #[must_use]
+    pub fn upstream(&self, name: &str) -> Option<config::Upstream> {
+        self.one(Collection::Upstreams, name).ok().flatten()?.upstreams.pop()
+    }
+
+    /// How the canary of the route `name` stands; `None` where there is no such route, or it has none.
+    #[must_use]
+    pub fn canary(&self, name: &str) -> Option<CanaryStatus> {
+        promote::status(&self.view.named(name)?)
     }
 
     /// One resource; `None` where there is none of that name.

@@ -23,6 +23,7 @@ pub mod epoch;
 pub mod file;
 mod folder;
 mod hash;
+mod heap;
 pub mod identity;
 mod key;
 pub mod mark;
@@ -37,6 +38,7 @@ pub mod write;
 
 pub use file::{FileError, FileRegion, Found};
 pub use folder::Folder;
+pub use heap::give_back;
 pub use identity::Identity;
 pub use mark::Corrupt;
 pub use mem::{Region, RegionError};
