@@ -397,6 +397,81 @@ fn a_drained_node_gets_nothing_whatever_the_algorithm() {
 }
 
 #[test]
+fn tokens_are_revoked_by_hand() {
+    let scratch = Scratch::new("revoked");
+    let mut office = Office::open(&scratch, 8 << 20);
+    let mut worker = office.worker();
+    let key = jsonwebtoken::EncodingKey::from_secret(support::SECRET.as_bytes());
+    let token = |sub: &str, jti: &str| {
+        let claims = json!({"iss": "https://a", "aud": "api", "sub": sub, "jti": jti, "iat": 1_700_000_000, "exp": 4_000_000_000_u64});
+        jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).unwrap()
+    };
+    // Each from an address of its own: the document has limits.
+    let client = std::cell::Cell::new(0_u8);
+    let verdict = |worker: &mut Worker, token: &str| {
+        client.set(client.get() + 1);
+        let mut ticket = gateway::gateway::Ticket::new();
+        match worker.access(
+            &Fake::get("/own").client(client.get()).bearer(token),
+            gateway::gateway::Entry::First,
+            at(1.0),
+            &mut ticket,
+        ) {
+            Decision::Reply(reply) => reply.reason.code(),
+            _ => "forward",
+        }
+    };
+    let (anna, bert) = (token("anna", "1"), token("bert", "2"));
+    assert_eq!([verdict(&mut worker, &anna), verdict(&mut worker, &bert)], ["forward", "forward"]);
+    for (body, id, refused, other) in [
+        (json!({"jti": "1"}), "revocations%2Fjti:1", &anna, &bert),
+        (json!({"sub": "bert", "auth": "staff", "ttl": "1h"}), "revocations%2Fstaff%2Fsub:bert", &bert, &anna),
+        (json!({"sub": "bert", "before": "2026-01-01T00:00:00Z"}), "revocations%2Fsub:bert", &bert, &anna),
+        (json!({"token": anna}), "", &anna, &bert),
+    ] {
+        let answer = office.ask(&call("POST", "/v1/revocations", &body.to_string()));
+        assert_eq!(answer.status, 200, "{body}: {answer:?}");
+        assert!(!String::from_utf8_lossy(&answer.body).contains(&anna), "a token is not kept");
+        assert_eq!([verdict(&mut worker, refused), verdict(&mut worker, other)], ["auth.revoked", "forward"], "{body}");
+        // Another document, and another leader over a fresh region.
+        office.ask(&call(
+            "PATCH",
+            "/v1/routes/r",
+            &json!({"labels": {"x": body.to_string().len().to_string()}}).to_string(),
+        ));
+        let told = &mut Vec::new();
+        office.leader.tick(at(2.0), &mut |event| told.push(event.text));
+        assert_eq!(verdict(&mut worker, refused), "auth.revoked", "{body}: {told:?}");
+        let mut next = Office::open(&scratch, 8 << 20);
+        next.leader.follow(at(1.0), &mut |_| {});
+        let mut fresh = next.worker();
+        assert_eq!([verdict(&mut fresh, refused), verdict(&mut fresh, other)], ["auth.revoked", "forward"], "{body}");
+        drop(fresh);
+        let id = match id {
+            "" => value(&answer)["id"].as_str().unwrap().replace('/', "%2F"),
+            id => id.to_owned(),
+        };
+        assert_eq!(office.ask(&call("DELETE", &format!("/v1/overlays/{id}"), "")).status, 200, "{id}");
+        assert_eq!(verdict(&mut worker, refused), "forward", "{body}");
+    }
+    // Issued after: not meant.
+    let answer = office.ask(&call("POST", "/v1/revocations", r#"{"sub": "anna", "before": "2020-01-01T00:00:00Z"}"#));
+    assert_eq!((answer.status, verdict(&mut worker, &anna)), (200, "forward"));
+    for body in [
+        r#"{"jti": ""}"#,
+        r#"{"jti": "1", "sub": "a"}"#,
+        r#"{"jti": 1}"#,
+        r#"{"jti": "1", "before": "2020-01-01T00:00:00Z"}"#,
+        r#"{"sha256": "ab"}"#,
+        r#"{"ttl": "1h"}"#,
+        r#"{"jti": "1", "ttl": "1h", "until": "2100-01-01T00:00:00Z"}"#,
+    ] {
+        assert_eq!(code(&office.ask(&call("POST", "/v1/revocations", body))), "400 admin.body", "{body}");
+    }
+    assert_eq!(office.ask(&call("POST", "/v1/revocations", r#"{"jti": "1", "auth": "none"}"#)).status, 404);
+}
+
+#[test]
 fn an_overlay_that_cannot_be_saved_does_not_count() {
     let scratch = Scratch::new("unsaved");
     let mut office = Office::open(&scratch, 8 << 20);

@@ -209,6 +209,7 @@ impl Desk {
             | Op::PutCanary
             | Op::EndCanary
             | Op::PostBan
+            | Op::Revoke
             | Op::Purge => self.lay(call, found, leader, now),
             _ => {
                 let sight = leader.sight().ok_or_else(|| Problem::Internal.because("no document is live"))?;

@@ -7,11 +7,13 @@ use serde_json::{Map, Value, json};
 use super::Call;
 use super::answer::{Answer, Problem};
 use super::desk::Desk;
-use super::overlays::{Laid, OVERLAYS_MAX, forced};
+use super::overlays::{self, Laid, OVERLAYS_MAX, forced};
 use super::table::{Found, Op};
+use crate::auth::revocation::token_digest;
 use crate::balancer::Algorithm;
-use crate::config::{self, rfc3339};
-use crate::gateway::{CanaryCommand, CanaryError, Leader, Overlay, Purge, node_name};
+use crate::config::scalar::duration;
+use crate::config::{self, Collection, rfc3339};
+use crate::gateway::{ByHand, CanaryCommand, CanaryError, Leader, Overlay, Purge, node_name};
 use crate::state::Folder;
 use crate::types::{Now, SECOND};
 
@@ -84,6 +86,17 @@ impl Desk {
             }
             Op::PostBan => {
                 let overlay = ban(&fields(call, &["cidr", "ttl", "until", "reason"])?, now)?;
+                self.put_overlay(overlay, call, leader, now)
+            }
+            Op::Revoke => {
+                let known = ["jti", "sub", "sha256", "token", "auth", "before", "until", "ttl"];
+                let overlay = revocation(fields(call, &known)?, now)?;
+                if let Overlay::Revocation(ByHand { auth: Some(auth), .. }) = &overlay {
+                    let found = leader.sight().and_then(|sight| sight.resource(Collection::Auth, auth).ok().flatten());
+                    if found.is_none_or(|found| found.get("jwt").is_none()) {
+                        return Err(Problem::NotFound.because(format!("there is no `auth` \"{auth}\" with `jwt`")));
+                    }
+                }
                 self.put_overlay(overlay, call, leader, now)
             }
             _ => purge(call, leader),
@@ -197,7 +210,7 @@ fn ban(fields: &Map<String, Value>, now: Now) -> Result<Overlay, Answer> {
     let until = match (text("ttl")?, text("until")?) {
         (None, None) => 0,
         (Some(ttl), None) => {
-            let micros = config::scalar::duration(&ttl).map_err(|error| wrong(format!("`ttl` {error}")))?;
+            let micros = duration(&ttl).map_err(|error| wrong(format!("`ttl` {error}")))?;
             seconds + micros.div_ceil(SECOND).max(1)
         }
         (None, Some(until)) => config::time(&until).map_err(|error| wrong(format!("`until` {error}")))?,
@@ -208,6 +221,28 @@ fn ban(fields: &Map<String, Value>, now: Now) -> Result<Overlay, Answer> {
         return Err(wrong("`reason` has at most 1024 bytes and no control characters".to_owned()));
     }
     Ok(Overlay::Ban { cidr, until, reason })
+}
+
+/// `{jti}`, `{sub, before}`, `{sha256}` or `{token}`, with `{auth, ttl or until}`. Of a token its hash is kept.
+fn revocation(mut fields: Map<String, Value>, now: Now) -> Result<Overlay, Answer> {
+    if let Some((name, _)) = fields.iter().find(|(_, value)| !value.is_string()) {
+        return Err(Problem::Body.because(format!("`{name}` must be text")));
+    }
+    if let Some(Value::String(token)) = fields.remove("token") {
+        let digest: String = token_digest(token.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        if fields.insert("sha256".to_owned(), digest.into()).is_some() {
+            return Err(Problem::Body.because("`token` or `sha256`, not both"));
+        }
+    }
+    if let Some(Value::String(ttl)) = fields.remove("ttl") {
+        let micros = duration(&ttl).map_err(|error| Problem::Body.because(format!("`ttl` {error}")))?;
+        let until = rfc3339((now.wall / SECOND).saturating_add(micros.div_ceil(SECOND).max(1)));
+        if fields.insert("until".to_owned(), until.into()).is_some() {
+            return Err(Problem::Body.because("`ttl` or `until`, not both"));
+        }
+    }
+    let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
+    overlays::revocation(&text).map(Overlay::Revocation).map_err(|error| Problem::Body.because(error))
 }
 
 /// `{all: true}`, `{route}`, `{tag}` or `{host, path}`.

@@ -21,6 +21,7 @@ mod audit;
 mod desk;
 mod lay;
 mod merge;
+mod openapi;
 mod overlays;
 mod reads;
 mod revisions;

@@ -2,9 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::auth::revocation::{self, Revocation, Revoked};
 use crate::breaker::Forced;
 use crate::config::{self, rfc3339};
-use crate::gateway::{CanaryCommand, Overlay, Overlays};
+use crate::gateway::{ByHand, CanaryCommand, Overlay, Overlays};
 use crate::state::Folder;
 use crate::types::{Now, SECOND};
 
@@ -43,6 +44,11 @@ impl Laid {
             Overlay::Ban { cidr, .. } => format!("bans/{cidr}"),
             Overlay::Breaker { upstream, .. } => format!("breakers/{upstream}"),
             Overlay::Canary { route, .. } => format!("canaries/{route}"),
+            Overlay::Revocation(ByHand { auth, entry }) => {
+                let (kind, value) = revoked(&entry.what);
+                let scope = auth.as_deref().map_or(String::new(), |auth| format!("{auth}/"));
+                format!("revocations/{scope}{kind}:{value}")
+            }
         }
     }
 
@@ -70,6 +76,18 @@ impl Laid {
             Overlay::Breaker { upstream, forced } => {
                 put("upstream", upstream.as_str().into());
                 put("state", forced_word(*forced).into());
+            }
+            Overlay::Revocation(ByHand { auth, entry }) => {
+                if let Some(auth) = auth {
+                    put("auth", auth.as_str().into());
+                }
+                let (kind, value) = revoked(&entry.what);
+                put(kind, value.into());
+                for (name, time) in [("before", entry.what.before()), ("until", entry.until)] {
+                    if time != u32::MAX {
+                        put(name, rfc3339(time.into()).into());
+                    }
+                }
             }
             Overlay::Canary { route, command } => {
                 put("route", route.as_str().into());
@@ -106,10 +124,45 @@ impl Laid {
                     None => CanaryCommand::Set((value.get("percent")?.as_f64()? * 100.0).round() as u16),
                 },
             },
+            "revocations" => Overlay::Revocation(revocation(&text).ok()?),
             _ => return None,
         };
         Some(Self { overlay, who: text("who").unwrap_or_default(), at: text("at").unwrap_or_default() })
     }
+}
+
+/// The field that says what is revoked, and its value.
+fn revoked(what: &Revoked) -> (&'static str, String) {
+    match what {
+        Revoked::Id(id) => ("jti", id.clone()),
+        Revoked::Subject(subject, _) => ("sub", subject.clone()),
+        Revoked::Token(digest) => ("sha256", digest.iter().map(|byte| format!("{byte:02x}")).collect()),
+    }
+}
+
+/// The revocation whose fields `text` has: one of `jti`, `sub` and `sha256`, and `auth`, `before`, `until`.
+pub(super) fn revocation(text: &impl Fn(&str) -> Option<String>) -> Result<ByHand, String> {
+    let time = |name: &str| match text(name) {
+        None => Ok(u32::MAX),
+        Some(time) => match config::time(&time).map(u32::try_from) {
+            Ok(Ok(time)) => Ok(time),
+            Ok(Err(_)) => Err(format!("`{name}` is too far away")),
+            Err(error) => Err(format!("`{name}` {error}")),
+        },
+    };
+    let before = time("before")?;
+    let what = match (text("jti"), text("sub"), text("sha256")) {
+        (Some(id), None, None) if !id.is_empty() => Revoked::Id(id),
+        (None, Some(subject), None) if !subject.is_empty() => Revoked::Subject(subject, before),
+        (None, None, Some(digest)) => {
+            Revoked::Token(revocation::digest(&digest).ok_or("`sha256` must be 64 hexadecimal digits")?)
+        }
+        _ => return Err("needs one of `jti`, `sub`, `sha256` and `token`".to_owned()),
+    };
+    if before != u32::MAX && !matches!(what, Revoked::Subject(..)) {
+        return Err("`before` belongs to `sub`".to_owned());
+    }
+    Ok(ByHand { auth: text("auth"), entry: Revocation { what, until: time("until")? } })
 }
 
 /// What `open` and `closed` force.
@@ -167,10 +220,14 @@ impl Sheet {
         self.0.len() < before
     }
 
-    /// Takes off the bans whose time is over: they refuse nobody any more.
+    /// Takes off what refuses nobody any more, as its time is over.
     pub(super) fn expire(&mut self, now: Now) {
-        let over =
-            |laid: &Laid| matches!(laid.overlay, Overlay::Ban { until, .. } if until > 0 && until <= now.wall / SECOND);
+        let seconds = now.wall / SECOND;
+        let over = |laid: &Laid| match &laid.overlay {
+            Overlay::Ban { until, .. } => *until > 0 && *until <= seconds,
+            Overlay::Revocation(by_hand) => u64::from(by_hand.entry.until) <= seconds,
+            _ => false,
+        };
         self.0.retain(|laid| !over(laid));
     }
 }
@@ -182,6 +239,9 @@ mod tests {
     #[test]
     fn what_is_kept_comes_back() {
         let laid = |overlay| Laid { overlay, who: "ann".into(), at: "2027-01-01T00:00:00Z".into() };
+        let by_hand = |auth: Option<&str>, what, until| {
+            Overlay::Revocation(ByHand { auth: auth.map(str::to_owned), entry: Revocation { what, until } })
+        };
         let weight = |weight| Overlay::Weight { upstream: "u".into(), node: "[::1]:80".into(), weight };
         let all = [
             weight(0),
@@ -191,6 +251,9 @@ mod tests {
             Overlay::Canary { route: "r".into(), command: CanaryCommand::Set(1_234) },
             Overlay::Canary { route: "s".into(), command: CanaryCommand::Pause },
             Overlay::Canary { route: "t".into(), command: CanaryCommand::Abort },
+            by_hand(None, Revoked::Id("a b#".into()), u32::MAX),
+            by_hand(Some("staff"), Revoked::Subject("anna".into(), 1_800_000_000), 1_850_000_000),
+            by_hand(None, Revoked::Token([7; 32]), u32::MAX),
         ];
         let mut sheet = Sheet::default();
         all.iter().for_each(|overlay| sheet.put(laid(overlay.clone())));
@@ -201,6 +264,6 @@ mod tests {
         assert_eq!(sheet.0.len(), all.len(), "in the place of the other");
         assert!(sheet.remove("nodes/u/[::1]:80") && !sheet.remove("nodes/u/[::1]:80"));
         sheet.expire(Now { mono: 0, wall: 1_900_000_000 * SECOND });
-        assert_eq!(sheet.0.len(), all.len() - 2);
+        assert_eq!(sheet.0.len(), all.len() - 3);
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::answer::{Answer, Problem, etag, matches};
 use super::desk::Site;
 use super::table::{self, Found, Op};
-use super::{Call, Mode, Sent};
+use super::{Call, Mode, Sent, openapi};
 use crate::config::Collection;
 use crate::gateway::{Decision, Dry, Sight, Worker};
 use crate::router::path;
@@ -69,6 +69,7 @@ pub(super) fn read(call: &Call, found: &Found, site: &Site, sight: &Sight<'_>, s
             }
             Answer::json(200, &status)
         }
+        Op::OpenApi => Answer::json(200, &openapi::page()),
         Op::Breakers => Answer::json(200, &json!({"items": sight.breakers(now)})),
         Op::Breaker => match sight.breaker(name, now) {
             Some(breaker) => Answer::json(200, &breaker),

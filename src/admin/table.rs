@@ -59,8 +59,12 @@ pub enum Op {
     EndCanary,
     /// Refuses addresses for a while.
     PostBan,
+    /// Refuses tokens.
+    Revoke,
     /// Has nothing be answered any more of what was kept.
     Purge,
+    /// This table, for machines.
+    OpenApi,
 }
 
 /// Who answers.
@@ -146,6 +150,8 @@ pub static TABLE: &[Endpoint] = &[
     writes("DELETE", "/v1/overlays/{id}", Op::EndOverlay, NONE, "End an overlay"),
     writes("PUT", "/v1/breakers/{upstream}", Op::PutBreaker, JSON, "Force a breaker: `open`, `closed`, `auto`"),
     writes("POST", "/v1/bans", Op::PostBan, JSON, "Refuse addresses, for a while or until it is lifted"),
+    reads("/v1/openapi.json", Op::OpenApi, Place::Here, "This API, as OpenAPI 3.1"),
+    writes("POST", "/v1/revocations", Op::Revoke, JSON, "Refuse tokens: by `jti`, by `sub`, by their hash"),
     writes("POST", "/v1/cache/purge", Op::Purge, JSON, "Forget what was cached for a route, a tag, a path, or all"),
     reads("/v1/routes/{name}/canary", Op::Canary, Place::Here, "How a canary stands"),
     writes(

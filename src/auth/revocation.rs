@@ -38,6 +38,15 @@ impl Revoked {
         }
     }
 
+    /// Tokens that were issued before this are refused, seconds since the epoch; `u32::MAX` = whenever.
+    #[must_use]
+    pub const fn before(&self) -> u32 {
+        match self {
+            Self::Subject(_, before) => *before,
+            Self::Id(_) | Self::Token(_) => u32::MAX,
+        }
+    }
+
     /// The entry's key in the table, for tokens of the `auth` entry with id word `scope`.
     #[must_use]
     pub fn key(&self, secret: [u64; 2], scope: u64) -> u64 {
@@ -123,7 +132,9 @@ fn entry<'l>(
     Ok(Revocation { what, until: until.unwrap_or(u32::MAX) })
 }
 
-fn digest(text: &str) -> Option<[u8; 32]> {
+/// The digest that is written as 64 hexadecimal digits.
+#[must_use]
+pub fn digest(text: &str) -> Option<[u8; 32]> {
     let mut digest = [0; 32];
     if text.len() != 64 {
         return None;

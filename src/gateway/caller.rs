@@ -7,7 +7,7 @@ use super::explain::{Recorder, Step, tell};
 use super::key_sets::{self, Sets};
 use super::leader::counter;
 use super::object::{ApiKey, Consumer, FetchedKeys, Role, Route};
-use super::revoke::seconds;
+use super::revoke::{BY_HAND, seconds};
 use super::signature::Signatures;
 use super::ticket::{Passed, Ticket};
 use crate::auth::revocation;
@@ -204,7 +204,11 @@ impl Callers {
             Lookup::Found(token) => token,
         };
         self.verify(view, auth, jwt, token, now)?;
-        if jwt.revocation_file.is_some() && self.is_revoked(auth, token, now) {
+        let revoked = self.region.counters().get(counter::REVOKED).map_or(0, |word| word.load(Relaxed));
+        if revoked != 0
+            && (jwt.revocation_file.is_some() || revoked & BY_HAND != 0)
+            && self.is_revoked(auth, token, revoked, now)
+        {
             return Err(Reason::AuthRevoked);
         }
         let claims = self.claims();
@@ -220,12 +224,8 @@ impl Callers {
     }
 
     /// Whether a good token is on the list of its entry. The table is asked each time, also for tokens that are known.
-    fn is_revoked(&mut self, auth: &Blob<'_, Auth>, token: &[u8], now: Now) -> bool {
+    fn is_revoked(&mut self, auth: &Blob<'_, Auth>, token: &[u8], kinds: u64, now: Now) -> bool {
         let region = self.region;
-        let kinds = region.counters().get(counter::REVOKED).map_or(0, |word| word.load(Relaxed));
-        if kinds == 0 {
-            return false;
-        }
         let claims = match self.found {
             Some(found) => self.tokens.claims_mut(found),
             None => Some(&mut self.scratch),

@@ -121,7 +121,7 @@ pub struct Leader {
     watch: Option<Watch>,
     folder: Option<Folder>,
     pub(super) overlays: Overlays,
-    revoked: Lists,
+    pub(super) revoked: Lists,
     /// The generation whose lists are followed.
     followed: u32,
     key_sets: KeySets,
@@ -316,6 +316,12 @@ impl Leader {
         self.walk_nonces(now);
         let stats = self.writer.stats();
         self.set(counter::ARENA, (stats.arena - stats.free) as u64, stats.arena as u64);
+    }
+
+    /// Has what is laid over the document, and nothing else, be revoked by hand; false where something finds no room.
+    pub(super) fn hold_revocations(&mut self, now: Now) -> bool {
+        let Some(view) = self.reader.as_ref().and_then(Reader::enter) else { return false };
+        self.revoked.hold(self.region, &view.tree(), self.overlays.revocations(), now)
     }
 
     /// Takes up what the policy of this generation names beside itself.

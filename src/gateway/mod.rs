@@ -60,6 +60,7 @@ pub use overlay::{Overlay, Overlays, node_name};
 pub use pick::{Peer, TryEnd};
 pub use promote::{CanaryCommand, CanaryError, CanaryStatus};
 pub use publish::{PublishError, Published, publish};
+pub use revoke::ByHand;
 pub use sight::Sight;
 pub use ticket::{Passed, Ticket};
 pub use uuid::uuid_v7;

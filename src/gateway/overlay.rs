@@ -13,6 +13,7 @@ use super::leader::Leader;
 use super::object::Upstream;
 use super::promote::{CanaryCommand, CanaryError, CanaryStatus, command};
 use super::publish::{PublishError, Published, publish_bans, publish_upstream};
+use super::revoke::ByHand;
 use super::worker::Worker;
 use crate::balancer::Node;
 use crate::breaker::Forced;
@@ -49,6 +50,8 @@ pub enum Overlay {
         /// What it does.
         forced: Forced,
     },
+    /// Tokens that are refused.
+    Revocation(ByHand),
     /// What was done to a canary by hand.
     Canary {
         /// The route's name.
@@ -91,6 +94,15 @@ impl Overlays {
         nodes
     }
 
+    /// What is revoked by hand.
+    pub(super) fn revocations(&self) -> Vec<ByHand> {
+        let revocation = |overlay: &Overlay| match overlay {
+            Overlay::Revocation(by_hand) => Some(by_hand.clone()),
+            _ => None,
+        };
+        self.0.iter().filter_map(revocation).collect()
+    }
+
     /// The bans that are laid over the document's.
     pub(super) fn bans(&self) -> Vec<Ban> {
         let mut bans = Vec::new();
@@ -107,6 +119,7 @@ impl Overlays {
 impl Leader {
     /// Lays `overlays` over every document from the next one on.
     pub fn lay(&mut self, overlays: Overlays) {
+        self.revoked.lay(overlays.revocations());
         self.overlays = overlays;
     }
 
@@ -117,7 +130,11 @@ impl Leader {
     /// Something does not fit; then those that were are laid still.
     pub fn relay(&mut self, overlays: Overlays, now: Now) -> Result<Published, PublishError> {
         let before = std::mem::replace(&mut self.overlays, overlays);
-        let done = self.write_changed(&before, now);
+        let changed = before.revocations() != self.overlays.revocations();
+        let done = match self.write_changed(&before, now) {
+            Ok(_) if changed && !self.hold_revocations(now) => Err(PublishError::Table("revocation")),
+            done => done,
+        };
         match &done {
             Ok(_) => {
                 for gone in before.0.iter().filter(|one| !self.overlays.has_breaker_of(one)) {
@@ -129,6 +146,9 @@ impl Leader {
                 let failed = std::mem::replace(&mut self.overlays, before);
                 // What does not go back now goes back with the next document.
                 let _ = self.write_changed(&failed, now);
+                if changed {
+                    self.hold_revocations(now);
+                }
             }
         }
         done
@@ -179,7 +199,7 @@ impl Leader {
             match overlay {
                 Overlay::Breaker { forced, .. } => self.set_word(overlay, Some(*forced)),
                 Overlay::Canary { route, command } => drop(self.canary(route, *command)),
-                Overlay::Weight { .. } | Overlay::Ban { .. } => {}
+                Overlay::Weight { .. } | Overlay::Ban { .. } | Overlay::Revocation(_) => {}
             }
         }
     }

@@ -5,16 +5,33 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::leader::{Event, Severity, Watch, counter, read};
-use crate::auth::revocation::{self, Revoked};
+use crate::auth::revocation::{self, Revocation};
 use crate::auth::{ArchivedScheme, Auth};
 use crate::config;
-use crate::state::tables::revocations::{FOR_EVER, Revocations};
+use crate::state::tables::revocations::Revocations;
 use crate::state::{Region, Tree};
 use crate::types::{Id, Now, SECOND};
 
-/// The lists of all `auth` entries.
+/// Beside the kinds: some are revoked by hand, in entries without a list too.
+pub(super) const BY_HAND: u64 = 1 << 8;
+
+/// The lists of all `auth` entries, and what is revoked by hand.
 #[derive(Default)]
-pub(super) struct Lists(Vec<List>);
+pub(super) struct Lists {
+    files: Vec<List>,
+    hand: Vec<ByHand>,
+    /// What that put into the table: keys and kinds.
+    held: (Vec<u64>, u64),
+}
+
+/// Something that is revoked by hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ByHand {
+    /// The `auth` entry whose tokens are meant; `None` = every one that takes tokens.
+    pub auth: Option<String>,
+    /// What is revoked.
+    pub entry: Revocation,
+}
 
 struct List {
     auth: Id,
@@ -27,7 +44,7 @@ struct List {
 impl Lists {
     /// Takes up the lists that the policy names now; new ones are read at once.
     pub(super) fn follow(&mut self, region: Region, tree: &Tree<'_>, now: Now, log: &mut dyn FnMut(Event)) {
-        let mut old = std::mem::take(&mut self.0);
+        let mut old = std::mem::take(&mut self.files);
         let had = old.len();
         let mut is_new = false;
         for auth in tree.each::<Auth>() {
@@ -41,17 +58,53 @@ impl Lists {
                 list.take(region, text, now, log);
                 list
             });
-            self.0.push(list);
+            self.files.push(list);
         }
-        if is_new || self.0.len() != had {
+        if !self.hand.is_empty() {
+            let held = self.put(region, tree, now).0;
+            is_new |= held != self.held;
+            self.held = held;
+        }
+        if is_new || self.files.len() != had {
             self.settle(region, now);
         }
+    }
+
+    /// What is revoked by hand from the next policy on.
+    pub(super) fn lay(&mut self, hand: Vec<ByHand>) {
+        self.hand = hand;
+    }
+
+    /// Has `hand` and nothing else be revoked by hand from now on; false where something finds no room.
+    pub(super) fn hold(&mut self, region: Region, tree: &Tree<'_>, hand: Vec<ByHand>, now: Now) -> bool {
+        self.hand = hand;
+        let (held, fits) = self.put(region, tree, now);
+        self.held = held;
+        self.settle(region, now);
+        fits
+    }
+
+    /// Puts what is revoked by hand into the table: keys and kinds, and whether there was room for all.
+    fn put(&self, region: Region, tree: &Tree<'_>, now: Now) -> ((Vec<u64>, u64), bool) {
+        let table = Revocations::new(region.revocation_words());
+        let (mut keys, mut kinds, mut fits) = (Vec::new(), 0, true);
+        let now = seconds(now);
+        for auth in tree.each::<Auth>().filter(|auth| matches!(auth.get().scheme, ArchivedScheme::Jwt(_))) {
+            let meant = |one: &&ByHand| one.auth.as_ref().is_none_or(|name| *name == auth.name());
+            for ByHand { entry, .. } in self.hand.iter().filter(meant).filter(|one| one.entry.until > now) {
+                let key = entry.what.key(region.secret(), auth.id().word());
+                fits &= table.put(key, entry.what.before(), entry.until, now).is_ok();
+                keys.push(key.max(1));
+                kinds |= entry.what.kind() | BY_HAND;
+            }
+        }
+        ((keys, kinds), fits)
     }
 
     /// Reads what has changed.
     pub(super) fn look(&mut self, region: Region, now: Now, log: &mut dyn FnMut(Event)) {
         let mut changed = false;
-        for list in &mut self.0 {
+        for list in &mut self.files {
             let Some((stamp, text)) = list.watch.look() else { continue };
             list.watch.taken(stamp);
             changed |= list.take(region, text, now, log);
@@ -64,12 +117,13 @@ impl Lists {
     /// Takes out what no list names any more, and says which kinds of entries there are. Where a list could not be read
     /// yet, nobody knows what it names, so nothing is taken out.
     fn settle(&self, region: Region, now: Now) {
-        if self.0.iter().all(|list| list.entries.is_some()) {
-            let keys: HashSet<u64> =
-                self.0.iter().filter_map(|list| list.entries.as_ref()).flat_map(|(keys, _)| keys).copied().collect();
+        if self.files.iter().all(|list| list.entries.is_some()) {
+            let listed = self.files.iter().filter_map(|list| list.entries.as_ref()).flat_map(|(keys, _)| keys);
+            let keys: HashSet<u64> = listed.chain(&self.held.0).copied().collect();
             Revocations::new(region.revocation_words()).sweep(seconds(now), |key| keys.contains(&key));
         }
-        let kinds = self.0.iter().filter_map(|list| list.entries.as_ref()).fold(0, |all, (_, kinds)| all | kinds);
+        let listed = self.files.iter().filter_map(|list| list.entries.as_ref());
+        let kinds = listed.fold(self.held.1, |all, (_, kinds)| all | kinds);
         if let Some(word) = region.counters().get(counter::REVOKED) {
             word.store(kinds, Relaxed);
         }
@@ -97,12 +151,8 @@ impl List {
         let kinds_before = region.counters().get(counter::REVOKED).map_or(0, |word| word.load(Relaxed));
         for entry in entries.iter().filter(|entry| entry.until > now) {
             let key = entry.what.key(region.secret(), self.auth.word());
-            let before = match &entry.what {
-                Revoked::Subject(_, before) => *before,
-                Revoked::Id(_) | Revoked::Token(_) => FOR_EVER,
-            };
             kinds |= entry.what.kind();
-            match table.put(key, before, entry.until, now) {
+            match table.put(key, entry.what.before(), entry.until, now) {
                 // No entry of the table has the key 0.
                 Ok(()) => keys.push(key.max(1)),
                 Err(_) => without += 1,
