@@ -73,6 +73,8 @@ test-nginx-1.28: nginx-1.28 ## t/ on the second nginx
 bench: module ## side by side with a bare proxy_pass; writes target/bench.json
 	@.ci/deps bench
 	timeout 1200 benches/e2e --out target/bench.json
+	@# System calls and pool bytes a request; fails where the gateway makes more calls than a bare proxy_pass.
+	timeout 300 benches/costs --out target/costs.json
 	@# Each decision alone: nanoseconds, then instructions.
 	$(CARGO) bench --locked --bench decisions
 	@# Fails above the bounds in benches/instructions.toml.
@@ -116,7 +118,7 @@ SCRIPTS := .ci/run .ci/deps .ci/nginx-tree .ci/nginx-build conf/demo/run conf/de
 
 lint-scripts: deps
 	@for f in t/lib/Test/Nginx/*.pm t/Gateway.pm; do perl -It -It/lib -c $$f || exit 1; done
-	python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' benches/e2e benches/instructions benches/memory conf/demo/backends t/story/story.py t/lib/issuer t/lib/http3 tests/deep/reloads
+	python3 -c 'import ast, sys; [ast.parse(open(f).read(), f) for f in sys.argv[1:]]' benches/e2e benches/costs benches/servers.py benches/instructions benches/memory conf/demo/backends t/story/story.py t/lib/issuer t/lib/http3 tests/deep/reloads
 	@if command -v shellcheck > /dev/null; then shellcheck $(SCRIPTS); \
 	 else echo "shellcheck is not installed: scripts get a syntax check alone"; for f in $(SCRIPTS); do bash -n $$f || exit 1; done; fi
 

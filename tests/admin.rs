@@ -291,6 +291,8 @@ fn of_a_write_that_fails_nothing_is_left() {
     let route = r#"{"paths": ["/new"], "upstream": "u"}"#;
     assert_eq!(code(&office.ask(&call("PUT", "/v1/routes/new", route))), "500 admin.storage");
     fs::rename(&parked, &folder).unwrap();
+    // Nobody knows whether it is meant.
+    assert_eq!(code(&office.ask(&call("PUT", "/v1/routes/new?dry_run=maybe", route))), "400 admin.request");
     // Nobody waits for it.
     let late = Call { until: at(0.5).mono, ..call("PUT", "/v1/routes/new", route) };
     assert_eq!(code(&office.ask(&late)), "504 admin.timeout");

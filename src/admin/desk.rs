@@ -193,6 +193,9 @@ impl Desk {
         if is_document_write(op) && self.site.mode == Mode::File {
             return Err(file_mode(&self.site));
         }
+        if call.parameter("dry_run").is_some_and(|word| !matches!(word.as_str(), "" | "true" | "1" | "false" | "0")) {
+            return Err(Problem::Request.because("`dry_run` must be `true`, `false`, or stand alone"));
+        }
         match op {
             Op::Config => self.config(call, leader),
             Op::Validate => self.validate(call, leader),
