@@ -197,19 +197,20 @@ impl<'o> Line<'o> {
     #[cold]
     fn escape_slowly(&mut self, value: &[u8]) {
         for chunk in value.utf8_chunks() {
-            for byte in chunk.valid().bytes() {
-                match byte {
-                    b'"' => self.out.extend_from_slice(b"\\\""),
-                    b'\\' => self.out.extend_from_slice(b"\\\\"),
-                    b'\n' => self.out.extend_from_slice(b"\\n"),
-                    b'\r' => self.out.extend_from_slice(b"\\r"),
-                    b'\t' => self.out.extend_from_slice(b"\\t"),
-                    // DEL is allowed, and makes terminals do things all the same.
-                    0..0x20 | 0x7f => {
+            for character in chunk.valid().chars() {
+                match character {
+                    '"' => self.out.extend_from_slice(b"\\\""),
+                    '\\' => self.out.extend_from_slice(b"\\\\"),
+                    '\n' => self.out.extend_from_slice(b"\\n"),
+                    '\r' => self.out.extend_from_slice(b"\\r"),
+                    '\t' => self.out.extend_from_slice(b"\\t"),
+                    // DEL and those above it are allowed, and make terminals do things all the same.
+                    control if control.is_control() => {
+                        let byte = control as u8;
                         let hex = |digit: u8| b"0123456789abcdef".get(usize::from(digit)).copied().unwrap_or(b'0');
                         self.out.extend_from_slice(&[b'\\', b'u', b'0', b'0', hex(byte >> 4), hex(byte & 15)]);
                     }
-                    byte => self.out.push(byte),
+                    other => self.out.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes()),
                 }
             }
             if !chunk.invalid().is_empty() {
@@ -289,6 +290,7 @@ mod tests {
             (b"a\"b\\c", r#"{"x":"a\"b\\c"}"#),
             (b"line\r\n\ttab", r#"{"x":"line\r\n\ttab"}"#),
             (b"\x00\x1b[2J\x7f", r#"{"x":"\u0000\u001b[2J\u007f"}"#),
+            ("\u{9b}2J\u{a0}".as_bytes(), "{\"x\":\"\\u009b2J\u{a0}\"}"),
             ("zażółć".as_bytes(), r#"{"x":"zażółć"}"#),
             (b"bad \xff\xfe utf\xc3", "{\"x\":\"bad \u{fffd}\u{fffd} utf\u{fffd}\"}"),
         ] {
