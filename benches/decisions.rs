@@ -5,6 +5,8 @@
 mod harness;
 #[path = "../tests/support/jwt.rs"]
 mod jwt;
+#[path = "harness/record.rs"]
+mod record;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -18,6 +20,7 @@ use gateway::canary::{self, Salt, Who, place, with_live};
 use gateway::config::{self, Document};
 use gateway::gateway::{Decision, Entry, Outcome, Route, Ticket, TryEnd, Worker, publish};
 use gateway::limiter::Quota;
+use gateway::log::redact::Redact;
 use gateway::router::pattern::{Host, Path, Rule};
 use gateway::state::tables::breaker;
 use gateway::state::tables::peers::{Peers, WIDTH};
@@ -28,10 +31,11 @@ use gateway::state::{Captures, HeapRegion, Identity, Reader, Writer};
 use gateway::types::{Id, Method, Methods, Now, SECOND};
 use harness::{Asked, Job, Listed, summary, timed};
 use jwt::entry;
+use record::ORDINARY;
 use serde_json::json;
 use support::{Fake, SECRET, TestSecrets, at};
 
-const DECISIONS: [Listed; 20] = [
+const DECISIONS: [Listed; 21] = [
     ("static_route_1k", || route(1_000, "/api/v1/service77/orders"), 1_000),
     ("static_route_100k", || route(100_000, "/api/v1/service77/orders"), 1_000),
     ("param_route_1k", || route(1_000, "/api/v1/service77/items/4711"), 1_000),
@@ -44,6 +48,7 @@ const DECISIONS: [Listed; 20] = [
     ("breaker_allow_report", breaker_pair, 1_000),
     ("canary_choice", canary_choice, 1_000),
     ("metrics_of_a_request", metrics, 1_000),
+    ("log_line", log_line, 1_000),
     ("access_open_route", || access("/api/v1/open"), 500),
     ("access_canary_route", || access("/api/v1/split"), 500),
     ("access_no_route", || access("/nowhere"), 500),
@@ -231,6 +236,14 @@ fn canary_choice() -> Job {
     Box::new(move || {
         let bucket = canary::bucket(black_box(key), Who::Name(black_box(b"user-1234567")));
         black_box(place(bucket, with_live([95, 5].into_iter(), black_box(2_500))));
+    })
+}
+
+fn log_line() -> Job {
+    let (mut clock, redact, mut out) = (gateway::log::Clock::default(), Redact::default(), Vec::new());
+    Box::new(move || {
+        black_box(&ORDINARY).write(&mut clock, &redact, &mut out);
+        black_box(&out);
     })
 }
 

@@ -18,6 +18,7 @@ pub mod canary;
 pub mod cors;
 pub mod limiter;
 pub mod lists;
+pub mod log;
 pub mod metrics;
 pub mod overload;
 pub mod router;

@@ -74,3 +74,8 @@ fn permission() {
 fn bucket() {
     replay("bucket");
 }
+
+#[test]
+fn log_line() {
+    replay("log_line");
+}

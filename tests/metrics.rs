@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use gateway::balancer;
-use gateway::metrics::{BreakerGauge, CanaryGauge, Gauges, LoadGauge, Names, Series, UpstreamGauge, render};
+use gateway::metrics::{BreakerGauge, CanaryGauge, Gauges, LoadGauge, LogGauge, Names, Series, UpstreamGauge, render};
 use gateway::state::tables::shards::Shard;
 use gateway::types::{Id, Method};
 
@@ -142,6 +142,7 @@ fn what_is_counted_is_what_is_read() {
             }],
             key_sets: vec![("idp", 7.5)],
             in_flight: vec![("orders", 3)],
+            log: Some(LogGauge { written: 40, dropped: 2, waiting: 512, fill: 0.5 }),
             canaries: vec![CanaryGauge { route: "orders", variant: "v2", share: 0.25 }],
         },
     );
@@ -179,6 +180,10 @@ fn what_is_counted_is_what_is_read() {
         ("gateway_config_degraded", 1.0),
         ("gateway_config_age_seconds", 1.5),
         (r#"gateway_region_fill_ratio{table="peers"}"#, 0.25),
+        (r#"gateway_region_fill_ratio{table="log"}"#, 0.5),
+        (r#"gateway_log_lines_total{result="written"}"#, 40.0),
+        (r#"gateway_log_lines_total{result="dropped"}"#, 2.0),
+        ("gateway_log_waiting_bytes", 512.0),
         (r#"gateway_key_set_age_seconds{auth="idp"}"#, 7.5),
         ("gateway_panics_total", 1.0),
         ("gateway_config_errors_total", 1.0),

@@ -13,7 +13,7 @@ use crate::context::{self, Context};
 use crate::process::{now, recent, with_worker};
 use crate::raw::{self, Level, bytes, fence, rc};
 use crate::view::View;
-use crate::{answer, ask, body, conf, forward, process, reply, variable};
+use crate::{answer, ask, body, conf, forward, log, process, reply, variable};
 
 pub unsafe extern "C" fn handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     fence("access", 500, || {
@@ -84,6 +84,9 @@ unsafe fn access(r: *mut ngx_http_request_t, conf: &LocConf) -> ngx_int_t {
                 None => worker.access(&view, entry, now, &mut context.ticket),
             };
             variable::keep_claims(r, context, worker);
+            if process::logs().is_some() {
+                context.user = raw::copy((*r).pool, worker.user(&context.ticket).as_bytes()).unwrap_or(raw::text(b""));
+            }
             if let Decision::Ask(_) = decision {
                 // Nothing is decided: what the client sent is looked at once more.
                 question = worker.question();
@@ -102,6 +105,7 @@ unsafe fn access(r: *mut ngx_http_request_t, conf: &LocConf) -> ngx_int_t {
                 Decision::Reply(answer) if goes_on => Some(answer.reason),
                 _ => None,
             };
+            forward::trace(r, context, worker);
             let ready = forward::strip(r, context, worker)
                 && (responds || !goes_on || forward::apply(r, context, worker))
                 && forward::describe(r, context)
@@ -322,14 +326,16 @@ pub unsafe extern "C" fn log_handler(r: *mut ngx_http_request_t) -> ngx_int_t {
     fence("log", rc::OK, || {
         // SAFETY: nginx calls phase handlers with a live request.
         unsafe {
-            if let Some(context) = context::find(r)
-                && !context.completed
-            {
+            let mut context = context::find(r);
+            if let Some(context) = context.as_mut().filter(|context| !context.completed) {
                 context.completed = true;
                 let outcome = outcome(r, context);
                 let now = recent();
                 let header = |name: &[u8]| answer_header(r, name);
                 with_worker(|worker| worker.complete_with(&mut context.ticket, &outcome, &header, now));
+            }
+            if let Some(main) = process::logs() {
+                log::request(r, context, main);
             }
         }
         rc::OK
@@ -348,15 +354,26 @@ pub unsafe fn complete(context: &mut Context) {
     with_worker(|worker| worker.complete(&mut context.ticket, &outcome, now));
 }
 
+/// What the client was answered; 0 = nothing.
+///
+/// # Safety
+///
+/// `r` is a live request.
+pub unsafe fn status(r: *mut ngx_http_request_t) -> u16 {
+    // SAFETY: the caller's promise.
+    let status = unsafe { if (*r).err_status != 0 { (*r).err_status } else { (*r).headers_out.status } };
+    u16::try_from(status).unwrap_or(0)
+}
+
 /// # Safety
 ///
 /// `r` is a live request.
 unsafe fn outcome(r: *mut ngx_http_request_t, context: &Context) -> Outcome {
     // SAFETY: the caller's promise.
     unsafe {
-        let status = if (*r).err_status != 0 { (*r).err_status } else { (*r).headers_out.status };
+        let status = status(r);
         Outcome {
-            status: u16::try_from(status).unwrap_or(0),
+            status,
             // Half an answer is none, whatever it began with.
             upstream_status: match last_state((*r).upstream_states) {
                 Some(_) if context.cut => 502,

@@ -271,6 +271,30 @@ fn now() -> time_t {
     unsafe { (*ngx_cached_time).sec }
 }
 
+/// What nginx calls it; empty where the cache was not asked.
+const fn name(status: u32) -> &'static [u8] {
+    match status {
+        MISS => b"MISS",
+        BYPASS => b"BYPASS",
+        EXPIRED => b"EXPIRED",
+        STALE => b"STALE",
+        UPDATING => b"UPDATING",
+        REVALIDATED => b"REVALIDATED",
+        HIT => b"HIT",
+        _ => b"",
+    }
+}
+
+/// What nginx's cache said of the request, as its `$upstream_cache_status` does.
+///
+/// # Safety
+///
+/// `r` is a live request.
+pub unsafe fn status(r: *mut ngx_http_request_t) -> &'static [u8] {
+    // SAFETY: the caller's promise.
+    name(unsafe { (*r).upstream.as_ref() }.map_or(0, |u| u.cache_status()))
+}
+
 /// Adds `Cache-Status` (RFC 9211), `X-Cache-Status`, and `Age` to what comes from the cache.
 ///
 /// # Safety
@@ -284,16 +308,10 @@ unsafe fn tell(
     is_kept: bool,
     left: Option<Why>,
 ) {
-    let by_nginx: &[u8] = match status {
-        MISS => b"MISS",
-        BYPASS => b"BYPASS",
-        EXPIRED => b"EXPIRED",
-        STALE => b"STALE",
-        UPDATING => b"UPDATING",
-        REVALIDATED => b"REVALIDATED",
-        HIT => b"HIT",
-        _ => return,
-    };
+    let by_nginx = name(status);
+    if by_nginx.is_empty() {
+        return;
+    }
     let hit = matches!(status, HIT | UPDATING) || status == STALE && cache.background() != 0;
     let mut value = String::with_capacity(64);
     value.push_str("gateway; ");

@@ -8,16 +8,17 @@ use gateway::config::{Checked, Document, Secrets};
 use gateway::gateway::LAST_GOOD;
 use gateway::types::Terms;
 use nginx_sys::{
-    NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_CONF_TAKE3, NGX_HTTP_LOC_CONF, NGX_HTTP_LOC_CONF_OFFSET,
-    NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF, NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF,
-    ngx_array_push, ngx_buf_t, ngx_command_t, ngx_conf_file_t, ngx_conf_full_name, ngx_conf_parse, ngx_conf_t,
-    ngx_core_module, ngx_cycle_t, ngx_flag_t, ngx_http_core_loc_conf_t, ngx_http_core_module, ngx_http_handler_pt,
-    ngx_http_request_t, ngx_int_t, ngx_parse_size, ngx_pool_cleanup_add, ngx_shm_zone_t, ngx_str_t, ngx_uint_t,
+    NGX_CONF_1MORE, NGX_CONF_NOARGS, NGX_CONF_TAKE1, NGX_CONF_TAKE2, NGX_CONF_TAKE3, NGX_HTTP_LOC_CONF,
+    NGX_HTTP_LOC_CONF_OFFSET, NGX_HTTP_MAIN_CONF, NGX_HTTP_MAIN_CONF_OFFSET, NGX_HTTP_SRV_CONF,
+    NGX_HTTP_SRV_CONF_OFFSET, NGX_HTTP_UPS_CONF, ngx_array_push, ngx_buf_t, ngx_command_t, ngx_conf_file_t,
+    ngx_conf_full_name, ngx_conf_parse, ngx_conf_t, ngx_core_module, ngx_cycle_t, ngx_flag_t, ngx_http_core_loc_conf_t,
+    ngx_http_core_module, ngx_http_handler_pt, ngx_http_request_t, ngx_int_t, ngx_parse_size, ngx_pool_cleanup_add,
+    ngx_shm_zone_t, ngx_str_t, ngx_uint_t,
 };
 
 use crate::raw::{self, CONF_ERROR, CONF_OK, DUPLICATE, bytes, conf_error, fence, text};
 use crate::rights::{AsWorkers, Workers};
-use crate::{admin, content, dashboard, folder, ngx_http_gateway_module, upstream, zone};
+use crate::{admin, content, dashboard, folder, log, ngx_http_gateway_module, upstream, zone};
 
 const UNSET: ngx_flag_t = -1;
 
@@ -43,6 +44,10 @@ pub struct MainConf {
     pub taken: *mut Taken,
     /// The cycle whose configuration this is.
     pub cycle: *mut ngx_cycle_t,
+    /// The log, from `gateway_log`.
+    pub log: log::Sink,
+    /// What this machine is called.
+    pub node: ngx_str_t,
     /// What directives name of the document, the latest first; looked up once it is read.
     pub named: *mut Named,
     /// The claims that variables name.
@@ -123,10 +128,12 @@ pub struct Named {
 }
 
 /// The directives, documented in the README in nginx's own form.
-pub static mut COMMANDS: [ngx_command_t; 14] = [
+pub static mut COMMANDS: [ngx_command_t; 16] = [
     command(c"gateway_zone", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE2 | NGX_CONF_TAKE3, set_zone, MAIN),
     command(c"gateway_config", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1 | NGX_CONF_TAKE2, set_config, MAIN),
     command(c"gateway_state", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, folder::set, MAIN),
+    command(c"gateway_log", NGX_HTTP_MAIN_CONF | NGX_CONF_1MORE, log::set, MAIN),
+    command(c"gateway_node", NGX_HTTP_MAIN_CONF | NGX_CONF_TAKE1, log::set_node, MAIN),
     command(c"gateway", NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_gateway, LOC),
     command(c"gateway_route", NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_route, LOC),
     command(c"gateway_pass", NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_pass, LOC),
@@ -254,7 +261,7 @@ pub unsafe fn loc_conf<'a>(r: *mut ngx_http_request_t) -> Option<&'a LocConf> {
 }
 
 /// The words of the directive being read.
-fn arguments<'a>(cf: *mut ngx_conf_t) -> &'a [ngx_str_t] {
+pub fn arguments<'a>(cf: *mut ngx_conf_t) -> &'a [ngx_str_t] {
     // SAFETY: nginx sets `cf.args` to an array of strings before it calls a directive's handler.
     unsafe {
         let args = &*(*cf).args;
@@ -662,6 +669,7 @@ pub fn check(cf: *mut ngx_conf_t) -> Result<(), ()> {
     if unsafe { nginx_sys::ngx_process } == nginx_sys::NGX_PROCESS_SIGNALLER as usize {
         return Ok(());
     }
+    log::name_node(cf);
     // SAFETY: the cycle whose configuration is being read.
     main.cycle = unsafe { (*cf).cycle };
     if let Err(complaint) = admin::check(cf, main) {

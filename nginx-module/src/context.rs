@@ -4,6 +4,7 @@ use std::ffi::c_void;
 use std::ptr;
 
 use gateway::gateway::{Answer, Ticket};
+use gateway::log::trace::Trace;
 use gateway::types::Reason;
 use nginx_sys::{ngx_http_request_t, ngx_http_upstream_conf_t, ngx_int_t, ngx_pool_cleanup_add, ngx_str_t, ngx_uint_t};
 
@@ -75,6 +76,12 @@ pub struct Context {
     pub refreshes: bool,
     /// Made once, when something asks for it.
     pub request_id: ngx_str_t,
+    /// The trace that it belongs to, and our span in it.
+    pub trace: Option<Trace>,
+    /// Whether the client said so, and not we alone.
+    pub is_traced: bool,
+    /// Who sent it, for the log; empty where there is none.
+    pub user: ngx_str_t,
 }
 
 /// The record of `r`, if it has one.
@@ -156,6 +163,9 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
             own_conf: ptr::null_mut(),
             refreshes: false,
             request_id: raw::text(b""),
+            trace: None,
+            is_traced: false,
+            user: raw::text(b""),
         });
         record.handler = Some(release);
         *(*r).ctx.add(ngx_http_gateway_module.ctx_index) = place.cast::<c_void>();

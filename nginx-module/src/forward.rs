@@ -6,6 +6,7 @@
 use std::ffi::c_uint;
 
 use gateway::gateway::Worker;
+use gateway::log::trace::Trace;
 use nginx_sys::{
     ngx_connection_local_sockaddr, ngx_hash_key, ngx_http_request_t, ngx_inet_get_port, ngx_list_init, ngx_list_t,
     ngx_str_t, ngx_table_elt_t, ngx_uint_t,
@@ -40,7 +41,13 @@ static FORWARDED_PROTO: Own = own(b"X-Forwarded-Proto", b"x-forwarded-proto");
 static FORWARDED_PORT: Own = own(b"X-Forwarded-Port", b"x-forwarded-port");
 static REQUEST_ID: Own = own(b"X-Request-Id", b"x-request-id");
 
-static OWN: [&Own; 6] = [&REAL_IP, &FORWARDED_FOR, &FORWARDED_HOST, &FORWARDED_PROTO, &FORWARDED_PORT, &REQUEST_ID];
+static TRACE_PARENT: Own = own(b"traceparent", b"traceparent");
+
+static OWN: [&Own; 7] =
+    [&REAL_IP, &FORWARDED_FOR, &FORWARDED_HOST, &FORWARDED_PROTO, &FORWARDED_PORT, &REQUEST_ID, &TRACE_PARENT];
+
+/// What vendors say beside `traceparent`, and nothing without it.
+const TRACE_STATE: &[u8] = b"tracestate";
 
 /// Header lines that a route set and that gave way to them; both lists are empty until something is pushed.
 pub struct Changes {
@@ -116,14 +123,42 @@ pub unsafe fn has_list(r: *mut ngx_http_request_t) -> bool {
     }
 }
 
+/// Finds out to which trace the request belongs. One that is logged is a span of its own, of the client's trace or of one
+/// that begins here; of what is not logged nobody would ever find the span, and the client's goes on.
+///
+/// # Safety
+///
+/// `r` is a live main request whose headers are still the client's, and `context` is its record.
+pub unsafe fn trace(r: *mut ngx_http_request_t, context: &mut Context, worker: &mut Worker) {
+    if context.trace.is_some() {
+        return;
+    }
+    // SAFETY: the caller's promise.
+    let mut lines = unsafe {
+        headers(&(*r).headers_in.headers)
+            .filter(|element| bytes(element.key).eq_ignore_ascii_case(TRACE_PARENT.lower))
+            .map(|element| bytes(element.value))
+    };
+    let given = lines.next().and_then(Trace::parse).filter(|_| lines.next().is_none());
+    context.is_traced = given.is_some();
+    context.trace = match (process::logs(), given) {
+        (None, given) => given,
+        (Some(_), Some(given)) => Some(given.continued(worker.random().first().copied().unwrap_or(1))),
+        (Some(_), None) => {
+            let ([high, low], [span, _]) = (worker.random(), worker.random());
+            Some(Trace::begin([high, low, span]))
+        }
+    };
+}
+
 /// Whether the client's copies of the header are dropped, in whatever spelling a backend may take for it.
-fn is_dropped(name: &[u8], worker: &Worker) -> bool {
-    let is_own = name.first() == Some(&b'x')
+fn is_dropped(name: &[u8], context: &Context, worker: &Worker) -> bool {
+    let is_own = matches!(name.first(), Some(b'x' | b't'))
         && OWN.iter().any(|own| {
             own.lower.len() == name.len()
                 && own.lower.iter().zip(name).all(|(own, byte)| own == byte || (*own == b'-' && *byte == b'_'))
         });
-    is_own || (worker.replaces_headers() && worker.is_replaced(name))
+    is_own || (name == TRACE_STATE && !context.is_traced) || (worker.replaces_headers() && worker.is_replaced(name))
 }
 
 /// Takes the headers that only we may set, and those that the route sets, out of what the client sent. False when there
@@ -137,14 +172,14 @@ pub unsafe fn strip(r: *mut ngx_http_request_t, context: &mut Context, worker: &
     unsafe {
         let incoming = &(*r).headers_in.headers;
         let name = |element: &ngx_table_elt_t| std::slice::from_raw_parts(element.lowcase_key, element.key.len);
-        if !headers(incoming).any(|element| is_dropped(name(element), worker)) {
+        if !headers(incoming).any(|element| is_dropped(name(element), context, worker)) {
             return true;
         }
         let noted = headers(incoming).filter(|element| worker.is_set(name(element))).all(|element| {
             let is_own = OWN.iter().any(|own| own.lower == name(element));
             is_own || note(r, &mut context.changes.dropped, element)
         });
-        noted && copy_headers(r, |element| !is_dropped(name(element), worker))
+        noted && copy_headers(r, |element| !is_dropped(name(element), context, worker))
     }
 }
 
@@ -283,6 +318,13 @@ pub unsafe fn describe(r: *mut ngx_http_request_t, context: &Context) -> bool {
         let secure = false;
         let proto = if secure { text(b"https") } else { text(b"http") };
         let Some(port) = local_port(r) else { return false };
+        let trace = match context.trace {
+            None => text(b""),
+            Some(trace) => match raw::copy((*r).pool, &trace.write()) {
+                Some(copy) => copy,
+                None => return false,
+            },
+        };
         [
             (&REAL_IP, address),
             (&FORWARDED_FOR, address),
@@ -290,6 +332,7 @@ pub unsafe fn describe(r: *mut ngx_http_request_t, context: &Context) -> bool {
             (&FORWARDED_PROTO, proto),
             (&FORWARDED_PORT, port),
             (&REQUEST_ID, context.request_id),
+            (&TRACE_PARENT, trace),
         ]
         .into_iter()
         .all(|(own, value)| {

@@ -3,7 +3,7 @@
 //! nginx keeps the I/O; this crate turns its callbacks into the library's three calls and their results into nginx's.
 //! One feature a file: [`conf`] directives, [`zone`] the region, [`folder`] what outlives it, [`rights`] what the workers may read, [`process`] what a worker has, [`access`] the phases,
 //! [`ask`] what they wait for, [`upstream`] the balancer, `tls` its encrypted connections, [`forward`] what goes to a
-//! peer, [`location`] who passes it on, [`mirror`] its copies, [`answer`] what a route answers by itself, [`filter`] the response's header, [`cache`] nginx's cache, [`body`] the
+//! peer, [`location`] who passes it on, [`log`] what is written down of it, [`mirror`] its copies, [`answer`] what a route answers by itself, [`filter`] the response's header, [`cache`] nginx's cache, [`body`] the
 //! request's body, [`admin`] the API and [`carry`] its way to the leader, [`variable`], [`content`], [`reply`], [`problem`] errors that are nginx's; [`raw`]
 //! is the thin layer over C. Every function that nginx calls is fenced against panics.
 
@@ -22,6 +22,7 @@ mod filter;
 mod folder;
 mod forward;
 mod location;
+mod log;
 mod mirror;
 mod problem;
 mod process;

@@ -20,7 +20,7 @@ use nginx_sys::{
 
 use crate::conf::{Claim, MainConf};
 use crate::raw::{self, Level, fence, rc};
-use crate::{ngx_http_gateway_module, zone};
+use crate::{log, ngx_http_gateway_module, zone};
 
 /// How often the leader looks at the document and rebuilds the pick tables, milliseconds.
 const LEAD_EVERY: ngx_msec_t = 250;
@@ -34,6 +34,8 @@ thread_local! {
     /// The claims that variables name, and whether one says what our decisions cost.
     static USED: Cell<(*const Claim, bool)> = const { Cell::new((ptr::null(), false)) };
     static REGION: Cell<Option<Region>> = const { Cell::new(None) };
+    /// This module's configuration, where there is a log.
+    static LOGS: Cell<*const MainConf> = const { Cell::new(ptr::null()) };
     /// The region and the worker slot in which this process counts.
     static PLACE: Cell<Option<(Region, u32)>> = const { Cell::new(None) };
 }
@@ -79,7 +81,13 @@ pub fn claims() -> impl Iterator<Item = &'static Claim> {
     })
 }
 
-/// Whether a variable says what our decisions cost.
+/// This module's configuration, where there is a log.
+pub fn logs() -> Option<&'static MainConf> {
+    // SAFETY: null or the cycle's, which lives as long as this process serves anybody.
+    unsafe { LOGS.get().as_ref() }
+}
+
+/// Whether a variable or the log says what our decisions cost.
 pub fn is_timed() -> bool {
     USED.get().1
 }
@@ -136,6 +144,9 @@ pub unsafe extern "C" fn init(cycle: *mut ngx_cycle_t) -> ngx_int_t {
             region.belongs_to(master);
         }
         USED.set((main.claims, main.is_timed));
+        if main.log.is_on() {
+            LOGS.set(main);
+        }
         // SAFETY: a global of nginx, set before modules are initialised.
         let process = unsafe { ngx_process };
         if process == NGX_PROCESS_WORKER as usize || process == NGX_PROCESS_SINGLE as usize {
@@ -159,12 +170,18 @@ fn start_worker(region: Region) -> bool {
     let Some(worker) = Worker::start(region, Identity::current(), secret()) else { return false };
     PLACE.set(Some((region, worker.slot())));
     WORKER.with(|cell| cell.replace(Some(worker)));
+    if let Some(main) = logs() {
+        log::join(main, region);
+    }
     true
 }
 
 pub unsafe extern "C" fn exit(_: *mut ngx_cycle_t) {
     fence("exit process", (), || {
         crate::ask::end();
+        if let (Some(main), Some((region, slot))) = (logs(), PLACE.get()) {
+            log::end(main, region, Some(slot));
+        }
         LEADER.with(RefCell::take);
         WORKER.with(RefCell::take);
         // The mapping goes with the cycle.
@@ -238,6 +255,7 @@ fn lead() -> bool {
                         PLACE.set(Some((region, slot)));
                     }
                     raw::log(Level::Notice, log, "this process leads");
+                    crate::log::begin(main, region);
                     *slot = Some((leader, desk));
                 }
                 Ok(None) => return false,
@@ -279,6 +297,12 @@ pub const fn level(severity: Severity) -> Level {
 
 /// The worker's own tick: keeps its counters tidy, and leads where nobody else does.
 fn start_watch() {
+    tick(&WATCH, WATCH_EVERY, watch);
+}
+
+/// Has `handler` called in `after` milliseconds; it arms the event again if it wants to be called once more. `held` keeps
+/// the event.
+pub fn tick(held: &'static AtomicPtr<ngx_event_t>, after: ngx_msec_t, handler: unsafe extern "C" fn(*mut ngx_event_t)) {
     // The event lives as long as the process; debug builds of nginx read a descriptor behind `data` (NGINX.md g).
     let event: &'static mut ngx_event_t = Box::leak(Box::new(
         // SAFETY: all-zero bytes are a valid, inactive event.
@@ -286,15 +310,41 @@ fn start_watch() {
     ));
     let ident: &'static mut [usize; 4] = Box::leak(Box::new([usize::MAX; 4]));
     event.data = ident.as_mut_ptr().cast();
-    event.handler = Some(watch);
+    event.handler = Some(handler);
     // SAFETY: the current cycle is live.
     event.log = unsafe { (*ngx_cycle).log };
     // A tick must not keep an old worker from exiting.
     event.set_cancelable(1);
     // nginx lets go of an event that has fired and is not armed again, as in a worker that ends.
-    WATCH.store(event, Ordering::Relaxed);
+    held.store(event, Ordering::Relaxed);
     // SAFETY: the event is valid and not armed.
-    unsafe { ngx_add_timer(event, WATCH_EVERY) };
+    unsafe { ngx_add_timer(event, after) };
+}
+
+/// Whether this process has been told to end.
+pub fn is_ending() -> bool {
+    // SAFETY: globals of nginx.
+    unsafe { ngx_exiting != 0 || ngx_quit != 0 || ngx_terminate != 0 }
+}
+
+/// This module's configuration of the current cycle.
+pub fn main_conf<'a>() -> Option<&'a MainConf> {
+    // SAFETY: the current cycle is live.
+    unsafe { cycle_conf(ngx_cycle) }
+}
+
+/// Calls `body` where this process leads, or can as nobody else does any more; false where somebody else does. For one
+/// that ends.
+pub fn lead_at_last(region: Region, body: impl FnOnce()) -> bool {
+    LEADER.with(|cell| {
+        let leads = cell.try_borrow().is_ok_and(|leader| leader.is_some());
+        let taken = if leads { None } else { Leader::take(region, Identity::current()).ok().flatten() };
+        if !leads && taken.is_none() {
+            return false;
+        }
+        body();
+        true
+    })
 }
 
 /// The event of the tick, held for as long as the process lives.
@@ -310,7 +360,7 @@ unsafe extern "C" fn watch(event: *mut ngx_event_t) {
         let leads = lead();
         // SAFETY: globals of nginx; the event is ours and has just fired.
         unsafe {
-            if ngx_exiting == 0 && ngx_quit == 0 && ngx_terminate == 0 {
+            if !is_ending() {
                 ngx_add_timer(event, if leads { LEAD_EVERY } else { WATCH_EVERY });
             }
         }

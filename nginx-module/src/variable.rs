@@ -97,11 +97,12 @@ pub unsafe fn note_used(cf: *mut ngx_conf_t) -> bool {
         let core = raw::slot((*context).main_conf, nginx_sys::ngx_http_core_module.ctx_index);
         let Some(core) = core.cast::<nginx_sys::ngx_http_core_main_conf_t>().as_ref() else { return false };
         let all = &core.variables;
+        main.is_timed = main.log.is_on();
         if all.elts.is_null() {
             return true;
         }
         let used = std::slice::from_raw_parts(all.elts.cast::<nginx_sys::ngx_http_variable_t>(), all.nelts);
-        main.is_timed = used.iter().any(|variable| bytes(variable.name).eq_ignore_ascii_case(b"gateway_time"));
+        main.is_timed |= used.iter().any(|variable| bytes(variable.name).eq_ignore_ascii_case(b"gateway_time"));
         for variable in used {
             let Some(name) = bytes(variable.name).strip_prefix(CLAIM) else { continue };
             let path = String::from_utf8_lossy(name).replace("__", ".");

@@ -148,6 +148,26 @@ impl Auth {
     }
 }
 
+impl ArchivedAuth {
+    /// The query parameters in which it looks for credentials.
+    pub fn secret_parameters(&self) -> impl Iterator<Item = &str> {
+        let (tokens, keys) = match &self.scheme {
+            ArchivedScheme::Jwt(jwt) => (jwt.source.as_slice(), &[][..]),
+            ArchivedScheme::ApiKey(keys) => (&[][..], keys.source.as_slice()),
+            _ => (&[][..], &[][..]),
+        };
+        let tokens = tokens.iter().filter_map(|source| match source {
+            ArchivedSource::Query(name) => Some(name.as_str()),
+            _ => None,
+        });
+        let keys = keys.iter().filter_map(|source| match source {
+            ArchivedKeySource::Query(name) => Some(name.as_str()),
+            _ => None,
+        });
+        tokens.chain(keys)
+    }
+}
+
 /// Where an API key is looked for.
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq, Hash)]
 pub enum KeySource {

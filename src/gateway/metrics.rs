@@ -10,7 +10,7 @@ use super::worker::{Worker, breaker_state};
 use super::{key_sets, promote};
 use crate::breaker::State;
 use crate::limiter::Limiter;
-use crate::metrics::{BreakerGauge, Gauges, LoadGauge, Names, Series, UpstreamGauge, render};
+use crate::metrics::{BreakerGauge, Gauges, LoadGauge, LogGauge, Names, Series, UpstreamGauge, render};
 use crate::state::{Tree, View};
 use crate::types::{Id, Now, SECOND};
 
@@ -58,7 +58,14 @@ impl Worker {
             .filter_map(|slot| Self::shard(&region, slot))
             .map(|shard| shard.fill())
             .fold(0.0, f64::max);
+        let log = self.log.as_ref().map(|log| log.lines.counts());
         let gauges = Gauges {
+            log: log.map(|counts| LogGauge {
+                written: counts.written,
+                dropped: counts.dropped,
+                waiting: counts.waiting,
+                fill: counts.waiting as f64 / counts.room.max(1) as f64,
+            }),
             generation: view.generation(),
             degraded: Standing::of(&region) != Standing::Current,
             age: now.wall.saturating_sub(counter(counter::CHANGED)) as f64 / SECOND as f64,

@@ -27,6 +27,7 @@ mod key_sets;
 mod leader;
 mod limit;
 mod lines;
+mod log;
 mod metrics;
 mod object;
 mod overlay;

@@ -3,6 +3,7 @@
 use super::caller::Callers;
 use super::expressions::Expressions;
 use super::lines::Lines;
+use super::log::Log;
 use super::object::{BANS, Route, SETTINGS, Settings, Upstream};
 use super::sight::state_word;
 use super::ticket::Ticket;
@@ -29,6 +30,8 @@ pub struct Worker {
     pub(super) out: Out,
     /// The generation for which series were last looked over.
     pub(super) tidied: u32,
+    /// Where lines of the log go, if anywhere.
+    pub(super) log: Option<Log>,
 }
 
 /// What comes of the request that was looked at last, in memory that is used again.
@@ -100,6 +103,7 @@ impl Worker {
             common: Common::default(),
             out: Out { path: Vec::with_capacity(4_096), query: Vec::with_capacity(4_096), ..Out::default() },
             tidied: 0,
+            log: None,
         })
     }
 

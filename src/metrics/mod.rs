@@ -24,7 +24,7 @@ mod series;
 mod sums;
 
 pub use histogram::{BOUNDS, bucket};
-pub use render::{BreakerGauge, CanaryGauge, Gauges, LoadGauge, Names, UpstreamGauge, render};
+pub use render::{BreakerGauge, CanaryGauge, Gauges, LoadGauge, LogGauge, Names, UpstreamGauge, render};
 pub use series::{Series, status_place};
 
 /// Words in a slot: two cache lines.

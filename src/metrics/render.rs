@@ -46,6 +46,21 @@ pub struct Gauges<'a> {
     pub canaries: Vec<CanaryGauge<'a>>,
     /// Key sets by the name of their `auth` entry, and seconds since each was last confirmed.
     pub key_sets: Vec<(&'a str, f64)>,
+    /// The log, where one is written.
+    pub log: Option<LogGauge>,
+}
+
+/// How the log stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LogGauge {
+    /// Lines in the file.
+    pub written: u64,
+    /// Lines that found no room on their way there.
+    pub dropped: u64,
+    /// Bytes on their way.
+    pub waiting: u64,
+    /// How much of the room for them they take, 0 to 1.
+    pub fill: f64,
 }
 
 /// The breaker of one upstream.
@@ -169,7 +184,13 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
         .breakers
         .iter()
         .map(|breaker| gauge(&[("upstream", breaker.upstream)], f64::from(u8::from(breaker.forced))));
-    let fill = gauges.fill.iter().map(|(table, fill)| gauge(&[("table", table)], *fill));
+    let log_fill = gauges.log.map(|log| ("log", log.fill));
+    let fill = gauges.fill.iter().copied().chain(log_fill).map(|(table, fill)| gauge(&[("table", table)], fill));
+    let lines = gauges.log.iter().flat_map(|log| {
+        [("written", log.written), ("dropped", log.dropped)]
+            .map(|(result, count)| counter(&[("result", result)], count))
+    });
+    let waiting = gauges.log.iter().map(|log| gauge(&[], log.waiting as f64));
     let key_sets = gauges.key_sets.iter().map(|(auth, age)| gauge(&[("auth", auth)], *age));
     // A connection that one worker accepted and another closed leaves one count too high and one too low.
     let connections = (sums.connections as i64).max(0) as f64;
@@ -292,6 +313,13 @@ fn families(sums: Sums, gauges: &Gauges) -> Vec<Family> {
             GAUGE,
             key_sets,
         ),
+        Family::new(
+            "gateway_log_lines_total",
+            "Lines of the log: written to the file, or dropped as they found no room on their way.",
+            COUNTER,
+            lines,
+        ),
+        Family::new("gateway_log_waiting_bytes", "Bytes of the log on their way to the file.", GAUGE, waiting),
         Family::new("gateway_region_fill_ratio", "How full the tables of the shared region are, 0 to 1.", GAUGE, fill),
         Family::new(
             "gateway_panics_total",

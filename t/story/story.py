@@ -122,6 +122,8 @@ class Backend:
         self.delay, self.status = 0.0, 200
         self.count = self.in_flight = self.peak = self.bytes = 0
         self.server, self.connections = None, set()
+        # A list takes the heads of requests.
+        self.heads = None
         tap.ends.append(self.kill)
 
     @property
@@ -195,6 +197,8 @@ class Served(asyncio.Protocol):
             return
         del self.data[:total]
         backend = self.backend
+        if backend.heads is not None:
+            backend.heads.append(head)
         backend.count += 1
         backend.bytes += length
         backend.in_flight += 1

@@ -15,6 +15,8 @@ mod hosts;
 mod jwt;
 #[path = "jwks.rs"]
 mod key_sets;
+#[path = "log_line.rs"]
+mod lines;
 #[path = "../router/model.rs"]
 mod model;
 #[path = "path.rs"]
@@ -32,7 +34,7 @@ mod tokens;
 pub type Target = fn(&[u8]);
 
 /// Every target with its name, which is that of its folder of the corpus.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("path", path),
     ("host", host),
     ("router", router),
@@ -43,7 +45,13 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("permission", permission),
     ("bucket", bucket),
     ("cache_control", cache_control),
+    ("log_line", log_line),
 ];
+
+/// A line of the log, read back.
+pub fn log_line(data: &[u8]) {
+    lines::run(data);
+}
 
 /// What an answer says of its being kept, and the one form of a query.
 pub fn cache_control(data: &[u8]) {

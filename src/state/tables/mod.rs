@@ -5,6 +5,7 @@
 
 pub mod breaker;
 pub mod gauge;
+pub mod lines;
 pub mod nonce;
 pub mod overload;
 pub mod peers;
