@@ -316,3 +316,42 @@ fn what_it_signs_holds() {
         assert!(status == 2 && text.contains(found) && !text.contains("thirty"), "{words:?}: {status}\n{text}");
     }
 }
+
+/// Every command that the help names is taken, and completed.
+#[test]
+fn commands_are_helped_and_completed_from_one_table() {
+    let (code, help) = run(&["help"]);
+    assert_eq!((code, help.as_str()), (0, run(&["--help"]).1.as_str()));
+    let (code, script) = run(&["completion", "bash"]);
+    assert_eq!(code, 0);
+    let forms: Vec<&str> = help.lines().filter_map(|line| line.trim().strip_prefix("gatewayctl ")).collect();
+    assert!(forms.len() > 30, "{help}");
+    for form in forms.iter().filter(|form| !form.starts_with("looks")) {
+        let word = form.split(' ').next().unwrap();
+        assert!(script.contains(word), "{word} is not completed");
+        // As a word that nobody would mean.
+        let (code, said) = run(&[word, "a", "b", "c", "d", "e", "f"]);
+        assert!(code == 2 && said.contains(&format!("`{word}` takes other arguments")), "{word}: {code} {said}");
+    }
+    for shell in ["bash", "zsh"] {
+        write(&format!("completion.{shell}"), &run(&["completion", shell]).1);
+    }
+    let checked =
+        Command::new("bash").args(["-n", "completion.bash"]).current_dir(env!("CARGO_TARGET_TMPDIR")).output();
+    assert!(checked.unwrap().status.success());
+    assert_eq!(run(&["completion", "fish"]).0, 2);
+}
+
+#[test]
+fn a_gateway_that_is_not_there_or_wants_a_token() {
+    let env = [("GATEWAY_TOKEN", "0123456789abcdef"), ("GATEWAY_URL", "http://127.0.0.1:1")];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatewayctl"));
+    let out = command.args(["status"]).envs(env).output().unwrap();
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert!(out.status.code() == Some(2) && said.contains("http://127.0.0.1:1: "), "{said}");
+    assert!(!said.contains("0123456789abcdef"), "{said}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatewayctl"));
+    let out = command.args(["status"]).env_remove("GATEWAY_TOKEN").output().unwrap();
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert!(out.status.code() == Some(2) && said.contains("--token-file"), "{said}");
+}

@@ -19,6 +19,10 @@ use crate::state::without_signals;
 const CONNECT: Duration = Duration::from_secs(5);
 /// For everything together: resolving, connecting, redirects, the last byte of the body.
 const WHOLE: Duration = Duration::from_secs(10);
+/// The same for a [`Call`].
+const CALL: Duration = Duration::from_secs(30);
+/// The largest answer to one, bytes.
+const CALL_MAX: u64 = 64 << 20;
 const REDIRECTS: usize = 3;
 const HEADERS_MAX: usize = 32 << 10;
 
@@ -53,36 +57,46 @@ pub fn begin(get: Get) -> io::Result<Receiver<Result<Answer, String>>> {
     Ok(receiver)
 }
 
+/// A request of any method, to a place that its user names.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// Its method.
+    pub method: &'a str,
+    /// As [`Url::parse`] takes it.
+    pub url: &'a str,
+    /// As in [`Get`].
+    pub ca: Option<&'a str>,
+    /// Its header lines.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// Its body.
+    pub body: &'a [u8],
+}
+
+/// Sends `call` and waits 30 s at most; status and body of the answer, of 64 MiB at most. Redirects are answers.
+///
+/// # Errors
+/// Why there is no answer, in words.
+pub fn send(call: &Call<'_>) -> Result<(u16, Vec<u8>), String> {
+    let is_secure = Url::parse(call.url).map_err(|what| format!("must be {what}"))?.secure;
+    let agent = agent(call.ca, is_secure, "application/json")?;
+    let mut request = ureq::http::Request::builder().method(call.method).uri(call.url);
+    for (name, value) in call.headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(call.body).map_err(|error| error.to_string())?;
+    let request = agent.configure_request(request).timeout_global(Some(CALL)).allow_non_standard_methods(true).build();
+    let mut response = agent.run(request).map_err(|error| told(&error))?;
+    let body = response.body_mut().with_config().limit(CALL_MAX).read_to_vec().map_err(|error| told(&error))?;
+    Ok((response.status().as_u16(), body))
+}
+
 /// Asks and waits, 10 s at most.
 ///
 /// # Errors
 /// Why there is no answer, in words; an answer of whatever status is none of these.
 pub fn fetch(get: &Get) -> Result<Answer, String> {
     let is_secure = Url::parse(&get.url).map_err(|what| format!("must be {what}"))?.secure;
-    let mut builder = Agent::config_builder()
-        .proxy(None)
-        .http_status_as_error(false)
-        .max_redirects(0)
-        .max_redirects_will_error(false)
-        .max_response_header_size(HEADERS_MAX)
-        .max_idle_connections(0)
-        .timeout_resolve(Some(CONNECT))
-        .timeout_connect(Some(CONNECT))
-        .timeout_global(Some(WHOLE))
-        .user_agent(concat!("ngx-gateway/", env!("CARGO_PKG_VERSION")))
-        .accept("application/jwk-set+json, application/json");
-    // From `http` to `https` is a redirect that may be followed.
-    let roots = match (&get.ca, is_secure) {
-        (Some(path), _) => Some(roots(path)?),
-        (None, true) => Some(system_roots()?),
-        (None, false) => system_roots().ok(),
-    };
-    if let Some(roots) = roots {
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let tls = TlsConfig::builder().root_certs(roots).unversioned_rustls_crypto_provider(provider).build();
-        builder = builder.tls_config(tls);
-    }
-    let agent = builder.build().new_agent();
+    let agent = agent(get.ca.as_deref(), is_secure, "application/jwk-set+json, application/json")?;
     let begun = std::time::Instant::now();
     let mut url = get.url.clone();
     for _ in 0..=REDIRECTS {
@@ -113,6 +127,34 @@ pub fn fetch(get: &Get) -> Result<Answer, String> {
         return Ok(Answer { body: body.map_err(|error| told(&error))?, ..answer });
     }
     Err(format!("more than {REDIRECTS} redirects"))
+}
+
+/// Who asks once.
+fn agent(ca: Option<&str>, is_secure: bool, accept: &str) -> Result<Agent, String> {
+    let mut builder = Agent::config_builder()
+        .proxy(None)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .max_response_header_size(HEADERS_MAX)
+        .max_idle_connections(0)
+        .timeout_resolve(Some(CONNECT))
+        .timeout_connect(Some(CONNECT))
+        .timeout_global(Some(WHOLE))
+        .user_agent(concat!("ngx-gateway/", env!("CARGO_PKG_VERSION")))
+        .accept(accept);
+    // From `http` to `https` is a redirect that may be followed.
+    let roots = match (ca, is_secure) {
+        (Some(path), _) => Some(roots(path)?),
+        (None, true) => Some(system_roots()?),
+        (None, false) => system_roots().ok(),
+    };
+    if let Some(roots) = roots {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls = TlsConfig::builder().root_certs(roots).unversioned_rustls_crypto_provider(provider).build();
+        builder = builder.tls_config(tls);
+    }
+    Ok(builder.build().new_agent())
 }
 
 /// In our words where the library's say little.

@@ -23,6 +23,15 @@ pub struct Args {
     pub alg: Option<String>,
     pub key_file: Option<String>,
     pub data: Option<String>,
+    /// Where the admin API is, and the file of its token.
+    pub url: Option<String>,
+    pub token_file: Option<String>,
+    pub dry_run: bool,
+    pub once: bool,
+    /// How long, why and for whom.
+    pub lasts: Option<String>,
+    pub reason: Option<String>,
+    pub auth: Option<String>,
 }
 
 /// What `token` takes.
@@ -54,6 +63,13 @@ impl Args {
                     let text = value()?;
                     args.client = Some(text.parse().map_err(|_| format!("`{text}` is no address"))?);
                 }
+                "--dry-run" => args.dry_run = true,
+                "--once" => args.once = true,
+                "--url" => args.url = Some(value()?),
+                "--token-file" => args.token_file = Some(value()?),
+                "--for" => args.lasts = Some(value()?),
+                "--reason" => args.reason = Some(value()?),
+                "--auth" => args.auth = Some(value()?),
                 "--ca" => args.ca = Some(value()?),
                 "--host" => args.host = Some(value()?),
                 "--keyid" => args.keyid = Some(value()?),
