@@ -129,7 +129,8 @@ pub unsafe fn obtain<'a>(r: *mut ngx_http_request_t) -> Option<&'a mut Context> 
     if let Some(context) = unsafe { find(r) } {
         return Some(context);
     }
-    // SAFETY: the record's memory is in the request's pool, aligned to 16, and written whole before anything reads it.
+    const { assert!(align_of::<Context>() <= align_of::<usize>(), "nginx's pools align small pieces to a word") };
+    // SAFETY: the record's memory is in the request's pool, aligned to a word, and written whole before anything reads it.
     unsafe {
         let record = ngx_pool_cleanup_add((*r).pool, size_of::<Context>()).as_mut()?;
         let place = record.data.cast::<Context>();
