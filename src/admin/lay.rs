@@ -25,6 +25,9 @@ const RING_MAX: u32 = 100;
 impl Desk {
     /// Answers a call about what is laid over the document.
     pub(super) fn lay(&mut self, call: &Call, found: &Found, leader: &mut Leader, now: Now) -> Result<Answer, Answer> {
+        if call.flag("dry_run") {
+            return Err(Problem::Request.because("`dry_run` is for writes of the document"));
+        }
         let name = found.name(0);
         match found.endpoint.op {
             Op::Overlays => {

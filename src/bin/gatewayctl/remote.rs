@@ -26,6 +26,9 @@ type Said = Result<Option<Value>, String>;
 
 /// The command of `words`, if it is one of these.
 pub fn run(words: &[&str], args: &Args) -> Option<Outcome> {
+    if args.dry_run && !matches!(words.first(), Some(&("apply" | "delete" | "rollback"))) {
+        return Some(Err("--dry-run is for apply, delete and rollback".to_owned()));
+    }
     let call = |method, path: String, body: Option<Value>| -> Option<Outcome> {
         Some(Gateway::of(args).and_then(|gateway| gateway.shown(method, &path, body.as_ref(), args)))
     };
@@ -206,11 +209,11 @@ fn first_token(path: &str) -> Result<String, String> {
 
 /// A refusal, a line for each thing that is wrong.
 fn problem(status: u16, said: &Value, file: &str) -> Vec<String> {
-    let text = |name: &str| said.get(name).and_then(Value::as_str).unwrap_or_default();
+    let text = |name: &str| said.get(name).map(short).unwrap_or_default();
     let mut lines =
         vec![format!("{status} {}: {}", text("code"), text("detail")).trim_end_matches([':', ' ']).to_owned()];
     for error in said.get("errors").and_then(Value::as_array).into_iter().flatten() {
-        let part = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
+        let part = |name: &str| error.get(name).map(short).unwrap_or_default();
         let line = error.get("line").and_then(Value::as_u64).unwrap_or(0);
         lines.push(format!("{file}:{line}: {}: {}", part("path"), part("message")));
     }
@@ -219,7 +222,8 @@ fn problem(status: u16, said: &Value, file: &str) -> Vec<String> {
 
 /// An answer for people: `name: value` lines, nested ones indented; lists of objects as tables.
 fn text(said: &Value) -> String {
-    match said.get("items").or_else(|| said.get("nodes")).and_then(Value::as_array) {
+    let nodes = said.get("nodes").filter(|_| said.get("upstream").is_some());
+    match said.get("items").or(nodes).and_then(Value::as_array) {
         Some(items) => table(items),
         None => {
             let mut out = String::new();
