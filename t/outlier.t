@@ -66,7 +66,8 @@ __DATA__
 GET /x
 --- after_request eval
 sub {
-    is(answered(200)->{one} > 20, 1, 'all three answer');
+    # A hiccup of the machine makes a node look slow for some seconds.
+    ok(until_true(10, sub { (answered(200)->{one} // 0) > 20 }), 'all three answer');
     marked(fail => 1);
     my $seen = burst(400, '/x');
     is_deeply($seen, {200 => 400}, 'tried again elsewhere');
@@ -87,6 +88,8 @@ sub {
 
 === as patient as the document says
 --- rest
+    # By turns: who has failed once is hardly asked by weights.
+    algorithm: round_robin
     health: {passive: {failures: 2, window: 1s}}
 --- request
 GET /x
@@ -120,6 +123,7 @@ sub {
 --- rest
     outlier: {error_ratio: 20%, minimum_calls: 20, consecutive_5xx: 10000}
     health: {passive: {failures: 10000}}
+    retries: {budget: 100%}
 --- timeout: 40
 --- request
 GET /x
